@@ -1,0 +1,32 @@
+"""OKDNet for BasicSR: single-image dehazing as a plugin of the toolbox.
+
+Importing the package mends the toolbox (see `okdnet_plugin.compat`), so that `import basicsr` works on today's torch,
+also in the worker processes of a data loader. `register()` puts the plugin's networks, data sets, losses and models
+into the toolbox's registries; the `basicsr` command calls it through the entry point `basicsr.plugins`.
+"""
+
+import importlib
+import pkgutil
+
+from okdnet_plugin import compat
+
+__version__ = '0.1.0'
+
+compat.apply()
+
+# A module is registered by the end of its name, as in the toolbox: rooms and the names that they give their modules.
+_ROOMS = {'archs': '_arch', 'data': '_dataset', 'losses': '_loss', 'models': '_model'}
+
+
+def register() -> None:
+    """Import every module of the plugin that puts something into a registry of the toolbox; may run twice.
+
+    Raises:
+        ImportError: a module of the plugin cannot be imported. Nothing is swallowed.
+        AssertionError: another package has already registered one of the plugin's names.
+    """
+    for room, suffix in _ROOMS.items():
+        package = importlib.import_module(f'{__name__}.{room}')
+        for module in pkgutil.iter_modules(package.__path__):
+            if module.name.endswith(suffix):
+                importlib.import_module(f'{package.__name__}.{module.name}')

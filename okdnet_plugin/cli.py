@@ -1,0 +1,172 @@
+"""The command `basicsr`: the toolbox's own training and testing, with every installed plugin loaded.
+
+Plugins are entry points of the group `basicsr.plugins` (`name = package:register`), further sub-commands of the group
+`basicsr.commands` (`name = module:main`, called with the arguments that follow the name).
+"""
+
+import os
+import sys
+import traceback
+from collections.abc import Callable
+from importlib.metadata import EntryPoint, entry_points
+from os import path as osp
+
+import yaml
+
+from okdnet_plugin.errors import InputError, UnknownNameError, did_you_mean
+
+USAGE = """\
+usage: basicsr COMMAND [ARGUMENTS]
+
+commands:
+  train   -opt FILE   train what the option file describes, into experiments/<name>/ of the current folder
+  test    -opt FILE   test it, into results/<name>/ of the current folder
+{commands}
+options of train and test (those of the toolbox; `basicsr train -h` lists them all):
+  --launcher none|pytorch|slurm    how the processes were started
+  --auto_resume                    go on from the newest state of the run, if there is one
+  --force_yml KEY:KEY=VALUE ...    change values of the option file, for example train:ema_decay=0.99
+  --debug                          short intervals, to try an option file out
+
+on several devices: torchrun --nproc_per_node=N -m okdnet_plugin train -opt FILE --launcher pytorch
+
+plugins: {plugins}
+"""
+
+
+class PluginError(Exception):
+    """A plugin could not be loaded."""
+
+
+def load_plugins() -> list[str]:
+    """Call every entry point of the group `basicsr.plugins`.
+
+    Returns:
+        A line for each plugin: its name, distribution and version.
+
+    Raises:
+        PluginError: a plugin cannot be imported or does not register; the message names it.
+    """
+    loaded = []
+    for plugin in _entry_points('basicsr.plugins'):
+        try:
+            plugin.load()()
+        except Exception as error:
+            raise PluginError(
+                f'plugin {_describe(plugin)} cannot be loaded from {plugin.value}: {type(error).__name__}: {error}'
+            ) from error
+        loaded.append(_describe(plugin))
+    return loaded
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run one sub-command.
+
+    Args:
+        argv: what follows `basicsr` on the command line; by default that of this process.
+
+    Returns:
+        The exit code: 0 done, 1 failed, 2 wrong input, with one line on the standard error that says what to mend.
+    """
+    command, arguments = _split(sys.argv[1:] if argv is None else argv)
+    if command in (None, '-h', '--help'):
+        print(_usage(), end='')
+        return 0 if command else 2
+    try:
+        return _run(command, arguments)
+    except InputError as error:
+        # An error in a worker of a data loader arrives with the worker's traceback in front.
+        return _fail(str(error).rsplit('InputError: ', 1)[-1].strip(), 2)
+    except PluginError as error:
+        traceback.print_exc()
+        return _fail(str(error), 1)
+
+
+def _run(command: str, arguments: list[str]) -> int:
+    if command in ('train', 'test'):
+        return _run_toolbox(command, arguments)
+    commands = {entry.name: entry for entry in _entry_points('basicsr.commands')}
+    if command not in commands:
+        known = ['train', 'test', *commands]
+        raise InputError(f"no command '{command}'{did_you_mean(command, known)}; there are {', '.join(known)}")
+    return commands[command].load()(arguments) or 0
+
+
+def _run_toolbox(command: str, arguments: list[str]) -> int:
+    _check_option_file(arguments)
+    plugins = load_plugins()
+    # The toolbox parses sys.argv itself and notes it down in the run's copy of the option file.
+    sys.argv = [f'basicsr {command}', *arguments]
+    try:
+        _pipeline(command)(os.getcwd())
+    except UnknownNameError as error:
+        raise InputError(f'{error}; plugins loaded: {", ".join(plugins)}') from error
+    finally:
+        _leave_process_group()
+    return 0
+
+
+def _pipeline(command: str) -> Callable[[str], None]:
+    if command == 'train':
+        from basicsr.train import train_pipeline
+
+        return train_pipeline
+    from basicsr.test import test_pipeline
+
+    return test_pipeline
+
+
+def _check_option_file(arguments: list[str]) -> None:
+    """Let the toolbox's own parser complain of a missing -opt; of what it names, see that it is a YAML mapping."""
+    if '-opt' not in arguments[:-1]:
+        return
+    path = arguments[arguments.index('-opt') + 1]
+    try:
+        with open(path, encoding='utf-8') as file:
+            opt = yaml.safe_load(file)
+    except OSError as error:
+        folder = osp.dirname(path) or '.'
+        hint = did_you_mean(osp.basename(path), os.listdir(folder) if osp.isdir(folder) else [])
+        raise InputError(f'option file {path} cannot be read: {error.strerror}{hint}') from error
+    except yaml.YAMLError as error:
+        raise InputError(f'option file {path} is not valid YAML: {" ".join(str(error).split())}') from error
+    if not isinstance(opt, dict):
+        raise InputError(f'option file {path} holds no keys; see options/ for files to start from')
+
+
+def _split(argv: list[str]) -> tuple[str | None, list[str]]:
+    """Part the command from its arguments; torch.distributed.launch puts --local-rank in front of both."""
+    rank = [argument for argument in argv[:1] if argument.startswith(('--local-rank', '--local_rank'))]
+    rest = argv[len(rank) :]
+    return (rest[0], rest[1:] + rank) if rest else (None, [])
+
+
+def _usage() -> str:
+    commands = ''.join(f'  {entry.name:<8}{_distribution(entry)}\n' for entry in _entry_points('basicsr.commands'))
+    plugins = ', '.join(map(_describe, _entry_points('basicsr.plugins')))
+    return USAGE.format(commands=commands, plugins=plugins or 'none')
+
+
+def _entry_points(group: str) -> list[EntryPoint]:
+    return sorted(entry_points(group=group), key=lambda entry: entry.name)
+
+
+def _describe(entry: EntryPoint) -> str:
+    return f'{entry.name} ({_distribution(entry)})'
+
+
+def _distribution(entry: EntryPoint) -> str:
+    return f'{entry.dist.name} {entry.dist.version}' if entry.dist else 'no distribution'
+
+
+def _leave_process_group() -> None:
+    import torch.distributed
+
+    if torch.distributed.is_available() and torch.distributed.is_initialized():
+        torch.distributed.destroy_process_group()
+
+
+def _fail(message: str, code: int) -> int:
+    # In one write: a worker that is still running may print between two.
+    sys.stderr.write(f'basicsr: error: {message}\n')
+    return code

@@ -1,0 +1,297 @@
+"""The only place that patches the toolbox.
+
+BasicSR 1.4.2 is the last release (August 2022); torch and torchvision have moved on since. A patch here is a function
+that puts one thing right. Its docstring says what is wrong, where that is reported, and when the patch can go; the
+condition in its decorator finds out whether the defect is there, so that a mended toolbox is left alone.
+"""
+
+import argparse
+import contextlib
+import functools
+import importlib
+import importlib.util
+import inspect
+import io
+import os
+import re
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from os import path as osp
+from types import SimpleNamespace
+
+import torch
+
+from okdnet_plugin.errors import InputError, UnknownNameError, did_you_mean
+
+
+@dataclass(frozen=True)
+class Patch:
+    """One mend of the toolbox: what it does, and whether it is needed here."""
+
+    mend: Callable[[], None]
+    is_needed: Callable[[], bool]
+
+    @property
+    def name(self) -> str:
+        return self.mend.__name__
+
+    @property
+    def reason(self) -> str:
+        return inspect.getdoc(self.mend)
+
+
+PATCHES: list[Patch] = []
+APPLIED: list[Patch] = []
+
+
+def apply() -> None:
+    """Apply every patch whose defect is present; may run any number of times, before or after `import basicsr`."""
+    for patch in PATCHES:
+        if patch not in APPLIED and patch.is_needed():
+            patch.mend()
+            APPLIED.append(patch)
+
+
+def _patch(is_needed: Callable[[], bool]) -> Callable[[Callable[[], None]], Callable[[], None]]:
+    def decorator(mend):
+        PATCHES.append(Patch(mend, is_needed))
+        return mend
+
+    return decorator
+
+
+def _source_of(name: str) -> str:
+    """Source text of `module:function` or `module:Class.method` of the toolbox."""
+    module, _, attribute = name.partition(':')
+    function = functools.reduce(getattr, attribute.split('.'), importlib.import_module(module))
+    return inspect.getsource(function.__code__)  # of what runs: getsource would look through a wrapper
+
+
+def _replace_function(name: str, replacement: Callable) -> None:
+    """Replace `module:function` in its module and in every toolbox module that has imported it by name."""
+    module, _, attribute = name.partition(':')
+    original = getattr(importlib.import_module(module), attribute)
+    for loaded_name, loaded in list(sys.modules.items()):
+        if loaded_name.split('.')[0] == 'basicsr' and getattr(loaded, attribute, None) is original:
+            setattr(loaded, attribute, replacement)
+
+
+# --------------------------------------------------------------------------------------------------------- importing it
+
+
+@_patch(lambda: importlib.util.find_spec('torchvision.transforms.functional_tensor') is None)
+def provide_functional_tensor() -> None:
+    """`import basicsr` needs torchvision.transforms.functional_tensor, which torchvision 0.17 made private.
+
+    Reported: XPixelGroup/BasicSR issues 533 and 663; mended in its PR 650, never released. Can go with the first
+    release of BasicSR that has it. Workers that a launcher starts by spawn import this package too, and so get it.
+    """
+    sys.modules['torchvision.transforms.functional_tensor'] = importlib.import_module(
+        'torchvision.transforms._functional_tensor'
+    )
+
+
+# ------------------------------------------------------------------------------------------------------------ launching
+
+
+def _option_file() -> str | None:
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    parser.add_argument('-opt')
+    return parser.parse_known_args()[0].opt
+
+
+def _backend_of_option_file() -> str | None:
+    import yaml
+    from basicsr.utils.options import ordered_yaml
+
+    path = _option_file()
+    if path is None:
+        return None
+    with open(path, encoding='utf-8') as file:
+        opt = yaml.load(file, Loader=ordered_yaml()[0])
+    return (opt.get('dist_params') or {}).get('backend')
+
+
+@_patch(lambda: 'rank % num_gpus' in _source_of('basicsr.utils.dist_util:_init_dist_pytorch'))
+def launch_without_gpu() -> None:
+    """`--launcher pytorch` divides by the number of GPUs, and ignores `dist_params` of the option file.
+
+    With it a process takes the GPU of its LOCAL_RANK, or none; the backend is the option file's `dist_params.backend`,
+    by default nccl with GPUs and gloo without. Can go when the toolbox launches on a machine without a GPU.
+    """
+    dist_util = importlib.import_module('basicsr.utils.dist_util')
+
+    def init_dist_pytorch(backend, **_):
+        # `port` of dist_params is meant for SLURM; torchrun has already set MASTER_PORT.
+        if 'RANK' not in os.environ:
+            raise InputError(
+                '--launcher pytorch: RANK is not set, so this process was not started by a launcher; start it with '
+                '`torchrun --nproc_per_node=N -m okdnet_plugin train -opt FILE --launcher pytorch`'
+            )
+        if torch.cuda.is_available():
+            torch.cuda.set_device(
+                int(os.environ.get('LOCAL_RANK', int(os.environ['RANK']) % torch.cuda.device_count()))
+            )
+        torch.distributed.init_process_group(backend=backend)
+
+    original_init_dist = dist_util.init_dist
+
+    @functools.wraps(original_init_dist)
+    def init_dist(launcher, backend=None, **kwargs):
+        if backend is None and launcher == 'pytorch':
+            backend = _backend_of_option_file()
+        if not torch.cuda.is_available():
+            if backend not in (None, 'gloo') and os.environ.get('RANK', '0') == '0':
+                print(f'No GPU is visible: gloo is used instead of {backend}.', flush=True)
+            backend = 'gloo'
+        original_init_dist(launcher, backend=backend or 'nccl', **kwargs)
+
+    _replace_function('basicsr.utils.dist_util:_init_dist_pytorch', init_dist_pytorch)
+    _replace_function('basicsr.utils.dist_util:init_dist', init_dist)
+
+
+@_patch(
+    lambda: (
+        'device_ids=[torch.cuda.current_device()]' in _source_of('basicsr.models.base_model:BaseModel.model_to_device')
+    )
+)
+def distribute_on_cpu() -> None:
+    """A distributed network is always given the current GPU as its device, so that training on CPUs raises.
+
+    Can go when the toolbox builds DistributedDataParallel without device_ids for a network on the CPU.
+    """
+    from basicsr.models.base_model import BaseModel
+
+    original = BaseModel.model_to_device
+
+    @functools.wraps(original)
+    def model_to_device(self, net):
+        if self.opt['dist'] and self.device.type == 'cpu':
+            return torch.nn.parallel.DistributedDataParallel(
+                net.to(self.device), find_unused_parameters=self.opt.get('find_unused_parameters', False)
+            )
+        return original(self, net)
+
+    BaseModel.model_to_device = model_to_device
+
+
+@_patch(lambda: '--local-rank' not in _source_of('basicsr.utils.options:parse_options'))
+def accept_local_rank_with_a_dash() -> None:
+    """torch.distributed.launch of torch 2 passes --local-rank; the toolbox knows only --local_rank and stops.
+
+    Reported: XPixelGroup/BasicSR issue 626. Can go when the toolbox's parser accepts both.
+    """
+    options = importlib.import_module('basicsr.utils.options')
+    original = options.parse_options
+
+    @functools.wraps(original)
+    def parse_options(root_path, is_train=True):
+        sys.argv = [
+            argument.replace('--local-rank', '--local_rank', 1) if argument.startswith('--local-rank') else argument
+            for argument in sys.argv
+        ]
+        return original(root_path, is_train)
+
+    _replace_function('basicsr.utils.options:parse_options', parse_options)
+
+
+# ------------------------------------------------------------------------------------------------------------- resuming
+
+
+@_patch(lambda: 'torch.cuda.current_device()' in _source_of('basicsr.train:load_resume_state'))
+def resume_without_gpu() -> None:
+    """Resuming asks for the current GPU, and `--auto_resume` looks in a fixed folder instead of the run's own.
+
+    The state is loaded to the CPU, from where optimisers move it to their parameters. Can go when the toolbox resumes
+    on a machine without a GPU.
+    """
+    train = importlib.import_module('basicsr.train')
+
+    def load_resume_state(opt):
+        path = opt['path'].get('resume_state')
+        if opt['auto_resume']:
+            folder = opt['path']['training_states']
+            names = os.listdir(folder) if osp.isdir(folder) else []
+            states = [int(match[1]) for name in names if (match := re.fullmatch(r'(\d+)\.state', name))]
+            path = osp.join(folder, f'{max(states)}.state') if states else None
+            opt['path']['resume_state'] = path
+        if not path:
+            return None
+        state = torch.load(path, map_location='cpu', weights_only=True)
+        train.check_resume(opt, state['iter'])
+        return state
+
+    _replace_function('basicsr.train:load_resume_state', load_resume_state)
+
+
+# ------------------------------------------------------------------------------------------------------------- training
+
+
+def _ema_forgets_buffers() -> bool:
+    from basicsr.models.base_model import BaseModel
+
+    net, net_ema = torch.nn.BatchNorm1d(1), torch.nn.BatchNorm1d(1)
+    net.running_mean.fill_(1)
+    BaseModel.model_ema(SimpleNamespace(net_g=net, net_g_ema=net_ema, get_bare_model=lambda net: net), decay=0)
+    return not torch.equal(net.running_mean, net_ema.running_mean)
+
+
+@_patch(_ema_forgets_buffers)
+def average_buffers_in_ema() -> None:
+    """The EMA copy of a network never gets its buffers, so BatchNorm evaluates with its initial statistics.
+
+    Running means and variances are averaged like the weights that they belong to, but with a decay of at most
+    (1 + n) / (10 + n) after n batches: unlike weights they begin far from their values, and an average over a thousand
+    steps would hold a variance of 1 for ten thousand. Any other buffer (a counter, a mask, an index) is copied.
+    Validation and `params_ema` use that copy. Can go when the toolbox's model_ema handles buffers.
+    """
+    from basicsr.models.base_model import BaseModel
+
+    original = BaseModel.model_ema
+
+    @functools.wraps(original)
+    def model_ema(self, decay=0.999):
+        original(self, decay)
+        modules_ema = dict(self.net_g_ema.named_modules())
+        for prefix, module in self.get_bare_model(self.net_g).named_modules():
+            share = {}
+            if isinstance(module, torch.nn.modules.batchnorm._NormBase) and module.num_batches_tracked is not None:
+                # On the device of the network: to look at the number would wait for it.
+                new = (9 / (10 + module.num_batches_tracked)).clamp(min=1 - decay)
+                share = {'running_mean': new, 'running_var': new}
+            for name, buffer in module.named_buffers(recurse=False):
+                buffer_ema = getattr(modules_ema[prefix], name)
+                buffer_ema.copy_(buffer_ema.lerp(buffer, share[name]) if name in share else buffer)
+
+    BaseModel.model_ema = model_ema
+
+
+# ---------------------------------------------------------------------------------------------------------- looking up
+
+
+def _registry_hides_the_mistake() -> bool:
+    from basicsr.utils.registry import Registry
+
+    with contextlib.redirect_stdout(io.StringIO()) as printed, contextlib.suppress(KeyError):
+        Registry('probe').get('Missing')
+    return 'use name' in printed.getvalue()
+
+
+@_patch(_registry_hides_the_mistake)
+def suggest_registered_names() -> None:
+    """For an unknown name a registry prints "use name: X_basicsr!" and then says only that X was not found.
+
+    Reported: XPixelGroup/BasicSR issues 419, 506 and 723. The error now gives the near names. Can go when the toolbox's
+    own error does.
+    """
+    from basicsr.utils.registry import Registry
+
+    def get(self, name, suffix='basicsr'):
+        for candidate in (name, f'{name}_{suffix}'):
+            if candidate in self:
+                return self._obj_map[candidate]
+        hint = did_you_mean(name, self.keys(), cutoff=0.75)
+        raise UnknownNameError(f"No object named '{name}' found in '{self._name}' registry{hint}")
+
+    Registry.get = get

@@ -1,0 +1,31 @@
+"""The errors that stand for a mistake of the user's, not of the program's, and how they point to the cure."""
+
+import difflib
+from collections.abc import Iterable
+
+
+class InputError(ValueError):
+    """What the user gave cannot be used: an option, a file, a folder.
+
+    The message is one line that names where (data set, file, key), what is wrong, and the cure. The `basicsr` command
+    prints that line alone, without a traceback, and exits with code 2.
+    """
+
+
+class UnknownNameError(InputError, KeyError):
+    """A registry has no object of that name; a KeyError too, because that is what the toolbox raises."""
+
+    __str__ = ValueError.__str__
+
+
+def did_you_mean(word: object, known: Iterable[str], cutoff: float = 0.6) -> str:
+    """` (did you mean x?)` for the nearest known words, whatever their case; nothing if none is near.
+
+    Args:
+        word: what the user wrote.
+        known: what would have been right.
+        cutoff: how near, from 0 (anything) to 1 (equal).
+    """
+    by_lower_case = {name.lower(): name for name in known}
+    near = difflib.get_close_matches(str(word).lower(), by_lower_case, n=2, cutoff=cutoff)
+    return f' (did you mean {" or ".join(by_lower_case[name] for name in near)}?)' if near else ''

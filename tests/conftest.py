@@ -1,0 +1,105 @@
+"""What several test files share: the registered plugin, small hazy pictures, the command in its own process."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+import yaml
+
+import okdnet_plugin
+
+okdnet_plugin.register()
+
+REPOSITORY = Path(__file__).parent.parent
+
+
+@pytest.fixture(autouse=True)
+def _seeded():
+    torch.manual_seed(0)
+
+
+@pytest.fixture(scope='session')
+def pairs(tmp_path_factory) -> Path:
+    """Four clear pictures of 48x64 and two hazy ones of each, named like RESIDE ITS, in hazy/ and clear/."""
+    root = tmp_path_factory.mktemp('pairs')
+    rng = np.random.default_rng(0)
+    for folder in ('hazy', 'clear'):
+        (root / folder).mkdir()
+    for scene in range(1, 5):
+        clear = cv2.resize(rng.integers(0, 256, (6, 8, 3), np.uint8), (64, 48), interpolation=cv2.INTER_CUBIC)
+        cv2.imwrite(str(root / 'clear' / f'{scene}.png'), clear)
+        for variant, airlight in enumerate((0.8, 0.95), 1):
+            transmission = np.linspace(0.3, 0.7, 48)[:, None, None]
+            hazy = clear * transmission + 255 * airlight * (1 - transmission)
+            cv2.imwrite(str(root / 'hazy' / f'{scene}_{variant}_{airlight}.png'), hazy.round().astype(np.uint8))
+    return root
+
+
+@pytest.fixture
+def train_options(pairs) -> dict:
+    """Options that train a small OKDNet on `pairs` for four iterations, with EMA, validation and a saved state."""
+    dataset = {
+        'name': 'Pairs',
+        'type': 'PairedDehazeDataset',
+        'dataroot_lq': str(pairs / 'hazy'),
+        'dataroot_gt': str(pairs / 'clear'),
+        'layout': 'its',
+        'io_backend': {'type': 'disk'},
+    }
+    loader = {'num_worker_per_gpu': 0, 'batch_size_per_gpu': 2, 'use_hflip': True, 'use_rot': True, 'gt_size': 32}
+    return {
+        'name': 'small',
+        'model_type': 'OKDNetModel',
+        'scale': 1,
+        'num_gpu': 'auto',
+        'manual_seed': 0,
+        'datasets': {'train': dataset | loader, 'val': dataset | {'name': 'Held'}},
+        'network_g': {'type': 'OKDNet', 'num_feat': 8, 'num_blocks': [1, 1, 1], 'growth': 4},
+        'path': {'pretrain_network_g': None, 'strict_load_g': True, 'resume_state': None},
+        'train': {
+            'ema_decay': 0.9,
+            'optim_g': {'type': 'Adam', 'lr': 1e-3, 'betas': [0.9, 0.999]},
+            'scheduler': {'type': 'MultiStepLR', 'milestones': [3], 'gamma': 0.5},
+            'total_iter': 4,
+            'warmup_iter': -1,
+            'pixel_opt': {'type': 'L1Loss'},
+            'ssim_opt': {'type': 'SSIMLoss'},
+            'distill_opt': {'type': 'OnlineDistillationLoss', 'loss_weight': 0.5},
+        },
+        'val': {
+            'val_freq': 4,
+            'save_img': True,
+            'metrics': {name: {'type': f'calculate_{name}', 'crop_border': 0} for name in ('psnr', 'ssim')},
+        },
+        'logger': {'print_freq': 1, 'save_checkpoint_freq': 2, 'use_tb_logger': False},
+        'dist_params': {'backend': 'gloo'},
+    }
+
+
+@pytest.fixture
+def model_options(train_options) -> dict:
+    """`train_options` as the toolbox's parser hands them to a model, for a model built in this process."""
+    options = train_options | {'is_train': True, 'dist': False, 'rank': 0, 'world_size': 1, 'num_gpu': 0}
+    for phase, dataset in options['datasets'].items():
+        dataset.update(phase=phase, scale=1)
+    return options
+
+
+def write_options(path: Path, options: dict) -> str:
+    path.write_text(yaml.safe_dump(options), encoding='utf-8')
+    return str(path)
+
+
+def run(*command: object, cwd: Path, **environment: str) -> subprocess.CompletedProcess:
+    """Run a command without a GPU, on one thread, and hold what it prints."""
+    environment = os.environ | {'CUDA_VISIBLE_DEVICES': '', 'OMP_NUM_THREADS': '1'} | environment
+    return subprocess.run([str(part) for part in command], cwd=cwd, env=environment, capture_output=True, text=True)
+
+
+def basicsr(*arguments: object, cwd: Path) -> subprocess.CompletedProcess:
+    return run(sys.executable, '-m', 'okdnet_plugin', *arguments, cwd=cwd)

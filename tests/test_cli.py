@@ -1,0 +1,142 @@
+"""The command: what it finds, what it hands over, and what it says of mistakes."""
+
+import sys
+
+import pytest
+
+from conftest import basicsr, write_options
+from okdnet_plugin import __version__, cli
+
+
+@pytest.fixture(autouse=True)
+def _own_argv(monkeypatch):
+    monkeypatch.setattr(sys, 'argv', ['basicsr'])
+
+
+@pytest.fixture
+def distribution(tmp_path, monkeypatch):
+    """Install a package of one module, with entry points, for the length of a test."""
+
+    def install(name, code, entry_points):
+        (tmp_path / f'{name}.py').write_text(code)
+        info = tmp_path / f'{name}-2.5.dist-info'
+        info.mkdir()
+        (info / 'METADATA').write_text(f'Metadata-Version: 2.1\nName: {name}\nVersion: 2.5\n')
+        (info / 'entry_points.txt').write_text(entry_points)
+
+    monkeypatch.syspath_prepend(tmp_path)
+    yield install
+    for path in tmp_path.glob('*.py'):
+        sys.modules.pop(path.stem, None)
+
+
+def test_help_names_the_commands_and_the_plugins(capsys):
+    assert cli.main(['-h']) == 0
+    printed = capsys.readouterr().out
+    assert 'train   -opt FILE' in printed
+    assert f'okdnet (okdnet_plugin {__version__})' in printed
+
+
+def test_no_command_prints_the_help_and_fails(capsys):
+    assert cli.main([]) == 2
+    assert 'usage: basicsr' in capsys.readouterr().out
+
+
+def test_unknown_command_gets_the_near_one(capsys):
+    assert cli.main(['trian', '-opt', 'x.yml']) == 2
+    assert (
+        capsys.readouterr().err == "basicsr: error: no command 'trian' (did you mean train?); there are train, test\n"
+    )
+
+
+def test_further_command_comes_from_an_entry_point(distribution, capsys):
+    distribution(
+        'more_commands',
+        'def main(arguments):\n    print(arguments)\n    return 3\n',
+        '[basicsr.commands]\nmore = more_commands:main\n',
+    )
+    assert cli.main(['more', '--much', '1']) == 3
+    assert capsys.readouterr().out == "['--much', '1']\n"
+    cli.main(['-h'])
+    assert 'more_commands 2.5' in capsys.readouterr().out
+
+
+def test_other_plugin_is_registered(distribution):
+    distribution(
+        'other_plugin',
+        'calls = []\ndef register():\n    calls.append(1)\n',
+        '[basicsr.plugins]\nother = other_plugin:register\n',
+    )
+    assert 'other (other_plugin 2.5)' in cli.load_plugins()
+    assert sys.modules['other_plugin'].calls == [1]
+
+
+def test_plugin_that_fails_to_import_stops_the_command_and_is_named(distribution, tmp_path, capsys, train_options):
+    distribution('broken_plugin', 'import not_there\n', '[basicsr.plugins]\nbroken = broken_plugin:register\n')
+    assert cli.main(['train', '-opt', write_options(tmp_path / 'o.yml', train_options)]) == 1
+    assert capsys.readouterr().err.splitlines()[-1] == (
+        'basicsr: error: plugin broken (broken_plugin 2.5) cannot be loaded from broken_plugin:register: '
+        "ModuleNotFoundError: No module named 'not_there'"
+    )
+    assert not (tmp_path / 'experiments').exists()
+
+
+def test_missing_option_file_gets_the_near_one(tmp_path, capsys):
+    (tmp_path / 'okdnet.yml').touch()
+    assert cli.main(['train', '-opt', str(tmp_path / 'okdnet.yaml')]) == 2
+    assert capsys.readouterr().err == (
+        f'basicsr: error: option file {tmp_path}/okdnet.yaml cannot be read: No such file or directory '
+        '(did you mean okdnet.yml?)\n'
+    )
+
+
+@pytest.mark.parametrize(
+    ('text', 'complaint'),
+    [('name: [1\nmodel: 2', 'line 2'), ('', 'holds no keys'), ('- a', 'holds no keys')],
+    ids=['syntax', 'empty', 'list'],
+)
+def test_option_file_that_is_none_is_named(text, complaint, tmp_path, capsys):
+    (tmp_path / 'o.yml').write_text(text)
+    assert cli.main(['train', '-opt', str(tmp_path / 'o.yml')]) == 2
+    printed = capsys.readouterr().err
+    assert complaint in printed
+    assert f'option file {tmp_path}/o.yml' in printed
+    assert printed.count('\n') == 1
+
+
+@pytest.mark.parametrize(
+    ('launched', 'expected'),
+    [
+        (['train', '-opt', 'a.yml'], ('train', ['-opt', 'a.yml'])),
+        (['--local-rank=1', 'train', '-opt', 'a.yml'], ('train', ['-opt', 'a.yml', '--local-rank=1'])),
+        ([], (None, [])),
+    ],
+)
+def test_rank_of_an_old_launcher_may_stand_in_front(launched, expected):
+    assert cli._split(launched) == expected
+
+
+def test_unknown_network_gets_near_names_and_the_plugins_in_one_line(tmp_path, train_options):
+    train_options['network_g']['type'] = 'OKDNett'
+    result = basicsr('train', '-opt', write_options(tmp_path / 'o.yml', train_options), cwd=tmp_path)
+    assert result.returncode == 2
+    assert result.stderr.splitlines()[-1] == (
+        "basicsr: error: No object named 'OKDNett' found in 'arch' registry (did you mean OKDNet?); "
+        f'plugins loaded: okdnet (okdnet_plugin {__version__})'
+    )
+    assert 'Traceback' not in result.stderr
+
+
+@pytest.mark.parametrize('workers', [0, 1])
+def test_unreadable_picture_gets_one_line_from_any_process(workers, tmp_path, train_options, pairs):
+    hazy = tmp_path / 'hazy'
+    hazy.mkdir()
+    for path in (pairs / 'hazy').iterdir():
+        (hazy / path.name).write_bytes(path.read_bytes()[:200])
+    train_options['datasets']['train'].update(dataroot_lq=str(hazy), num_worker_per_gpu=workers)
+    result = basicsr('train', '-opt', write_options(tmp_path / 'o.yml', train_options), cwd=tmp_path)
+    assert result.returncode == 2
+    (line,) = (line for line in result.stderr.splitlines() if line.startswith('basicsr: error: '))
+    assert line.startswith(f'basicsr: error: phase train, data set Pairs: {hazy}/')
+    assert 'cannot be decoded' in line
+    assert 'Traceback' not in result.stderr

@@ -1,0 +1,167 @@
+"""Each patch: the released toolbox needs it, and with it the toolbox works."""
+
+import json
+import sys
+from collections import Counter
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import torch
+from basicsr.models.base_model import BaseModel
+from basicsr.utils.registry import ARCH_REGISTRY
+
+from conftest import run
+from okdnet_plugin import compat
+from okdnet_plugin.errors import InputError, UnknownNameError
+
+NAMES = [patch.name for patch in compat.PATCHES]
+
+
+@pytest.fixture(scope='module')
+def unpatched():
+    result = run(sys.executable, Path(__file__).with_name('unpatched_toolbox.py'), cwd=Path(__file__).parent)
+    assert result.returncode == 0, result.stderr
+    return json.loads(result.stdout.splitlines()[-1])
+
+
+@pytest.mark.parametrize('name', NAMES)
+def test_released_toolbox_still_has_the_defect(unpatched, name):
+    """When this fails, the toolbox has been mended and the patch can go."""
+    assert unpatched[name], f'{name} is no longer needed'
+
+
+@pytest.mark.parametrize('name', NAMES)
+def test_patch_was_applied_and_says_why(name):
+    patch = next(patch for patch in compat.APPLIED if patch.name == name)
+    assert 'Can go ' in patch.reason
+
+
+@pytest.mark.parametrize('name', NAMES)
+def test_patched_toolbox_no_longer_asks_for_the_patch(name):
+    patch = next(patch for patch in compat.PATCHES if patch.name == name)
+    assert not patch.is_needed()
+
+
+def test_applying_twice_changes_nothing():
+    before = BaseModel.model_ema, BaseModel.model_to_device
+    compat.apply()
+    assert (BaseModel.model_ema, BaseModel.model_to_device) == before
+
+
+@pytest.mark.parametrize(
+    'imports',
+    ['import okdnet_plugin, basicsr', 'import okdnet_plugin; okdnet_plugin.register(); okdnet_plugin.register()'],
+    ids=['before the toolbox', 'registered twice'],
+)
+def test_importing_works(imports, tmp_path):
+    result = run(sys.executable, '-c', imports, cwd=tmp_path)
+    assert result.returncode == 0, result.stderr
+
+
+def test_importing_after_the_toolbox_patches_what_other_modules_have_taken(tmp_path):
+    code = """
+import sys, torchvision.transforms._functional_tensor as mended_by_the_user
+sys.modules['torchvision.transforms.functional_tensor'] = mended_by_the_user
+import basicsr.train, basicsr.test
+taken = basicsr.train.parse_options
+import okdnet_plugin, basicsr.utils.options
+assert basicsr.train.parse_options is basicsr.test.parse_options is basicsr.utils.options.parse_options is not taken
+"""
+    result = run(sys.executable, '-c', code, cwd=tmp_path)
+    assert result.returncode == 0, result.stderr
+
+
+class TinyNet(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.norm = torch.nn.BatchNorm1d(2)
+        self.register_buffer('mask', torch.tensor([-100.0, 0.0]))
+        self.register_buffer('index', torch.tensor([0, 1]))
+
+
+def ema_of(net, net_ema, decay):
+    BaseModel.model_ema(SimpleNamespace(net_g=net, net_g_ema=net_ema, get_bare_model=lambda net: net), decay)
+
+
+def test_ema_averages_statistics_and_copies_other_buffers():
+    net, net_ema = TinyNet(), TinyNet()
+    net.norm.running_mean.fill_(1)
+    net.norm.running_var.fill_(3)
+    net.norm.num_batches_tracked.fill_(1000)
+    net.mask.fill_(-50)
+    net.index.fill_(5)
+    ema_of(net, net_ema, 0.75)
+    assert net_ema.norm.running_mean.tolist() == [0.25, 0.25]
+    assert net_ema.norm.running_var.tolist() == [1.5, 1.5]
+    assert net_ema.norm.num_batches_tracked == 1000
+    assert net_ema.mask.tolist() == [-50, -50]
+    assert net_ema.index.tolist() == [5, 5]
+
+
+def test_ema_of_statistics_forgets_the_initial_ones_within_few_batches():
+    net, net_ema = TinyNet(), TinyNet()
+    net.norm.running_var.fill_(0.01)
+    for batch in range(1, 101):
+        net.norm.num_batches_tracked.fill_(batch)
+        ema_of(net, net_ema, 0.999)
+    assert net_ema.norm.running_var.max() < 0.011
+
+
+def test_ema_with_decay_zero_is_an_exact_copy():
+    net, net_ema = TinyNet(), TinyNet()
+    net.norm.running_mean.uniform_()
+    net.norm.weight.data.uniform_()
+    ema_of(net, net_ema, 0)
+    for key, value in net.state_dict().items():
+        assert torch.equal(net_ema.state_dict()[key], value)
+
+
+def test_near_name_is_suggested():
+    with pytest.raises(UnknownNameError) as raised:
+        ARCH_REGISTRY.get('OKDNett')
+    assert str(raised.value) == "No object named 'OKDNett' found in 'arch' registry (did you mean OKDNet?)"
+
+
+def test_name_in_other_case_is_suggested():
+    with pytest.raises(KeyError, match='did you mean SwinIR'):
+        ARCH_REGISTRY.get('swinir')
+
+
+def test_suffix_of_the_toolbox_is_still_tried(capsys):
+    registry = type(ARCH_REGISTRY)('probe')
+    registry.register(TinyNet, suffix='basicsr')
+    assert registry.get('TinyNet') is TinyNet
+    assert capsys.readouterr().out == ''
+
+
+def test_launching_without_a_launcher_says_how(monkeypatch):
+    from basicsr.utils.dist_util import init_dist
+
+    monkeypatch.delenv('RANK', raising=False)
+    monkeypatch.setattr(sys, 'argv', ['basicsr train'])
+    monkeypatch.setattr(torch.multiprocessing, 'set_start_method', lambda method: None)
+    with pytest.raises(InputError, match='torchrun --nproc_per_node'):
+        init_dist('pytorch')
+
+
+def resume_options(folder, **path):
+    return {'auto_resume': True, 'path': {'training_states': str(folder), 'models': str(folder), **path}}
+
+
+def test_auto_resume_takes_the_newest_state_of_the_folder_where_the_run_writes(tmp_path):
+    from basicsr.train import load_resume_state
+
+    for iteration in (900, 1000):
+        state = {'epoch': 1, 'iter': iteration, 'optimizers': [], 'schedulers': [{'milestones': Counter([3])}]}
+        torch.save(state, tmp_path / f'{iteration}.state')
+    (tmp_path / 'notes.txt').touch()
+    options = resume_options(tmp_path)
+    assert load_resume_state(options)['iter'] == 1000
+    assert options['path']['resume_state'] == str(tmp_path / '1000.state')
+
+
+def test_auto_resume_of_a_run_that_has_not_begun_starts_it(tmp_path):
+    from basicsr.train import load_resume_state
+
+    assert load_resume_state(resume_options(tmp_path / 'none')) is None

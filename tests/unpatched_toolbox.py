@@ -1,0 +1,69 @@
+"""Tries the toolbox as it was released, without the plugin, and prints as JSON which defects are there.
+
+Run by test_compat.py in a process of its own. Keys are the names of the patches in okdnet_plugin.compat.
+"""
+
+import contextlib
+import importlib
+import io
+import json
+import os
+import sys
+import tempfile
+from pathlib import Path
+from types import SimpleNamespace
+
+import torch
+
+FOLDER = Path(tempfile.mkdtemp())
+
+
+def raises(expected, function, *arguments):
+    with contextlib.redirect_stderr(io.StringIO()), contextlib.redirect_stdout(io.StringIO()):
+        try:
+            function(*arguments)
+        except expected as error:
+            return str(error) or True
+    return False
+
+
+defects = {'provide_functional_tensor': raises(ModuleNotFoundError, importlib.import_module, 'basicsr')}
+for name in [name for name in sys.modules if name.split('.')[0] == 'basicsr']:
+    del sys.modules[name]
+sys.modules['torchvision.transforms.functional_tensor'] = importlib.import_module(
+    'torchvision.transforms._functional_tensor'
+)
+
+from basicsr.models.base_model import BaseModel  # noqa: E402
+from basicsr.train import load_resume_state  # noqa: E402
+from basicsr.utils.dist_util import init_dist  # noqa: E402
+from basicsr.utils.options import parse_options  # noqa: E402
+from basicsr.utils.registry import Registry  # noqa: E402
+
+os.environ.update(RANK='0', WORLD_SIZE='1', LOCAL_RANK='0')
+defects['launch_without_gpu'] = raises(ZeroDivisionError, init_dist, 'pytorch', 'gloo')
+
+torch.distributed.init_process_group('gloo', init_method=f'file://{FOLDER}/store', rank=0, world_size=1)
+model = SimpleNamespace(device=torch.device('cpu'), opt={'dist': True, 'num_gpu': 0})
+defects['distribute_on_cpu'] = raises(Exception, BaseModel.model_to_device, model, torch.nn.Linear(1, 1))
+torch.distributed.destroy_process_group()
+
+sys.argv = ['basicsr', '--local-rank=0', '-opt', 'options.yml']
+defects['accept_local_rank_with_a_dash'] = raises(SystemExit, parse_options, str(FOLDER))
+
+torch.save({'epoch': 0, 'iter': 1, 'optimizers': [], 'schedulers': []}, FOLDER / '1.state')
+options = {'auto_resume': False, 'path': {'resume_state': str(FOLDER / '1.state'), 'models': str(FOLDER)}}
+defects['resume_without_gpu'] = raises(Exception, load_resume_state, options)
+
+net, net_ema = torch.nn.BatchNorm1d(2), torch.nn.BatchNorm1d(2)
+net.running_mean.fill_(1)
+BaseModel.model_ema(SimpleNamespace(net_g=net, net_g_ema=net_ema, get_bare_model=lambda net: net), 0.5)
+defects['average_buffers_in_ema'] = net_ema.running_mean.tolist() == [0, 0]
+
+registry = Registry('arch')
+registry.register(type('OKDNet', (), {}))
+defects['suggest_registered_names'] = 'OKDNet' not in str(raises(KeyError, registry.get, 'OKDNett')).replace(
+    'OKDNett', ''
+)
+
+print(json.dumps(defects))
