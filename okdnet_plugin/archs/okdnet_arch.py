@@ -1,0 +1,381 @@
+"""OKDNet: two students and their teacher on one shared multi-scale network.
+
+Paper: Lan et al., "Online knowledge distillation network for single image dehazing", Scientific Reports 12, 14927
+(2022). Equation numbers in this file are the paper's. It leaves some layers open; what was chosen there is said where
+it is built.
+"""
+
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import NamedTuple
+
+import torch
+from basicsr.utils.registry import ARCH_REGISTRY
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+
+class OKDNetBranches(NamedTuple):
+    """What the branches of OKDNet say of one batch; pictures are RGB, [0, 1] when undistorted, shape (N, 3, H, W)."""
+
+    output: Tensor
+    """Out_FAB (Eq. 2), the teacher; clamped to [0, 1] in eval mode."""
+    model_free: Tensor
+    """J, the student that maps features to a picture; in [0, 1]."""
+    model_based: Tensor
+    """J_mod, the student that solves the scattering model (Eq. 1); not bounded."""
+    shared: Tensor
+    """F_s projected to a picture, the third student (Eq. 6); not bounded."""
+    transmission: Tensor
+    """t in [t_min, 1], shape (N, 1, H, W)."""
+    airlight: Tensor
+    """A, one colour a picture, not bounded, shape (N, 3, 1, 1)."""
+
+
+def conv_bn_relu(num_in: int, num_out: int) -> list[nn.Module]:
+    return [nn.Conv2d(num_in, num_out, 3, 1, 1), nn.BatchNorm2d(num_out), nn.ReLU(inplace=True)]
+
+
+class RDB(nn.Module):
+    """Residual dense block: four 3x3 convolutions, each of all that came before, a 1x1 fusion and the input added.
+
+    Source: OKDNet, "Feature shared network", with the configuration of GridDehazeNet (Liu et al., ICCV 2019).
+    """
+
+    def __init__(self, num_feat: int, growth: int = 16, num_layers: int = 4):
+        super().__init__()
+        self.layers = nn.ModuleList(nn.Conv2d(num_feat + i * growth, growth, 3, 1, 1) for i in range(num_layers))
+        self.fuse = nn.Conv2d(num_feat + num_layers * growth, num_feat, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        features = [x]
+        for layer in self.layers:
+            features.append(F.relu(layer(torch.cat(features, 1))))
+        return self.fuse(torch.cat(features, 1)) + x
+
+
+class AGRDB(nn.Module):
+    """Attention guided residual dense block: an RDB, then channel and spatial attention, and the input added.
+
+    Source: OKDNet, Fig. 3. "We further merge these feature maps" is read as adding the block's input. The 3x3
+    convolution of the channel attention meets a 1x1 map, so only its centre tap acts; it is kept because the paper
+    names it.
+    """
+
+    def __init__(self, num_feat: int, growth: int = 16):
+        super().__init__()
+        self.rdb = RDB(num_feat, growth)
+        self.channel_attention = nn.Conv2d(num_feat, num_feat, 3, 1, 1)
+        self.spatial_attention = nn.Conv2d(num_feat, 1, 3, 1, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        feature = self.rdb(x)
+        feature = feature * torch.sigmoid(self.channel_attention(F.adaptive_avg_pool2d(feature, 1)))
+        feature = feature * torch.sigmoid(self.spatial_attention(feature))
+        return feature + x
+
+
+def make_down(kind: str, num_feat: int) -> nn.Sequential:
+    """Halve the size and double the channels: one strided convolution (`conv`) or GridDehazeNet's two (`grid`)."""
+    if kind == 'conv':
+        return nn.Sequential(nn.Conv2d(num_feat, 2 * num_feat, 3, 2, 1), nn.ReLU(inplace=True))
+    return nn.Sequential(
+        nn.Conv2d(num_feat, num_feat, 3, 2, 1),
+        nn.ReLU(inplace=True),
+        nn.Conv2d(num_feat, 2 * num_feat, 3, 1, 1),
+        nn.ReLU(inplace=True),
+    )
+
+
+def make_up(kind: str, num_feat: int) -> nn.Sequential:
+    """Double the size, halve the channels: a 4x4 (`deconv4`) or 3x3 (`deconv3`) transposed convolution, or `grid`."""
+    if kind == 'deconv4':
+        return nn.Sequential(nn.ConvTranspose2d(num_feat, num_feat // 2, 4, 2, 1), nn.ReLU(inplace=True))
+    if kind == 'deconv3':
+        return nn.Sequential(nn.ConvTranspose2d(num_feat, num_feat // 2, 3, 2, 1, 1), nn.ReLU(inplace=True))
+    return nn.Sequential(
+        nn.ConvTranspose2d(num_feat, num_feat, 3, 2, 1, 1),
+        nn.ReLU(inplace=True),
+        nn.Conv2d(num_feat, num_feat // 2, 3, 1, 1),
+        nn.ReLU(inplace=True),
+    )
+
+
+class MultiScaleNet(nn.Module):
+    """Feature shared network: blocks at full, half and quarter size, fused from the coarsest upwards.
+
+    Source: OKDNet, Fig. 2. The form of the down- and upsampling blocks and of the fusion is open in the paper.
+    """
+
+    def __init__(
+        self, num_feat: int, num_blocks: Sequence[int], block: type, growth: int, down: str, up: str, kernel: int
+    ):
+        super().__init__()
+        widths = [num_feat * 2**level for level in range(len(num_blocks))]
+        self.downs = nn.ModuleList(make_down(down, width) for width in widths[:-1])
+        self.scales = nn.ModuleList(
+            nn.Sequential(*(block(width, growth) for _ in range(count)))
+            for width, count in zip(widths, num_blocks, strict=True)
+        )
+        self.ups = nn.ModuleList(make_up(up, width) for width in widths[1:])
+        self.fuses = nn.ModuleList(nn.Conv2d(2 * width, width, kernel, 1, kernel // 2) for width in widths[:-1])
+
+    def forward(self, x: Tensor) -> Tensor:
+        inputs = [x]
+        for down in self.downs:
+            inputs.append(down(inputs[-1]))
+        enhanced = [scale(feature) for scale, feature in zip(self.scales, inputs, strict=True)]
+        out = enhanced.pop()
+        for up, fuse in zip(reversed(self.ups), reversed(self.fuses), strict=True):
+            out = fuse(torch.cat([enhanced.pop(), up(out)], 1))
+        return out
+
+
+class ANet(nn.Module):
+    """Atmospheric light estimation network: a U-Net down to one pixel, averaged to one colour a picture.
+
+    Source: DCPDN (Zhang and Patel, CVPR 2018) with 8 base channels, as OKDNet takes it over. The light is global, so
+    the picture is resized to the 256x256 that eight halvings need.
+
+    Raises:
+        ValueError: one picture in train mode; BatchNorm has a single value a channel at the 1x1 bottleneck.
+    """
+
+    size = 256
+
+    def __init__(self, num_feat: int = 8):
+        super().__init__()
+        down = [num_feat * width for width in (1, 2, 4, 8, 8, 8, 8, 8)]
+        up = [num_feat * width for width in (8, 8, 8, 8, 4, 2, 1)]
+        dropped = (True, True, True, False, False, False, False)
+
+        self.downs = nn.ModuleList([nn.Conv2d(3, num_feat, 4, 2, 1, bias=False)])
+        for num_in, num_out in pairwise(down):
+            self.downs.append(
+                nn.Sequential(
+                    nn.LeakyReLU(0.2), nn.Conv2d(num_in, num_out, 4, 2, 1, bias=False), nn.BatchNorm2d(num_out)
+                )
+            )
+        self.ups = nn.ModuleList()
+        num_in = down[-1]
+        for i, (num_out, num_skip) in enumerate(zip(up, reversed(down[:-1]), strict=True)):
+            layers = [nn.ReLU(), nn.ConvTranspose2d(num_in, num_out, 4, 2, 1, bias=False)]
+            layers += [nn.BatchNorm2d(num_out)] if i > 0 else []
+            layers += [nn.Dropout2d(0.5)] if dropped[i] else []
+            self.ups.append(nn.Sequential(*layers))
+            num_in = num_out + num_skip
+        self.last = nn.Sequential(nn.ReLU(), nn.ConvTranspose2d(num_in, 3, 4, 2, 1, bias=False), nn.LeakyReLU(0.2))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """
+        Args:
+            x: hazy pictures in [-1, 1], shape (N, 3, H, W).
+
+        Returns:
+            The airlight on the scale of x, shape (N, 3, 1, 1).
+        """
+        self._check_batch(x)
+        x = F.interpolate(x, (self.size, self.size), mode='bilinear', align_corners=False)
+        skips = []
+        for down in self.downs:
+            x = down(x)
+            skips.append(x)
+        x = skips.pop()
+        for up in self.ups:
+            x = torch.cat([up(x), skips.pop()], 1)
+        return F.leaky_relu(self.last(x).mean((2, 3), keepdim=True), 0.2)
+
+    def _check_batch(self, x: Tensor) -> None:
+        norm = self.downs[-1][-1]
+        if norm.training and len(x) == 1 and not isinstance(norm, nn.SyncBatchNorm):
+            raise ValueError(
+                'OKDNet cannot train on one picture per GPU: the bottleneck of its airlight network is one pixel, and '
+                'BatchNorm has no statistics of a single value. Set batch_size_per_gpu to 2 or more.'
+            )
+
+
+class FAB(nn.Module):
+    """Feature aggregation block: weight maps for the two students and the shared features.
+
+    Source: OKDNet, Fig. 4. Four 1x1 convolutions, averaged over 1x1, 3x3, 5x5 and 7x7 windows (the paper says only
+    "pooling"; an average is what imitates a large convolution), and a 3x3 convolution as gate. The four are one layer
+    here.
+
+    Args:
+        gate: how the maps are bounded: `none` (as in the paper, which names no activation), `softmax` over the three
+            sources, or `sigmoid`.
+    """
+
+    pools = (1, 3, 5, 7)
+
+    def __init__(self, num_feat: int, gate: str = 'none'):
+        super().__init__()
+        self.pointwise = nn.Conv2d(3 + 3 + num_feat, len(self.pools) * num_feat, 1)
+        self.gate = nn.Conv2d(len(self.pools) * num_feat, 3, 3, 1, 1)
+        self.activation = {'none': nn.Identity(), 'softmax': nn.Softmax(1), 'sigmoid': nn.Sigmoid()}[gate]
+
+    def forward(self, model_free: Tensor, model_based: Tensor, feature: Tensor) -> tuple[Tensor, ...]:
+        """
+        Returns:
+            Weights of J, J_mod and F_s, each (N, 1, H, W).
+        """
+        parallel = self.pointwise(torch.cat([model_free, model_based, feature], 1)).chunk(len(self.pools), 1)
+        pooled = [
+            part if size == 1 else F.avg_pool2d(part, size, 1, size // 2, count_include_pad=False)
+            for part, size in zip(parallel, self.pools, strict=True)
+        ]
+        return self.activation(self.gate(torch.cat(pooled, 1))).chunk(3, 1)
+
+
+class FAU(nn.Module):
+    """Feature aggregation unit: one weight a channel and source, from the shared features alone (variant B of Table 4).
+
+    Source: Li et al., "Online knowledge distillation for efficient pose estimation", ICCV 2021.
+    """
+
+    def __init__(self, num_feat: int, reduction: int = 4):
+        super().__init__()
+        self.parallel = nn.ModuleList(
+            nn.Sequential(
+                nn.Conv2d(num_feat, num_feat, kernel, 1, kernel // 2), nn.BatchNorm2d(num_feat), nn.ReLU(inplace=True)
+            )
+            for kernel in (3, 5, 7)
+        )
+        self.squeeze = nn.Linear(num_feat, num_feat // reduction)
+        self.excite = nn.ModuleList(nn.Linear(num_feat // reduction, 3) for _ in range(3))
+
+    def forward(self, model_free: Tensor, model_based: Tensor, feature: Tensor) -> tuple[Tensor, ...]:
+        """
+        Returns:
+            Weights of J, J_mod and F_s that sum to one, each (N, 3, 1, 1).
+        """
+        feature = sum(conv(feature) for conv in self.parallel)
+        squeezed = F.relu(self.squeeze(feature.mean((2, 3))))
+        weights = torch.stack([excite(squeezed) for excite in self.excite]).softmax(0)
+        return tuple(weights[..., None, None])
+
+
+@ARCH_REGISTRY.register()
+class OKDNet(nn.Module):
+    """Online knowledge distillation network for single image dehazing.
+
+    The defaults have 2,581,227 parameters (paper: 2.58 M). Pictures go in and come out in [0, 1]; inside they are in
+    [-1, 1], as the Tanh of the model-free branch asks, which leaves the scattering model unchanged because its two
+    weights, t and 1 - t, sum to one.
+
+    Source: Lan et al. 2022, Fig. 2; the variants of Table 4 are `attention=False` (A), `aggregation='fau'` (B) and
+    `multi_scale=False` (C). D and E are weights of the distillation loss.
+
+    Args:
+        num_feat: channels at full size; doubled at each smaller scale.
+        num_blocks: blocks at full, half and quarter size. With one scale all of them are at full size.
+        growth: channels that each convolution of a residual dense block adds.
+        down: downsampling, `conv` or `grid`.
+        up: upsampling, `deconv4`, `deconv3` or `grid`.
+        fuse_kernel: kernel that fuses adjacent scales, 1 or 3. The alternative `num_blocks=(1, 1, 4), down='grid',
+            up='grid', fuse_kernel=3` (GridDehazeNet's sampling blocks) has 2,584,168 parameters.
+        attention: AGRDBs; without it plain residual dense blocks.
+        multi_scale: three scales; without it one.
+        aggregation: `fab` or `fau`.
+        gate: bound of the FAB's weight maps: `none`, `softmax` or `sigmoid`.
+        t_min: lower bound of the transmission, in (0, 1); what J_mod divides by.
+
+    Raises:
+        ValueError: an argument is not among its choices.
+    """
+
+    def __init__(
+        self,
+        num_feat: int = 32,
+        num_blocks: Sequence[int] = (2, 3, 4),
+        growth: int = 16,
+        down: str = 'conv',
+        up: str = 'deconv4',
+        fuse_kernel: int = 1,
+        attention: bool = True,
+        multi_scale: bool = True,
+        aggregation: str = 'fab',
+        gate: str = 'none',
+        t_min: float = 0.1,
+    ):
+        super().__init__()
+        _check('down', down, ('conv', 'grid'))
+        _check('up', up, ('deconv4', 'deconv3', 'grid'))
+        _check('fuse_kernel', fuse_kernel, (1, 3))
+        _check('aggregation', aggregation, ('fab', 'fau'))
+        _check('gate', gate, ('none', 'softmax', 'sigmoid') if aggregation == 'fab' else ('none',))
+        if not 0 < t_min < 1:
+            raise ValueError(f'OKDNet: t_min is {t_min}, but must lie between 0 and 1')
+        if len(num_blocks) != 3 or min(num_blocks) < 1:
+            raise ValueError(f'OKDNet: num_blocks is {num_blocks}, but must be three numbers of at least 1')
+
+        self.t_min = t_min
+        self.multiple = 4 if multi_scale else 1
+        self.preprocess = nn.Sequential(*conv_bn_relu(3, num_feat), *conv_bn_relu(num_feat, num_feat))
+        self.shared = MultiScaleNet(
+            num_feat,
+            num_blocks if multi_scale else (sum(num_blocks),),
+            AGRDB if attention else RDB,
+            growth,
+            down,
+            up,
+            fuse_kernel,
+        )
+        self.model_free = nn.Sequential(
+            *conv_bn_relu(num_feat, num_feat), nn.Conv2d(num_feat, 3, 3, 1, 1), nn.BatchNorm2d(3), nn.Tanh()
+        )
+        self.transmission = nn.Sequential(
+            *conv_bn_relu(num_feat, num_feat), nn.Conv2d(num_feat, 1, 3, 1, 1), nn.BatchNorm2d(1), nn.Sigmoid()
+        )
+        self.airlight = ANet()
+        self.to_image = nn.Conv2d(num_feat, 3, 1)
+        self.aggregation = FAB(num_feat, gate) if aggregation == 'fab' else FAU(num_feat)
+
+    def forward(self, x: Tensor, return_branches: bool = False) -> Tensor | OKDNetBranches:
+        """
+        Args:
+            x: hazy RGB pictures in [0, 1], shape (N, 3, H, W) with H, W >= 16; N >= 2 in train mode.
+            return_branches: give all branches, as the distillation loss needs them.
+
+        Returns:
+            The dehazed pictures, of x's shape, clamped to [0, 1] in eval mode only: in train mode a clamp would take
+            the gradient from every pixel beyond the range. With return_branches, an OKDNetBranches.
+
+        Raises:
+            ValueError: a picture is smaller than 16x16, or N is 1 in train mode.
+        """
+        height, width = x.shape[-2:]
+        if min(height, width) < 16:
+            raise ValueError(f'OKDNet: a picture of {height}x{width} is too small; each side must be 16 or more')
+        hazy = 2 * x - 1
+        a = self.airlight(hazy)
+        hazy = self._pad(hazy)
+
+        feature = self.shared(self.preprocess(hazy))
+        model_free = self.model_free(feature)
+        t = self.t_min + (1 - self.t_min) * self.transmission(feature)
+        model_based = (hazy - a * (1 - t)) / t  # Eq. 1, solved for J
+
+        shared = self.to_image(feature)
+        alpha_free, alpha_based, alpha_shared = self.aggregation(model_free, model_based, feature)
+        output = model_free * alpha_free + model_based * alpha_based + shared * alpha_shared  # Eq. 2
+
+        output, model_free, model_based, shared, a = (
+            (picture + 1) / 2 for picture in (output, model_free, model_based, shared, a)
+        )
+        if not self.training:
+            output = output.clamp(0, 1)
+        if not return_branches:
+            return output[..., :height, :width]
+        full_size = (picture[..., :height, :width] for picture in (output, model_free, model_based, shared, t))
+        return OKDNetBranches(*full_size, a)
+
+    def _pad(self, x: Tensor) -> Tensor:
+        """Reflect at the right and bottom, to the multiple that the scales need."""
+        height, width = x.shape[-2:]
+        return F.pad(x, (0, -width % self.multiple, 0, -height % self.multiple), mode='reflect')
+
+
+def _check(name: str, value: object, choices: tuple) -> None:
+    if value not in choices:
+        raise ValueError(f'OKDNet: {name} is {value!r}, but must be one of {", ".join(map(repr, choices))}')
