@@ -1,0 +1,62 @@
+"""The loss by which the branches of a network learn from their own aggregate."""
+
+from collections.abc import Mapping
+
+import torch
+from basicsr.losses.basic_loss import l1_loss
+from basicsr.utils.registry import LOSS_REGISTRY
+from torch import Tensor, nn
+
+
+@LOSS_REGISTRY.register()
+class OnlineDistillationLoss(nn.Module):
+    """Sum of the L1 distances between a teacher's picture and those of its students, trained together.
+
+    Source: OKDNet (Lan et al. 2022), Eq. 6; its students are `model_free`, `model_based` and `shared`. Variants D and E
+    of Table 4 set the weight of `model_based` and of `model_free` to 0.
+
+    Args:
+        loss_weight: factor of the whole loss; lambda in Eq. 3, 0.5 in the paper.
+        reduction: `mean` or `sum` over the pixels.
+        student_weights: factor of each student by name; 1 for a student that is not named.
+        detach_teacher: keep the gradient of this loss from the teacher. The paper's equation does not.
+    """
+
+    def __init__(
+        self,
+        loss_weight: float = 1.0,
+        reduction: str = 'mean',
+        student_weights: Mapping[str, float] | None = None,
+        detach_teacher: bool = False,
+    ):
+        super().__init__()
+        if reduction not in ('mean', 'sum'):
+            raise ValueError(f'OnlineDistillationLoss: reduction is {reduction!r}, but must be one of mean, sum')
+        self.loss_weight = loss_weight
+        self.reduction = reduction
+        self.student_weights = dict(student_weights or {})
+        self.detach_teacher = detach_teacher
+
+    def forward(self, teacher: Tensor, students: Mapping[str, Tensor]) -> Tensor:
+        """
+        Args:
+            teacher: shape (N, C, H, W).
+            students: pictures of the teacher's shape, by name.
+
+        Returns:
+            A scalar.
+
+        Raises:
+            ValueError: `student_weights` names a student that there is not.
+        """
+        unknown = sorted(self.student_weights.keys() - students.keys())
+        if unknown:
+            raise ValueError(
+                f'OnlineDistillationLoss: student_weights names {", ".join(unknown)}, but the students are '
+                f'{", ".join(students)}'
+            )
+        if self.detach_teacher:
+            teacher = teacher.detach()
+        distances = {name: l1_loss(student, teacher, reduction=self.reduction) for name, student in students.items()}
+        weighted = [self.student_weights.get(name, 1.0) * distance for name, distance in distances.items()]
+        return self.loss_weight * torch.stack(weighted).sum()
