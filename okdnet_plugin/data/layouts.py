@@ -1,0 +1,193 @@
+"""How the files of each public data set are named, and which hazy picture belongs to which clear one.
+
+A rule looks at the stem of a file name: the name without its folder and without its last extension, so that the stem of
+`0025_0.8_0.04.jpg` is `0025_0.8_0.04`. It finds the scene of a hazy and of a clear picture; equal scenes make a pair.
+"""
+
+import re
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from os import path as osp
+
+from okdnet_plugin.errors import InputError, did_you_mean
+
+
+@dataclass(frozen=True)
+class Layout:
+    """The naming rule of a data set.
+
+    Args:
+        name: name in an option file.
+        rule: the rule in words, for error messages.
+        hazy: regular expression of a whole hazy stem; its one group is the scene.
+        clear: the same for clear stems. A stem that it does not match is itself the scene, and so is any stem if it is
+            None.
+        template: the scene of a clear picture is this format string, filled with what `clear` finds.
+        recursive: the pictures lie in part folders below the root.
+        white_frame: a clear picture may have a white frame that its hazy one lacks.
+    """
+
+    name: str
+    rule: str
+    hazy: str
+    clear: str | None = None
+    template: str = '{}'
+    recursive: bool = False
+    white_frame: bool = False
+
+    def hazy_scene(self, name: str) -> str | None:
+        """Scene of a hazy picture; None if the rule does not know such a name."""
+        match = re.fullmatch(self.hazy, stem(name))
+        return match[1] if match else None
+
+    def clear_scene(self, name: str) -> str:
+        """Scene of a clear picture."""
+        match = self.clear and re.fullmatch(self.clear, stem(name))
+        return self.template.format((match and match[1]) or stem(name))
+
+    def is_clear(self, name: str) -> bool:
+        """Whether the rule tells by the name alone that a picture is a clear one."""
+        return self.clear is not None and self.clear != self.hazy and bool(re.fullmatch(self.clear, stem(name)))
+
+
+def stem(name: str) -> str:
+    """File name without its folder and its last extension."""
+    return osp.splitext(osp.basename(name))[0]
+
+
+_NUMBER = r'\d+(?:\.\d+)?'
+
+_SCENE = r'(?i)(\d+)'  # copies of one data set differ in the case of GT and hazy
+
+LAYOUTS = {
+    layout.name: layout
+    for layout in (
+        Layout('its', '1_1_0.90179.png -> 1.png', rf'(\d+)_\d+_{_NUMBER}'),
+        Layout('ots', '0025_0.8_0.04.jpg -> 0025.jpg', rf'(\d+)_{_NUMBER}_{_NUMBER}', recursive=True),
+        Layout('sots_indoor', '1400_1.png -> 1400.png', r'(\d+)_\d+', white_frame=True),
+        Layout('sots_outdoor', '0001_0.8_0.2.jpg -> 0001.png', rf'(\d+)_{_NUMBER}_{_NUMBER}'),
+        Layout('i_haze', '01_indoor_hazy.jpg -> 01_indoor_GT.jpg', f'{_SCENE}_indoor_hazy', f'{_SCENE}_indoor_GT'),
+        Layout('o_haze', '01_outdoor_hazy.jpg -> 01_outdoor_GT.jpg', f'{_SCENE}_outdoor_hazy', f'{_SCENE}_outdoor_GT'),
+        Layout('nh_haze', '01_hazy.png -> 01_GT.png', f'{_SCENE}_hazy', f'{_SCENE}_GT'),
+        Layout('dense_haze', '01_hazy.png -> 01_GT.png', f'{_SCENE}_hazy', f'{_SCENE}_GT'),
+    )
+}
+
+
+def get_layout(name: str) -> Layout:
+    """Layout of a public data set.
+
+    Raises:
+        InputError: there is none of this name.
+    """
+    if not isinstance(name, str) or name not in LAYOUTS:
+        raise InputError(
+            f"layout: '{name}' is not known{did_you_mean(name, LAYOUTS)}; known are {', '.join(LAYOUTS)}; "
+            'for other names give `pairing: <regular expression with one group, the scene>` instead'
+        )
+    return LAYOUTS[name]
+
+
+def layout_from_regex(pairing: str) -> Layout:
+    """Layout of the option `pairing`: the one group of the expression is the scene.
+
+    Clear pictures may be named like hazy ones, or by the scene alone.
+
+    Raises:
+        InputError: it is no regular expression, or has not exactly one group.
+    """
+    try:
+        groups = re.compile(pairing).groups
+    except (re.error, TypeError) as error:
+        raise InputError(f"pairing: '{pairing}' is not a regular expression: {error}") from None
+    if groups != 1:
+        raise InputError(
+            f"pairing: '{pairing}' has {groups} groups, but exactly one, the scene, is needed; put the scene in "
+            r'parentheses and write other groups as (?:...), as in (\d+)_(?:hazy|foggy)'
+        )
+    return Layout('pairing', f"the whole stem matches '{pairing}', its group is the scene", pairing, pairing)
+
+
+def layout_from_template(filename_tmpl: str) -> Layout:
+    """Layout of the toolbox's option `filename_tmpl`: a hazy stem is the template, filled with the clear stem.
+
+    Raises:
+        InputError: the template has not the one place `{}` that the clear stem fills.
+    """
+    try:
+        filled = [filename_tmpl.format(sample) for sample in ('clear', 'other')]
+    except (AttributeError, IndexError, KeyError, ValueError):
+        filled = []
+    if len(set(filled)) != 2:
+        raise InputError(
+            f"filename_tmpl: '{filename_tmpl}' does not say where the clear stem goes; write {{}}, as in '{{}}_hazy'"
+        )
+    rule = 'equal stems' if filename_tmpl == '{}' else f"hazy stem = '{filename_tmpl}' filled with the clear stem"
+    # DOTALL: a file name may hold any character.
+    return Layout('filename_tmpl', rule, r'(?s)(.*)', template=filename_tmpl)
+
+
+def pair_names(hazy: Sequence[str], clear: Sequence[str], layout: Layout) -> list[tuple[str, str]]:
+    """The clear picture of every hazy picture, in time proportional to the number of names.
+
+    Args:
+        hazy: file names, with or without folders.
+        clear: file names; several hazy pictures may share one, and one may be left without any.
+        layout: naming rule.
+
+    Returns:
+        Pairs (hazy, clear), sorted by the stems of the hazy pictures.
+
+    Raises:
+        InputError: the rule does not match a hazy name, or finds no clear picture for it, or more than one.
+    """
+    candidates = _by_scene(clear, layout.clear_scene)
+    scenes = {name: layout.hazy_scene(name) for name in sorted(hazy, key=_sort_key)}
+    _refuse([name for name, scene in scenes.items() if scene is None], 'is not a hazy name of this rule', layout, hazy)
+    _refuse([name for name, scene in scenes.items() if scene not in candidates], 'has no clear picture', layout, hazy)
+    twice = [name for name, scene in scenes.items() if len(candidates[scene]) > 1]
+    if twice:
+        _refuse(twice, f'has several clear pictures ({", ".join(candidates[scenes[twice[0]]])})', layout, hazy)
+    return [(name, candidates[scene][0]) for name, scene in scenes.items()]
+
+
+def pair_listed(hazy: Sequence[str], clear: Sequence[str], layout: Layout) -> list[tuple[str, str]]:
+    """Every hazy picture of the listed clear ones, in the order of the list; other hazy pictures are left out.
+
+    Args:
+        hazy: file names, with or without folders.
+        clear: file names, perhaps some of them more than once.
+        layout: naming rule.
+
+    Returns:
+        Pairs (hazy, clear).
+
+    Raises:
+        InputError: a clear picture has no hazy one.
+    """
+    partners = _by_scene(sorted(hazy, key=_sort_key), layout.hazy_scene)
+    scenes = [layout.clear_scene(name) for name in clear]
+    lonely = [name for name, scene in zip(clear, scenes, strict=True) if scene not in partners]
+    _refuse(lonely, 'is listed, but has no hazy picture', layout, clear)
+    return [(partner, name) for name, scene in zip(clear, scenes, strict=True) for partner in partners[scene]]
+
+
+def _by_scene(names: Iterable[str], scene_of: Callable[[str], str | None]) -> dict[str | None, list[str]]:
+    scenes = defaultdict(list)
+    for name in names:
+        scenes[scene_of(name)].append(name)
+    return dict(scenes)
+
+
+def _sort_key(name: str) -> tuple[str, str]:
+    # By stems, which are the toolbox's LMDB keys: 'a.png' comes before 'a-1.png'.
+    return osp.splitext(name)[0], name
+
+
+def _refuse(offending: Sequence[str], complaint: str, layout: Layout, names: Sequence[str]) -> None:
+    if offending:
+        raise InputError(
+            f'{offending[0]} {complaint} ({len(offending)} of {len(names)} such); rule {layout.name}: {layout.rule}; '
+            'add, rename or remove these files, or give another rule (layout, pairing or filename_tmpl)'
+        )

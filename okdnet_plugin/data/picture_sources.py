@@ -1,0 +1,158 @@
+"""Where the pictures of a data set lie: files in a folder, or records of an LMDB of the toolbox's form.
+
+Both kinds have the same methods. A name stands for one picture; both can be pickled, and hold nothing open.
+"""
+
+import os
+import re
+from collections.abc import Mapping
+from os import path as osp
+
+import lmdb
+from basicsr.utils import FileClient
+
+from okdnet_plugin.errors import InputError
+
+PICTURE_EXTENSIONS = ('.png', '.jpg', '.jpeg', '.bmp', '.webp', '.tif', '.tiff', '.ppm')
+
+
+class PictureFolder:
+    """Pictures as files; a name is a path."""
+
+    def __init__(self, root: str, recursive: bool):
+        if not osp.isdir(root):
+            raise InputError(f'the folder {root} does not exist; correct the path (relative: from {os.getcwd()})')
+        self.root = root
+        self._recursive = recursive
+        self._client = FileClient('disk')
+
+    def names(self) -> list[str]:
+        names = []
+        for folder, folders, files in os.walk(self.root, followlinks=True):
+            folders[:] = [name for name in folders if self._recursive and not name.startswith('.')]
+            names += [osp.join(folder, name) for name in files if _is_picture(name)]
+        if not names:
+            kinds = ' '.join(PICTURE_EXTENSIONS)
+            raise InputError(
+                f'the folder {self.root} holds no picture ({kinds}); give the folder that the files lie in'
+            )
+        return names
+
+    def names_in(self, list_file: str) -> list[str]:
+        """Names in a list of the toolbox's form, in its order."""
+        names = [osp.join(self.root, name) for name in _read_meta_info(list_file)]
+        missing = [name for name in names if not osp.isfile(name)]
+        if missing:
+            raise InputError(
+                f'{missing[0]}, listed in {list_file}, does not exist ({len(missing)} of {len(names)} such); correct '
+                'the list or dataroot_gt'
+            )
+        return names
+
+    def read(self, name: str) -> bytes:
+        try:
+            return self._client.get(name)
+        except OSError as error:
+            raise InputError(f'{name} cannot be read ({error.strerror}); restore the file, then start again') from None
+
+    def label(self, name: str) -> str:
+        return name
+
+    def path(self, name: str) -> str:
+        return name
+
+
+class PictureLmdb:
+    """Pictures in an LMDB of the toolbox's form; a name is a key with the extension that meta_info.txt gives it."""
+
+    def __init__(self, root: str, options: dict):
+        if not root.endswith('.lmdb'):
+            raise InputError(f'{root} does not end in .lmdb; for io_backend lmdb give an LMDB, or set type: disk')
+        for file in ('data.mdb', 'meta_info.txt'):
+            if not osp.isfile(osp.join(root, file)):
+                raise InputError(f'{osp.join(root, file)} does not exist; correct the path, or make the LMDB again')
+        self.root = root
+        self._options = options
+
+    def names(self) -> list[str]:
+        names = _read_meta_info(osp.join(self.root, 'meta_info.txt'))
+        foreign = [name for name in names if not name.isascii()]
+        if foreign:
+            raise InputError(
+                f"key '{_key(foreign[0])}' in {self.root} is not ASCII, which the toolbox's LMDB reader cannot find; "
+                'make the LMDB with ASCII keys, or read the files with io_backend disk'
+            )
+        return names
+
+    def read(self, name: str) -> bytes:
+        try:
+            content = _open_lmdb(self.root, self._options).get(_key(name))
+        except lmdb.Error as error:
+            raise InputError(
+                f'{self.label(name)} cannot be read ({error}); make the LMDB again, or end its other user'
+            ) from None
+        if content is None:
+            raise InputError(f'{self.label(name)} is in meta_info.txt, but not in data.mdb; make the LMDB again')
+        return content
+
+    def label(self, name: str) -> str:
+        return f"key '{_key(name)}' in {self.root}"
+
+    def path(self, name: str) -> str:
+        # Result files are named by this path less its extension, and a dot inside the key must not be taken for one.
+        return name if '.' in _key(name) else _key(name)
+
+
+_lmdb_clients: dict[tuple[int, str], FileClient] = {}
+
+
+def _open_lmdb(root: str, options: dict) -> FileClient:
+    """The one client of an LMDB in this process; the options of the first who opens it hold.
+
+    py-lmdb >= 2 refuses to open an environment twice in one process, but training and validation may share the clear
+    pictures. A client that a forked worker has inherited counts as open and must not be used: it is dropped, which
+    closes the worker's copy alone.
+    """
+    for key in [key for key in _lmdb_clients if key[0] != os.getpid()]:
+        del _lmdb_clients[key]
+    key = os.getpid(), osp.realpath(root)
+    if key not in _lmdb_clients:
+        _lmdb_clients[key] = FileClient('lmdb', db_paths=root, **options)
+    return _lmdb_clients[key]
+
+
+def open_source(root: str, io_backend: Mapping, recursive: bool = False) -> PictureFolder | PictureLmdb:
+    """The pictures below a path of an option file.
+
+    Args:
+        root: folder or LMDB.
+        io_backend: `{type: disk}`, or `{type: lmdb}` with further options of the toolbox's LMDB reader.
+        recursive: look into the folders of a folder.
+
+    Raises:
+        InputError: there is no such folder or LMDB.
+    """
+    options = dict(io_backend)
+    if options.pop('type') == 'disk':
+        return PictureFolder(os.fspath(root), recursive)
+    return PictureLmdb(os.fspath(root), options)
+
+
+def _is_picture(name: str) -> bool:
+    return not name.startswith('.') and name.lower().endswith(PICTURE_EXTENSIONS)
+
+
+def _key(name: str) -> str:
+    return osp.splitext(name)[0]
+
+
+def _read_meta_info(path: str) -> list[str]:
+    """Names in a list with lines `NAME.ext (h,w,c) level`; names may hold spaces, all after them may be missing."""
+    try:
+        with open(path, encoding='utf-8-sig') as file:
+            lines = [line.strip() for line in file if line.strip()]
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f'{path} cannot be read ({error}); correct the path or the file') from None
+    if not lines:
+        raise InputError(f'{path} names no picture; write one NAME.ext (h,w,c) a line')
+    return [re.split(r'\s+\(\d+(?:,\s*\d+)*\)', line)[0] for line in lines]
