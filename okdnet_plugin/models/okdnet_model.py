@@ -1,0 +1,46 @@
+"""Training of OKDNet: what a restoration network needs, and the distillation."""
+
+import inspect
+from typing import ClassVar
+
+from basicsr.utils.registry import MODEL_REGISTRY
+from torch import Tensor
+
+from okdnet_plugin.errors import InputError
+from okdnet_plugin.models.restoration_model import RestorationModel
+
+
+@MODEL_REGISTRY.register()
+class OKDNetModel(RestorationModel):
+    """Trains the branches of OKDNet together: L = L1 - SSIM + lambda L_diss.
+
+    Source: Lan et al. 2022, Eq. 3. The three terms are the blocks `pixel_opt`, `ssim_opt` and `distill_opt`.
+
+    Raises:
+        InputError: the network gives no branches, or the batch holds one picture per GPU.
+    """
+
+    loss_blocks: ClassVar = {**RestorationModel.loss_blocks, 'distill_opt': 'l_distill'}
+
+    def init_training_settings(self) -> None:
+        network = self.get_bare_model(self.net_g)
+        if 'return_branches' not in inspect.signature(network.forward).parameters:
+            raise InputError(
+                f'option model_type: OKDNetModel trains networks with branches, and {type(network).__name__} has none; '
+                'use model_type: RestorationModel'
+            )
+        if self.opt['datasets']['train']['batch_size_per_gpu'] < 2:
+            raise InputError(
+                'option datasets:train:batch_size_per_gpu is 1, but OKDNet needs 2 or more: the bottleneck of its '
+                'airlight network is one pixel, and BatchNorm has no statistics of a single value'
+            )
+        super().init_training_settings()
+
+    def compute_losses(self) -> dict[str, Tensor]:
+        branches = self.net_g(self.lq, return_branches=True)
+        self.output = branches.output
+        losses = self.picture_losses(branches.output)
+        if 'distill_opt' in self.losses:
+            students = {name: getattr(branches, name) for name in ('model_free', 'model_based', 'shared')}
+            losses[self.loss_blocks['distill_opt']] = self.losses['distill_opt'](branches.output, students)
+        return losses

@@ -1,0 +1,126 @@
+"""The models in one process: which losses they read, which networks they train, and what they refuse."""
+
+import pytest
+import torch
+from basicsr.data import build_dataset
+from basicsr.models import build_model
+
+from okdnet_plugin.errors import InputError, UnknownNameError
+
+RIDNET = {'type': 'RIDNet', 'in_channels': 3, 'mid_channels': 16, 'out_channels': 3, 'num_block': 1}
+SWINIR = {
+    'type': 'SwinIR', 'upscale': 1, 'img_size': 32, 'window_size': 8, 'depths': [2], 'embed_dim': 12, 'num_heads': [2],
+    'mlp_ratio': 2, 'upsampler': '', 'in_chans': 3,
+}  # fmt: skip
+
+
+def train(options, steps=2):
+    model = build_model(options)
+    dataset = build_dataset(options['datasets']['train'])
+    batch = {key: torch.stack([dataset[i][key] for i in range(2)]) for key in ('lq', 'gt')}
+    history = []
+    for step in range(1, steps + 1):
+        model.update_learning_rate(step)
+        model.feed_data(batch)
+        model.optimize_parameters(step)
+        history.append(dict(model.get_current_log()))
+    return model, history
+
+
+def test_okdnet_model_adds_up_the_three_terms(model_options):
+    model, _ = train(model_options, steps=1)
+    assert list(model.get_current_log()) == ['l_pix', 'l_ssim', 'l_distill']
+
+
+def test_okdnet_model_learns(model_options):
+    model_options['train']['scheduler']['milestones'] = []
+    _, history = train(model_options, steps=40)
+    assert sum(history[-1].values()) < sum(history[0].values()) - 0.3
+
+
+@pytest.mark.parametrize('left_out', ['pixel_opt', 'ssim_opt', 'distill_opt'])
+def test_each_term_can_be_left_out(model_options, left_out):
+    del model_options['train'][left_out]
+    _, history = train(model_options, steps=1)
+    assert len(history[0]) == 2
+
+
+def test_every_parameter_gets_a_gradient(model_options):
+    model, _ = train(model_options, steps=1)
+    assert [name for name, parameter in model.net_g.named_parameters() if parameter.grad is None] == []
+
+
+def test_average_follows_the_network(model_options):
+    """At a vanishing learning rate the averaged network restores like the raw one, once it has seen the statistics."""
+    model_options['train'] |= {'ema_decay': 0.5}
+    model_options['train']['optim_g']['lr'] = 1e-7
+    model, _ = train(model_options, steps=40)
+    with torch.no_grad():
+        raw, average = model.net_g.eval()(model.lq), model.net_g_ema(model.lq)
+    assert not model.net_g_ema.training
+    assert (raw - average).abs().mean() < 0.01
+
+
+def test_plain_sr_model_trains_okdnet(model_options):
+    model_options['model_type'] = 'SRModel'
+    for block in ('ssim_opt', 'distill_opt'):
+        del model_options['train'][block]
+    _, history = train(model_options)
+    assert list(history[0]) == ['l_pix']
+
+
+@pytest.mark.parametrize('network', [RIDNET, SWINIR], ids=lambda network: network['type'])
+@pytest.mark.parametrize('model_type', ['SRModel', 'RestorationModel'])
+def test_toolbox_network_trains_on_the_pairs_with_these_losses(model_options, network, model_type):
+    del model_options['train']['distill_opt']
+    if model_type == 'SRModel':
+        model_options['train']['pixel_opt'] = model_options['train'].pop('ssim_opt')
+    _, history = train(model_options | {'network_g': network, 'model_type': model_type}, steps=3)
+    assert sum(history[-1].values()) < sum(history[0].values())
+
+
+def test_network_without_branches_is_refused(model_options):
+    with pytest.raises(InputError, match='RIDNet has none; use model_type: RestorationModel'):
+        build_model(model_options | {'network_g': RIDNET})
+
+
+def test_batch_of_one_is_refused_before_the_first_step(model_options):
+    model_options['datasets']['train']['batch_size_per_gpu'] = 1
+    with pytest.raises(InputError, match='batch_size_per_gpu is 1'):
+        build_model(model_options)
+
+
+def test_misspelt_loss_block_is_refused(model_options):
+    model_options['train']['distil_opt'] = model_options['train'].pop('distill_opt')
+    with pytest.raises(InputError, match=r'train:distil_opt: .*did you mean distill_opt'):
+        build_model(model_options)
+
+
+def test_distillation_of_a_model_that_has_none_is_refused(model_options):
+    with pytest.raises(InputError, match='train:distill_opt: RestorationModel knows no such loss'):
+        build_model(model_options | {'model_type': 'RestorationModel'})
+
+
+def test_no_loss_at_all_is_refused(model_options):
+    for block in ('pixel_opt', 'ssim_opt', 'distill_opt'):
+        del model_options['train'][block]
+    with pytest.raises(InputError, match='no loss is given'):
+        build_model(model_options)
+
+
+def test_misspelt_metric_is_refused_before_the_first_step(model_options):
+    model_options['val']['metrics']['psnr']['type'] = 'calculate_pnsr'
+    with pytest.raises(UnknownNameError, match='did you mean calculate_psnr'):
+        build_model(model_options)
+
+
+def test_average_is_read_back_from_a_saved_network(model_options, tmp_path):
+    model_options['path']['models'] = str(tmp_path)
+    model, _ = train(model_options)
+    model.save_network([model.net_g, model.net_g_ema], 'net_g', 2, param_key=['params', 'params_ema'])
+    model_options['path']['pretrain_network_g'] = str(tmp_path / 'net_g_2.pth')
+    model_options['train']['optim_g']['type'] = 'Adam'
+    model_options['train']['scheduler']['type'] = 'MultiStepLR'
+    again = build_model(model_options)
+    for key, value in model.net_g_ema.state_dict().items():
+        assert torch.equal(again.net_g_ema.state_dict()[key], value)

@@ -1,0 +1,118 @@
+"""The way of the data as a user goes it: train, go on, test, on one process and on two."""
+
+import re
+import sys
+
+import pytest
+import torch
+import yaml
+from basicsr.archs import build_network
+
+from conftest import basicsr, run, write_options
+
+METRICS = re.compile(r'# psnr: (?P<psnr>[\d.]+).*# ssim: (?P<ssim>[\d.]+)', re.DOTALL)
+
+
+def load(path):
+    return torch.load(path, weights_only=True)
+
+
+@pytest.fixture(scope='module')
+def workplace(tmp_path_factory):
+    return tmp_path_factory.mktemp('workplace')
+
+
+@pytest.fixture
+def trained(workplace, train_options):
+    """A run of four iterations below `workplace`, the current directory of the command."""
+    if not (workplace / 'experiments').exists():
+        result = basicsr('train', '-opt', write_options(workplace / 'train.yml', train_options), cwd=workplace)
+        assert result.returncode == 0, result.stderr
+        (workplace / 'stdout').write_text(result.stdout + result.stderr)
+    return workplace / 'experiments' / 'small'
+
+
+def test_training_leaves_everything_below_the_current_directory(trained):
+    assert {path.name for path in (trained / 'models').iterdir()} == {'net_g_2.pth', 'net_g_4.pth', 'net_g_latest.pth'}
+    assert {path.name for path in (trained / 'training_states').iterdir()} == {'2.state', '4.state'}
+    assert len(list(trained.glob('visualization/*/*_4.png'))) == 8
+    assert (trained / 'train.yml').exists()
+
+
+def test_training_logs_each_part_of_the_loss_and_the_metrics(trained, workplace):
+    log = (workplace / 'stdout').read_text()
+    assert re.search(r'l_pix: \S+ l_ssim: \S+ l_distill: \S+', log)
+    assert METRICS.search(log)
+
+
+def test_saved_average_has_the_statistics_of_the_training(trained, train_options):
+    saved = load(trained / 'models' / 'net_g_latest.pth')
+    options = {key: value for key, value in train_options['network_g'].items() if key != 'type'}
+    initial = build_network({'type': 'OKDNet', **options}).state_dict()
+    for key in (key for key in initial if key.endswith(('running_mean', 'running_var'))):
+        assert not torch.equal(saved['params_ema'][key], initial[key]), key
+        assert not torch.equal(saved['params_ema'][key], saved['params'][key]), key
+
+
+def test_auto_resume_goes_on_from_the_newest_state(trained, workplace, train_options):
+    train_options['train']['total_iter'] = 6
+    options = write_options(workplace / 'train.yml', train_options)
+    result = basicsr('train', '-opt', options, '--auto_resume', cwd=workplace)
+    assert result.returncode == 0, result.stderr
+    assert 'Resuming training from epoch: 0, iter: 4.' in result.stdout + result.stderr
+    assert (trained / 'training_states' / '6.state').exists()
+    assert load(trained / 'training_states' / '6.state')['iter'] == 6
+    steps = {
+        int(state['step']) for state in load(trained / 'training_states' / '6.state')['optimizers'][0]['state'].values()
+    }
+    assert steps == {6}
+
+
+def test_testing_reads_the_average_and_writes_results(trained, workplace, train_options):
+    held = train_options['datasets']['val']
+    options = {key: train_options[key] for key in ('model_type', 'scale', 'num_gpu', 'manual_seed', 'network_g')}
+    options |= {
+        'name': 'tested',
+        'datasets': {'test_1': held},
+        'path': {'pretrain_network_g': str(trained / 'models' / 'net_g_latest.pth'), 'param_key_g': 'params_ema'},
+        'val': {'save_img': True, 'suffix': None, 'metrics': train_options['val']['metrics']},
+    }
+    result = basicsr('test', '-opt', write_options(workplace / 'test.yml', options), cwd=workplace)
+    assert result.returncode == 0, result.stderr
+    assert METRICS.search(result.stdout + result.stderr)
+    written = {path.name for path in (workplace / 'results' / 'tested' / 'visualization' / 'Held').iterdir()}
+    assert '1_1_0.8_tested.png' in written
+    assert len(written) == 8
+
+
+@pytest.mark.parametrize('dataset', ['PairedDehazeDataset', 'PairedImageDataset'])
+def test_two_processes_train_on_the_cpu(dataset, tmp_path, train_options, pairs):
+    """With gloo from the option file, spawned workers, validation and a saved state; the toolbox's data set as well."""
+    # One long epoch, because a spawned worker takes seconds to start.
+    train_options['datasets']['train'] |= {'num_worker_per_gpu': 1, 'dataset_enlarge_ratio': 10}
+    if dataset == 'PairedImageDataset':
+        for block in train_options['datasets'].values():
+            block |= {'type': dataset, 'dataroot_lq': str(pairs / 'clear')}
+            del block['layout']
+    options = write_options(tmp_path / 'o.yml', train_options)
+    result = run(
+        sys.executable, '-m', 'torch.distributed.run', '--standalone', '--nproc_per_node=2', '-m', 'okdnet_plugin',
+        'train', '-opt', options, '--launcher', 'pytorch', cwd=tmp_path,
+    )  # fmt: skip
+    assert result.returncode == 0, result.stderr
+    printed = result.stdout + result.stderr
+    assert 'World size (gpu number): 2' in printed
+    assert METRICS.search(printed)
+    experiment = tmp_path / 'experiments' / 'small'
+    assert load(experiment / 'training_states' / '4.state')['iter'] == 4
+    assert all(
+        torch.isfinite(value).all() for value in load(experiment / 'models' / 'net_g_latest.pth')['params_ema'].values()
+    )
+
+
+def test_backend_of_the_option_file_is_used(tmp_path, monkeypatch):
+    from okdnet_plugin import compat
+
+    (tmp_path / 'o.yml').write_text(yaml.safe_dump({'dist_params': {'backend': 'ucc', 'port': 1}}))
+    monkeypatch.setattr(sys, 'argv', ['basicsr train', '-opt', str(tmp_path / 'o.yml'), '--launcher', 'pytorch'])
+    assert compat._backend_of_option_file() == 'ucc'
