@@ -70,9 +70,14 @@ class AGRDB(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         feature = self.rdb(x)
-        feature = feature * torch.sigmoid(self.channel_attention(F.adaptive_avg_pool2d(feature, 1)))
+        feature = feature * torch.sigmoid(self._attend_channels(feature.mean((2, 3))))[..., None, None]
         feature = feature * torch.sigmoid(self.spatial_attention(feature))
         return feature + x
+
+    def _attend_channels(self, means: Tensor) -> Tensor:
+        """The 3x3 convolution of a zero-padded 1x1 map, as the product with its centre tap that it is."""
+        conv = self.channel_attention
+        return F.linear(means, conv.weight[:, :, 1, 1], conv.bias)
 
 
 def make_down(kind: str, num_feat: int) -> nn.Sequential:

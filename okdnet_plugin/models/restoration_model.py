@@ -3,12 +3,13 @@
 from collections import OrderedDict
 from typing import ClassVar
 
+import torch
 from basicsr.archs import build_network
 from basicsr.losses import build_loss
 from basicsr.models.sr_model import SRModel
 from basicsr.utils import get_root_logger
 from basicsr.utils.registry import METRIC_REGISTRY, MODEL_REGISTRY
-from torch import Tensor
+from torch import Tensor, nn
 
 from okdnet_plugin.errors import InputError, did_you_mean
 
@@ -22,6 +23,7 @@ class RestorationModel(SRModel):
 
     Args:
         opt: the option file, as for SRModel. The blocks of `train` in `loss_blocks` are losses of the restored picture.
+            `channels_last: true` lays networks and pictures out with the channels innermost, which is faster.
 
     Raises:
         InputError: an option block is misspelt or missing.
@@ -34,7 +36,15 @@ class RestorationModel(SRModel):
     def __init__(self, opt: dict):
         for metric in ((opt.get('val') or {}).get('metrics') or {}).values():
             METRIC_REGISTRY.get(metric['type'])
+        self.memory_format = torch.channels_last if opt.get('channels_last') else torch.contiguous_format
         super().__init__(opt)
+
+    def model_to_device(self, net: nn.Module) -> nn.Module:
+        return super().model_to_device(net.to(memory_format=self.memory_format))
+
+    def feed_data(self, data: dict) -> None:
+        super().feed_data(data)
+        self.lq = self.lq.contiguous(memory_format=self.memory_format)
 
     def init_training_settings(self) -> None:
         self.net_g.train()
@@ -49,7 +59,7 @@ class RestorationModel(SRModel):
         if self.ema_decay == 0:
             return
         get_root_logger().info(f'Use Exponential Moving Average with decay: {self.ema_decay}')
-        self.net_g_ema = build_network(self.opt['network_g']).to(self.device)
+        self.net_g_ema = build_network(self.opt['network_g']).to(self.device, memory_format=self.memory_format)
         path = self.opt['path'].get('pretrain_network_g')
         if path is None:
             self.model_ema(0)

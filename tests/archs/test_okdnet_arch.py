@@ -53,6 +53,14 @@ def test_part_has_the_published_size(part, expected):
     assert count(part) == expected
 
 
+def test_channel_attention_is_the_convolution_of_the_paper():
+    block = AGRDB(8)
+    means = torch.rand(2, 8)
+    torch.testing.assert_close(
+        block._attend_channels(means), block.channel_attention(means[..., None, None])[..., 0, 0]
+    )
+
+
 def test_state_dict_keys_and_shapes_stay_as_released():
     pinned = Path(__file__).with_name('okdnet_state_dict.txt').read_text().splitlines()
     current = [f'{key} {tuple(value.shape)}' for key, value in OKDNet().state_dict().items()]

@@ -1,9 +1,12 @@
 """The models in one process: which losses they read, which networks they train, and what they refuse."""
 
+import copy
+
 import pytest
 import torch
 from basicsr.data import build_dataset
 from basicsr.models import build_model
+from basicsr.utils import set_random_seed
 
 from okdnet_plugin.errors import InputError, UnknownNameError
 
@@ -59,6 +62,18 @@ def test_average_follows_the_network(model_options):
         raw, average = model.net_g.eval()(model.lq), model.net_g_ema(model.lq)
     assert not model.net_g_ema.training
     assert (raw - average).abs().mean() < 0.01
+
+
+def test_channels_last_changes_the_layout_and_not_the_result(model_options):
+    results = {}
+    for channels_last in (False, True):
+        set_random_seed(0)
+        options = copy.deepcopy(model_options) | {'channels_last': channels_last}
+        model, history = train(options, steps=1)
+        assert model.lq.is_contiguous(memory_format=torch.channels_last) == channels_last
+        assert model.net_g_ema.to_image.weight.shape == (3, 8, 1, 1)
+        results[channels_last] = history[0]
+    assert results[True] == pytest.approx(results[False], rel=1e-4)
 
 
 def test_plain_sr_model_trains_okdnet(model_options):

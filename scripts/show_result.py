@@ -1,0 +1,124 @@
+"""Show what `basicsr test` did: every metric of the hazy input beside that of the result, and a before/after grid.
+
+  show_result.py options/okdnet_quickstart_test.yml
+
+Run it in the folder where the test was run, with the same option file; its pictures must have been saved. Input and
+result are measured alike, by the metrics of the option file. The grid goes to results/<name>/before_after.png.
+"""
+
+import argparse
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+import yaml
+
+import okdnet_plugin  # goes first: it mends the toolbox
+
+# isort: split
+from basicsr.data import build_dataset
+from basicsr.metrics import calculate_metric
+from basicsr.utils import tensor2img
+
+from okdnet_plugin.errors import InputError
+
+TILE_WIDTH = 320
+CAPTION = 26
+GAP = 6
+
+
+class Row(NamedTuple):
+    """One picture, uint8 BGR (H, W, 3) in each of its three forms."""
+
+    name: str
+    hazy: np.ndarray
+    result: np.ndarray
+    clear: np.ndarray
+
+
+def main(argv: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('opt', type=Path, metavar='FILE', help='option file of the test')
+    parser.add_argument('--rows', type=int, default=6, help='pictures in the grid at most (default: %(default)s)')
+    args = parser.parse_args(argv)
+    if args.rows < 1:
+        parser.error('--rows must be positive')
+    okdnet_plugin.register()
+    try:
+        show(yaml.safe_load(args.opt.read_text(encoding='utf-8')), args.rows)
+    except (InputError, OSError) as error:
+        print(f'{Path(__file__).name}: error: {error}', file=sys.stderr)
+        return 2
+    return 0
+
+
+def show(opt: dict, max_rows: int) -> None:
+    folder = Path('results', opt['name'])
+    rows = [row for dataset in opt['datasets'].values() for row in read_rows(opt, dataset, folder)]
+    metrics = opt['val']['metrics']
+    hazy = [measure(row.hazy, row.clear, metrics) for row in rows]
+    result = [measure(row.result, row.clear, metrics) for row in rows]
+
+    print(f'mean of {len(rows)} pictures{"hazy":>11}{"result":>11}')
+    for name in metrics:
+        before, after = (np.mean([values[name] for values in side]) for side in (hazy, result))
+        print(f'{name:<19}{before:11.4f}{after:11.4f}')
+
+    chosen = np.unique(np.linspace(0, len(rows) - 1, min(max_rows, len(rows))).astype(int))
+    path = folder / 'before_after.png'
+    write_picture(path, np.vstack([draw(rows[i], hazy[i], result[i]) for i in chosen]))
+    print(f'before/after grid  {path.resolve()}')
+
+
+def read_rows(opt: dict, dataset_opt: dict, folder: Path) -> Iterator[Row]:
+    """Pairs as the test read them, and the pictures that it saved.
+
+    Raises:
+        InputError: the test has saved no picture of that name.
+    """
+    dataset = build_dataset({**dataset_opt, 'phase': 'test', 'scale': opt['scale']})
+    for i in range(len(dataset)):
+        pair = dataset[i]
+        stem = Path(pair['lq_path']).stem
+        path = folder / 'visualization' / dataset_opt['name'] / f'{stem}_{opt["val"].get("suffix") or opt["name"]}.png'
+        if not path.is_file():
+            raise InputError(f'{path} is missing: run `basicsr test` with val:save_img: true first')
+        yield Row(stem, tensor2img(pair['lq']), cv2.imread(str(path)), tensor2img(pair['gt']))
+
+
+def measure(picture: np.ndarray, clear: np.ndarray, metrics: dict[str, dict]) -> dict[str, float]:
+    return {name: calculate_metric({'img': picture, 'img2': clear}, opt) for name, opt in metrics.items()}
+
+
+def draw(row: Row, hazy: dict[str, float], result: dict[str, float]) -> np.ndarray:
+    """One row of the grid: hazy, dehazed and clear, each under a caption."""
+    captions = (f'hazy {numbers(hazy)}', f'dehazed {numbers(result)}', f'clear {row.name}')
+    return np.hstack([tile(picture, text) for picture, text in zip(row[1:], captions, strict=True)])
+
+
+def numbers(values: dict[str, float]) -> str:
+    return ' '.join(f'{name} {value:.3g}' for name, value in values.items())
+
+
+def tile(picture: np.ndarray, caption: str) -> np.ndarray:
+    height = round(picture.shape[0] * TILE_WIDTH / picture.shape[1])
+    canvas = np.full((CAPTION + height + GAP, TILE_WIDTH + GAP, 3), 255, np.uint8)
+    small = cv2.resize(picture, (TILE_WIDTH, height), interpolation=cv2.INTER_AREA)
+    canvas[CAPTION : CAPTION + height, :TILE_WIDTH] = small
+    cv2.putText(canvas, caption, (2, CAPTION - 8), cv2.FONT_HERSHEY_SIMPLEX, 0.5, (0, 0, 0), 1, cv2.LINE_AA)
+    return canvas
+
+
+def write_picture(path: Path, picture: np.ndarray) -> None:
+    # First beside the place, so that the name never stands for half a file.
+    part = path.with_name(path.name + '.part')
+    part.write_bytes(cv2.imencode('.png', picture)[1])
+    os.replace(part, path)
+
+
+if __name__ == '__main__':
+    sys.exit(main())
