@@ -13,6 +13,7 @@ from os import path as osp
 
 import yaml
 
+from okdnet_plugin import compat
 from okdnet_plugin.errors import InputError, UnknownNameError, did_you_mean
 
 USAGE = """\
@@ -118,11 +119,11 @@ def _pipeline(command: str) -> Callable[[str], None]:
 
 def _check_option_file(arguments: list[str]) -> None:
     """Let the toolbox's own parser complain of a missing -opt; of what it names, see that it is a YAML mapping."""
-    if '-opt' not in arguments[:-1]:
+    path = compat.option_file(arguments)
+    if path is None:
         return
-    path = arguments[arguments.index('-opt') + 1]
     try:
-        with open(path, encoding='utf-8') as file:
+        with open(path, 'rb') as file:  # YAML tells its encoding itself
             opt = yaml.safe_load(file)
     except OSError as error:
         folder = osp.dirname(path) or '.'

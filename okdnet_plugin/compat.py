@@ -95,17 +95,18 @@ def provide_functional_tensor() -> None:
 # ------------------------------------------------------------------------------------------------------------ launching
 
 
-def _option_file() -> str | None:
+def option_file(arguments: list[str]) -> str | None:
+    """Path that a command line of the toolbox gives as its option file; None if it gives none."""
     parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
-    parser.add_argument('-opt')
-    return parser.parse_known_args()[0].opt
+    parser.add_argument('-opt', nargs='?')
+    return parser.parse_known_args(arguments)[0].opt
 
 
 def _backend_of_option_file() -> str | None:
     import yaml
     from basicsr.utils.options import ordered_yaml
 
-    path = _option_file()
+    path = option_file(sys.argv[1:])
     if path is None:
         return None
     with open(path, encoding='utf-8') as file:

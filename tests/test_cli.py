@@ -81,9 +81,10 @@ def test_plugin_that_fails_to_import_stops_the_command_and_is_named(distribution
     assert not (tmp_path / 'experiments').exists()
 
 
-def test_missing_option_file_gets_the_near_one(tmp_path, capsys):
+@pytest.mark.parametrize('given', [['-opt', '{}'], ['-opt={}']], ids=' '.join)
+def test_missing_option_file_gets_the_near_one(given, tmp_path, capsys):
     (tmp_path / 'okdnet.yml').touch()
-    assert cli.main(['train', '-opt', str(tmp_path / 'okdnet.yaml')]) == 2
+    assert cli.main(['train', *(part.format(tmp_path / 'okdnet.yaml') for part in given)]) == 2
     assert capsys.readouterr().err == (
         f'basicsr: error: option file {tmp_path}/okdnet.yaml cannot be read: No such file or directory '
         '(did you mean okdnet.yml?)\n'
@@ -92,8 +93,8 @@ def test_missing_option_file_gets_the_near_one(tmp_path, capsys):
 
 @pytest.mark.parametrize(
     ('text', 'complaint'),
-    [('name: [1\nmodel: 2', 'line 2'), ('', 'holds no keys'), ('- a', 'holds no keys')],
-    ids=['syntax', 'empty', 'list'],
+    [('name: [1\nmodel: 2', 'line 2'), ('', 'holds no keys'), ('- a', 'holds no keys'), ('\0', 'not valid YAML')],
+    ids=['syntax', 'empty', 'list', 'binary'],
 )
 def test_option_file_that_is_none_is_named(text, complaint, tmp_path, capsys):
     (tmp_path / 'o.yml').write_text(text)
