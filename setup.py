@@ -18,8 +18,8 @@ setup(
     packages=find_packages(include=['okdnet_plugin', 'okdnet_plugin.*']),
     python_requires='>=3.10,<3.13',
     install_requires=[
-        'torch>=2.1',
-        'torchvision>=0.16',
+        'torch>=2.11',
+        'torchvision>=0.26',
         'basicsr==1.4.2',
         'lmdb',
         'opencv-python',

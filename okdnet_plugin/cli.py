@@ -102,8 +102,7 @@ def _run_toolbox(command: str, arguments: list[str]) -> int:
         _pipeline(command)(os.getcwd())
     except UnknownNameError as error:
         raise InputError(f'{error}; plugins loaded: {", ".join(plugins)}') from error
-    finally:
-        _leave_process_group()
+    _leave_process_group()
     return 0
 
 
@@ -161,6 +160,7 @@ def _distribution(entry: EntryPoint) -> str:
 
 
 def _leave_process_group() -> None:
+    """After success only: leaving takes all processes, and after an error the others may never come."""
     import torch.distributed
 
     if torch.distributed.is_available() and torch.distributed.is_initialized():

@@ -12,7 +12,10 @@ import importlib
 import importlib.util
 import inspect
 import io
+import logging
+import math
 import os
+import pickle
 import re
 import sys
 from collections.abc import Callable
@@ -80,7 +83,12 @@ def _replace_function(name: str, replacement: Callable) -> None:
 # --------------------------------------------------------------------------------------------------------- importing it
 
 
-@_patch(lambda: importlib.util.find_spec('torchvision.transforms.functional_tensor') is None)
+def _functional_tensor_is_missing() -> bool:
+    name = 'torchvision.transforms.functional_tensor'
+    return name not in sys.modules and importlib.util.find_spec(name) is None
+
+
+@_patch(_functional_tensor_is_missing)
 def provide_functional_tensor() -> None:
     """`import basicsr` needs torchvision.transforms.functional_tensor, which torchvision 0.17 made private.
 
@@ -103,6 +111,7 @@ def option_file(arguments: list[str]) -> str | None:
 
 
 def _backend_of_option_file() -> str | None:
+    """The backend that the option file asks for, in words or by keeping the networks on the CPU."""
     import yaml
     from basicsr.utils.options import ordered_yaml
 
@@ -111,7 +120,7 @@ def _backend_of_option_file() -> str | None:
         return None
     with open(path, encoding='utf-8') as file:
         opt = yaml.load(file, Loader=ordered_yaml()[0])
-    return (opt.get('dist_params') or {}).get('backend')
+    return 'gloo' if opt.get('num_gpu') == 0 else (opt.get('dist_params') or {}).get('backend')
 
 
 @_patch(lambda: 'rank % num_gpus' in _source_of('basicsr.utils.dist_util:_init_dist_pytorch'))
@@ -131,9 +140,9 @@ def launch_without_gpu() -> None:
                 '`torchrun --nproc_per_node=N -m okdnet_plugin train -opt FILE --launcher pytorch`'
             )
         if torch.cuda.is_available():
-            torch.cuda.set_device(
-                int(os.environ.get('LOCAL_RANK', int(os.environ['RANK']) % torch.cuda.device_count()))
-            )
+            # Launchers that set no LOCAL_RANK number the processes of one machine after the other.
+            local_rank = os.environ.get('LOCAL_RANK') or int(os.environ['RANK']) % torch.cuda.device_count()
+            torch.cuda.set_device(int(local_rank))
         torch.distributed.init_process_group(backend=backend)
 
     original_init_dist = dist_util.init_dist
@@ -143,6 +152,8 @@ def launch_without_gpu() -> None:
         if backend is None and launcher == 'pytorch':
             backend = _backend_of_option_file()
         if not torch.cuda.is_available():
+            if launcher == 'slurm':
+                raise InputError('--launcher slurm needs GPUs, and none is visible; on CPUs start with torchrun')
             if backend not in (None, 'gloo') and os.environ.get('RANK', '0') == '0':
                 print(f'No GPU is visible: gloo is used instead of {backend}.', flush=True)
             backend = 'gloo'
@@ -219,7 +230,13 @@ def resume_without_gpu() -> None:
             opt['path']['resume_state'] = path
         if not path:
             return None
-        state = torch.load(path, map_location='cpu', weights_only=True)
+        try:
+            state = torch.load(path, map_location='cpu', weights_only=True)
+        except (OSError, EOFError, RuntimeError, pickle.UnpicklingError) as error:
+            raise InputError(
+                f'the state {path} cannot be read ({str(error).splitlines()[0]}); remove it, and --auto_resume takes '
+                'the one before it'
+            ) from error
         train.check_resume(opt, state['iter'])
         return state
 
@@ -227,6 +244,81 @@ def resume_without_gpu() -> None:
 
 
 # ------------------------------------------------------------------------------------------------------------- training
+
+
+@_patch(lambda: 'check_options' not in _source_of('basicsr.utils.misc:make_exp_dirs'))
+def look_before_moving_an_earlier_run() -> None:
+    """A mistake in an option file is found only after the earlier run of that name has been moved away.
+
+    `--auto_resume` then starts from nothing. The options are now checked before a folder is made or renamed. Can go
+    when the toolbox builds its data sets and networks before its folders.
+    """
+    original = importlib.import_module('basicsr.utils.misc').make_exp_dirs
+    initialized = importlib.import_module('basicsr.utils.logger').initialized_logger
+
+    @functools.wraps(original)
+    def make_exp_dirs(opt):
+        from okdnet_plugin.schema import check_options
+
+        # The first use of the toolbox's logger settles that it has no file, so a data set must not warn here.
+        fresh = 'basicsr' not in initialized
+        initialized.setdefault('basicsr', True)
+        logging.disable(logging.WARNING)
+        try:
+            check_options(opt)
+        finally:
+            logging.disable(logging.NOTSET)
+            if fresh:
+                del initialized['basicsr']
+        original(opt)
+
+    _replace_function('basicsr.utils.misc:make_exp_dirs', make_exp_dirs)
+
+
+@_patch(lambda: 'len(train_loader)' not in _source_of('basicsr.train:create_train_val_dataloader'))
+def count_the_iterations_of_an_epoch() -> None:
+    """An epoch is counted with its last, smaller batch, which the loader drops, so that a run ends too early.
+
+    With fewer pictures than a batch it makes no step at all, and succeeds. Can go when the toolbox counts what its
+    loader gives.
+    """
+    original = importlib.import_module('basicsr.train').create_train_val_dataloader
+
+    @functools.wraps(original)
+    def create_train_val_dataloader(opt, logger):
+        train_loader, sampler, val_loaders, _, total_iters = original(opt, logger)
+        if len(train_loader) == 0:
+            block = opt['datasets']['train']
+            raise InputError(
+                f'phase train, data set {block.get("name")}: {len(train_loader.dataset)} pictures do not fill a batch '
+                f'of {train_loader.batch_size} in each of {opt["world_size"]} processes; raise dataset_enlarge_ratio, '
+                'which repeats them, or lower batch_size_per_gpu'
+            )
+        return train_loader, sampler, val_loaders, math.ceil(total_iters / len(train_loader)), total_iters
+
+    _replace_function('basicsr.train:create_train_val_dataloader', create_train_val_dataloader)
+
+
+@_patch(lambda: 'get_bare_model' not in _source_of('basicsr.models.sr_model:SRModel.test'))
+def evaluate_the_bare_network() -> None:
+    """Only the first process validates, but through DistributedDataParallel, which waits for the others' buffers.
+
+    A network with BatchNorm and without EMA then breaks off or hangs. Can go when the toolbox evaluates the bare
+    network.
+    """
+    from basicsr.models.sr_model import SRModel
+
+    original = SRModel.test
+
+    @functools.wraps(original)
+    def test(self):
+        wrapped, self.net_g = self.net_g, self.get_bare_model(self.net_g)
+        try:
+            original(self)
+        finally:
+            self.net_g = wrapped
+
+    SRModel.test = test
 
 
 def _ema_forgets_buffers() -> bool:

@@ -91,7 +91,10 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
         '--depth', type=Path, metavar='DIR', help='folder of their depth, 16-bit PNGs of the same stems'
     )
     parser.add_argument(
-        '--depth-scale', type=float, default=6553.5, help='depth = value / scale (default: %(default)s)'
+        '--depth-scale',
+        type=float,
+        default=65535,
+        help='depth = value / scale; chosen so that the farthest place has depth 1, as in ITS (default: %(default)s)',
     )
     parser.add_argument(
         '--variants', type=int, default=5, help='hazy pictures of a scene (default: %(default)s; ITS: 10)'
@@ -202,6 +205,11 @@ def read_rgbd(clear_path: Path, depth_path: Path, scale: float) -> tuple[np.ndar
         raise InputError(f'{depth_path} is not a readable 16-bit picture of one channel')
     if depth.shape != clear.shape[:2]:
         raise InputError(f'{depth_path} is of {depth.shape} and {clear_path} of {clear.shape[:2]}: sizes must be equal')
+    if depth.max() > scale:
+        raise InputError(
+            f'{depth_path} has depths up to {depth.max() / scale:.3g}, but 1 is the farthest, as in ITS: give '
+            f'--depth-scale {depth.max()} or more, one number for all pictures'
+        )
     return clear, depth / scale
 
 

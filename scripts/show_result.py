@@ -23,6 +23,7 @@ import okdnet_plugin  # goes first: it mends the toolbox
 from basicsr.data import build_dataset
 from basicsr.metrics import calculate_metric
 from basicsr.utils import tensor2img
+from torch.utils.data import Dataset
 
 from okdnet_plugin.errors import InputError
 
@@ -43,7 +44,9 @@ class Row(NamedTuple):
 def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('opt', type=Path, metavar='FILE', help='option file of the test')
-    parser.add_argument('--rows', type=int, default=6, help='pictures in the grid at most (default: %(default)s)')
+    parser.add_argument(
+        '--rows', type=int, default=6, help='pictures of a data set in the grid at most (default: %(default)s)'
+    )
     args = parser.parse_args(argv)
     if args.rows < 1:
         parser.error('--rows must be positive')
@@ -58,33 +61,41 @@ def main(argv: list[str] | None = None) -> int:
 
 def show(opt: dict, max_rows: int) -> None:
     folder = Path('results', opt['name'])
-    rows = [row for dataset in opt['datasets'].values() for row in read_rows(opt, dataset, folder)]
-    metrics = opt['val']['metrics']
-    hazy = [measure(row.hazy, row.clear, metrics) for row in rows]
-    result = [measure(row.result, row.clear, metrics) for row in rows]
+    grid = []
+    for dataset_opt in opt['datasets'].values():
+        figures, strips = [], []
+        dataset = build_dataset({**dataset_opt, 'phase': 'test', 'scale': opt['scale']})
+        chosen = set(np.linspace(0, len(dataset) - 1, min(max_rows, len(dataset))).astype(int))
+        for i, row in enumerate(read_rows(opt, dataset, folder / 'visualization' / dataset_opt['name'])):
+            figures.append([measure(picture, row.clear, opt['val']['metrics']) for picture in (row.hazy, row.result)])
+            if i in chosen:
+                strips.append(draw(row, *figures[-1]))
+        print_means(dataset_opt['name'], figures)
+        grid += strips
 
-    print(f'mean of {len(rows)} pictures{"hazy":>11}{"result":>11}')
-    for name in metrics:
-        before, after = (np.mean([values[name] for values in side]) for side in (hazy, result))
-        print(f'{name:<19}{before:11.4f}{after:11.4f}')
-
-    chosen = np.unique(np.linspace(0, len(rows) - 1, min(max_rows, len(rows))).astype(int))
     path = folder / 'before_after.png'
-    write_picture(path, np.vstack([draw(rows[i], hazy[i], result[i]) for i in chosen]))
+    write_picture(path, np.vstack(grid))
     print(f'before/after grid  {path.resolve()}')
 
 
-def read_rows(opt: dict, dataset_opt: dict, folder: Path) -> Iterator[Row]:
-    """Pairs as the test read them, and the pictures that it saved.
+def print_means(title: str, figures: list[list[dict[str, float]]]) -> None:
+    print(f'{title}, mean of {len(figures)} pictures')
+    print(f'{"":<19}{"hazy":>11}{"result":>11}')
+    for name in figures[0][0]:
+        before, after = (np.mean([pair[side][name] for pair in figures]) for side in (0, 1))
+        print(f'{name:<19}{before:11.4f}{after:11.4f}')
+
+
+def read_rows(opt: dict, dataset: Dataset, folder: Path) -> Iterator[Row]:
+    """Pairs as the test read them, and the pictures that it saved in the folder.
 
     Raises:
         InputError: the test has saved no picture of that name.
     """
-    dataset = build_dataset({**dataset_opt, 'phase': 'test', 'scale': opt['scale']})
     for i in range(len(dataset)):
         pair = dataset[i]
         stem = Path(pair['lq_path']).stem
-        path = folder / 'visualization' / dataset_opt['name'] / f'{stem}_{opt["val"].get("suffix") or opt["name"]}.png'
+        path = folder / f'{stem}_{opt["val"].get("suffix") or opt["name"]}.png'
         if not path.is_file():
             raise InputError(f'{path} is missing: run `basicsr test` with val:save_img: true first')
         yield Row(stem, tensor2img(pair['lq']), cv2.imread(str(path)), tensor2img(pair['gt']))

@@ -11,7 +11,7 @@ import torch
 from basicsr.models.base_model import BaseModel
 from basicsr.utils.registry import ARCH_REGISTRY
 
-from conftest import run
+from conftest import run, write_options
 from okdnet_plugin import compat
 from okdnet_plugin.errors import InputError, UnknownNameError
 
@@ -34,7 +34,7 @@ def test_released_toolbox_still_has_the_defect(unpatched, name):
 @pytest.mark.parametrize('name', NAMES)
 def test_patch_was_applied_and_says_why(name):
     patch = next(patch for patch in compat.APPLIED if patch.name == name)
-    assert 'Can go ' in patch.reason
+    assert 'Can go' in patch.reason
 
 
 @pytest.mark.parametrize('name', NAMES)
@@ -67,6 +67,18 @@ import basicsr.train, basicsr.test
 taken = basicsr.train.parse_options
 import okdnet_plugin, basicsr.utils.options
 assert basicsr.train.parse_options is basicsr.test.parse_options is basicsr.utils.options.parse_options is not taken
+"""
+    result = run(sys.executable, '-c', code, cwd=tmp_path)
+    assert result.returncode == 0, result.stderr
+
+
+def test_importing_after_a_stand_in_without_a_spec_works(tmp_path):
+    code = """
+import sys, types, torchvision.transforms.functional as functional
+stand_in = types.ModuleType('torchvision.transforms.functional_tensor')
+stand_in.rgb_to_grayscale = functional.rgb_to_grayscale
+sys.modules['torchvision.transforms.functional_tensor'] = stand_in
+import basicsr, okdnet_plugin
 """
     result = run(sys.executable, '-c', code, cwd=tmp_path)
     assert result.returncode == 0, result.stderr
@@ -145,6 +157,39 @@ def test_launching_without_a_launcher_says_how(monkeypatch):
         init_dist('pytorch')
 
 
+@pytest.mark.parametrize(
+    ('options', 'gpu', 'expected'),
+    [
+        ({'dist_params': {'backend': 'mpi', 'port': 1}}, True, 'mpi'),
+        ({'dist_params': {'backend': 'mpi', 'port': 1}}, False, 'gloo'),
+        ({}, True, 'nccl'),
+        ({'num_gpu': 0, 'dist_params': {'backend': 'nccl'}}, True, 'gloo'),
+    ],
+)
+def test_launcher_starts_the_backend_of_the_option_file(options, gpu, expected, tmp_path, monkeypatch):
+    from basicsr.utils.dist_util import init_dist
+
+    path = write_options(tmp_path / 'o.yml', options)
+    started = []
+    monkeypatch.setattr(sys, 'argv', ['basicsr train', '-opt', path, '--launcher', 'pytorch'])
+    monkeypatch.setenv('RANK', '0')
+    monkeypatch.setenv('LOCAL_RANK', '0')
+    monkeypatch.setattr(torch.cuda, 'is_available', lambda: gpu)
+    monkeypatch.setattr(torch.cuda, 'set_device', lambda device: None)
+    monkeypatch.setattr(torch.distributed, 'init_process_group', lambda backend: started.append(backend))
+    monkeypatch.setattr(torch.multiprocessing, 'set_start_method', lambda method: None)
+    init_dist('pytorch')
+    assert started == [expected]
+
+
+def test_slurm_without_a_gpu_is_refused(monkeypatch):
+    from basicsr.utils.dist_util import init_dist
+
+    monkeypatch.setattr(torch.cuda, 'is_available', lambda: False)
+    with pytest.raises(InputError, match='needs GPUs'):
+        init_dist('slurm', backend='nccl', port=1)
+
+
 def resume_options(folder, **path):
     return {'auto_resume': True, 'path': {'training_states': str(folder), 'models': str(folder), **path}}
 
@@ -159,6 +204,14 @@ def test_auto_resume_takes_the_newest_state_of_the_folder_where_the_run_writes(t
     options = resume_options(tmp_path)
     assert load_resume_state(options)['iter'] == 1000
     assert options['path']['resume_state'] == str(tmp_path / '1000.state')
+
+
+def test_state_that_cannot_be_read_is_named(tmp_path):
+    from basicsr.train import load_resume_state
+
+    (tmp_path / '3.state').write_bytes(b'PK half a file')
+    with pytest.raises(InputError, match=r'3\.state cannot be read .* remove it'):
+        load_resume_state(resume_options(tmp_path))
 
 
 def test_auto_resume_of_a_run_that_has_not_begun_starts_it(tmp_path):

@@ -5,16 +5,28 @@ import sys
 
 import pytest
 import torch
-import yaml
 from basicsr.archs import build_network
 
 from conftest import basicsr, run, write_options
 
+TWO_PROCESSES = (
+    *(sys.executable, '-m', 'torch.distributed.run', '--standalone', '--nproc_per_node=2'),
+    *('-m', 'okdnet_plugin'),
+)
 METRICS = re.compile(r'# psnr: (?P<psnr>[\d.]+).*# ssim: (?P<ssim>[\d.]+)', re.DOTALL)
 
 
 def load(path):
     return torch.load(path, weights_only=True)
+
+
+def options_of_a_test(train_options, weights):
+    shared = {key: train_options[key] for key in ('model_type', 'scale', 'num_gpu', 'manual_seed', 'network_g')}
+    return shared | {
+        'datasets': {'test_1': train_options['datasets']['val']},
+        'path': {'pretrain_network_g': str(weights)},
+        'val': {'save_img': True, 'suffix': None, 'metrics': train_options['val']['metrics']},
+    }
 
 
 @pytest.fixture(scope='module')
@@ -69,14 +81,8 @@ def test_auto_resume_goes_on_from_the_newest_state(trained, workplace, train_opt
 
 
 def test_testing_reads_the_average_and_writes_results(trained, workplace, train_options):
-    held = train_options['datasets']['val']
-    options = {key: train_options[key] for key in ('model_type', 'scale', 'num_gpu', 'manual_seed', 'network_g')}
-    options |= {
-        'name': 'tested',
-        'datasets': {'test_1': held},
-        'path': {'pretrain_network_g': str(trained / 'models' / 'net_g_latest.pth'), 'param_key_g': 'params_ema'},
-        'val': {'save_img': True, 'suffix': None, 'metrics': train_options['val']['metrics']},
-    }
+    options = options_of_a_test(train_options, trained / 'models' / 'net_g_latest.pth') | {'name': 'tested'}
+    options['path']['param_key_g'] = 'params_ema'
     result = basicsr('test', '-opt', write_options(workplace / 'test.yml', options), cwd=workplace)
     assert result.returncode == 0, result.stderr
     assert METRICS.search(result.stdout + result.stderr)
@@ -95,10 +101,7 @@ def test_two_processes_train_on_the_cpu(dataset, tmp_path, train_options, pairs)
             block |= {'type': dataset, 'dataroot_lq': str(pairs / 'clear')}
             del block['layout']
     options = write_options(tmp_path / 'o.yml', train_options)
-    result = run(
-        sys.executable, '-m', 'torch.distributed.run', '--standalone', '--nproc_per_node=2', '-m', 'okdnet_plugin',
-        'train', '-opt', options, '--launcher', 'pytorch', cwd=tmp_path,
-    )  # fmt: skip
+    result = run(*TWO_PROCESSES, 'train', '-opt', options, '--launcher', 'pytorch', cwd=tmp_path)
     assert result.returncode == 0, result.stderr
     printed = result.stdout + result.stderr
     assert 'World size (gpu number): 2' in printed
@@ -110,9 +113,40 @@ def test_two_processes_train_on_the_cpu(dataset, tmp_path, train_options, pairs)
     )
 
 
-def test_backend_of_the_option_file_is_used(tmp_path, monkeypatch):
-    from okdnet_plugin import compat
+def test_two_processes_validate_and_test_without_an_average(tmp_path, train_options):
+    """Only the first process validates, and the other one must not be waited for."""
+    train_options['train']['ema_decay'] = 0
+    train_options['val']['val_freq'] = 2
+    options = write_options(tmp_path / 'o.yml', train_options)
+    result = run(*TWO_PROCESSES, 'train', '-opt', options, '--launcher', 'pytorch', cwd=tmp_path)
+    assert result.returncode == 0, result.stderr
+    assert (result.stdout + result.stderr).count('# psnr') >= 3
 
-    (tmp_path / 'o.yml').write_text(yaml.safe_dump({'dist_params': {'backend': 'ucc', 'port': 1}}))
-    monkeypatch.setattr(sys, 'argv', ['basicsr train', '-opt', str(tmp_path / 'o.yml'), '--launcher', 'pytorch'])
-    assert compat._backend_of_option_file() == 'ucc'
+    weights = tmp_path / 'experiments' / 'small' / 'models' / 'net_g_latest.pth'
+    options = write_options(tmp_path / 't.yml', options_of_a_test(train_options, weights) | {'name': 'tested'})
+    result = run(*TWO_PROCESSES, 'test', '-opt', options, '--launcher', 'pytorch', cwd=tmp_path)
+    assert result.returncode == 0, result.stderr
+
+
+def test_mistake_leaves_an_earlier_run_where_it_is(trained, workplace, train_options):
+    train_options['datasets']['train']['dataroot_lq'] = 'nowhere'
+    result = basicsr('train', '-opt', write_options(workplace / 'wrong.yml', train_options), cwd=workplace)
+    assert result.returncode == 2
+    assert 'the folder nowhere does not exist' in result.stderr
+    assert [path.name for path in (workplace / 'experiments').iterdir()] == ['small']
+    assert (trained / 'models' / 'net_g_latest.pth').exists()
+
+
+def test_fewer_pictures_than_a_batch_are_refused(tmp_path, train_options):
+    train_options['datasets']['train']['batch_size_per_gpu'] = 16
+    result = basicsr('train', '-opt', write_options(tmp_path / 'o.yml', train_options), cwd=tmp_path)
+    assert result.returncode == 2
+    assert 'raise dataset_enlarge_ratio' in result.stderr
+
+
+def test_iterations_are_made_up_though_the_loader_drops_pictures(tmp_path, train_options):
+    train_options['datasets']['train']['batch_size_per_gpu'] = 5
+    train_options['train']['total_iter'] = 8
+    result = basicsr('train', '-opt', write_options(tmp_path / 'o.yml', train_options), cwd=tmp_path)
+    assert result.returncode == 0, result.stderr
+    assert (tmp_path / 'experiments' / 'small' / 'training_states' / '8.state').exists()

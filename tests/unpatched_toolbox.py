@@ -7,6 +7,7 @@ import contextlib
 import importlib
 import io
 import json
+import logging
 import os
 import sys
 import tempfile
@@ -35,10 +36,12 @@ sys.modules['torchvision.transforms.functional_tensor'] = importlib.import_modul
 )
 
 from basicsr.models.base_model import BaseModel  # noqa: E402
-from basicsr.train import load_resume_state  # noqa: E402
+from basicsr.models.sr_model import SRModel  # noqa: E402
+from basicsr.train import create_train_val_dataloader, load_resume_state  # noqa: E402
 from basicsr.utils.dist_util import init_dist  # noqa: E402
+from basicsr.utils.misc import make_exp_dirs  # noqa: E402
 from basicsr.utils.options import parse_options  # noqa: E402
-from basicsr.utils.registry import Registry  # noqa: E402
+from basicsr.utils.registry import DATASET_REGISTRY, Registry  # noqa: E402
 
 os.environ.update(RANK='0', WORLD_SIZE='1', LOCAL_RANK='0')
 defects['launch_without_gpu'] = raises(ZeroDivisionError, init_dist, 'pytorch', 'gloo')
@@ -46,6 +49,12 @@ defects['launch_without_gpu'] = raises(ZeroDivisionError, init_dist, 'pytorch', 
 torch.distributed.init_process_group('gloo', init_method=f'file://{FOLDER}/store', rank=0, world_size=1)
 model = SimpleNamespace(device=torch.device('cpu'), opt={'dist': True, 'num_gpu': 0})
 defects['distribute_on_cpu'] = raises(Exception, BaseModel.model_to_device, model, torch.nn.Linear(1, 1))
+
+model = SimpleNamespace(net_g=torch.nn.parallel.DistributedDataParallel(torch.nn.BatchNorm1d(1)), lq=torch.rand(2, 1))
+forwards = []
+model.net_g.register_forward_pre_hook(lambda *_: forwards.append(1))
+SRModel.test(model)
+defects['evaluate_the_bare_network'] = bool(forwards)
 torch.distributed.destroy_process_group()
 
 sys.argv = ['basicsr', '--local-rank=0', '-opt', 'options.yml']
@@ -65,5 +74,24 @@ registry.register(type('OKDNet', (), {}))
 defects['suggest_registered_names'] = 'OKDNet' not in str(raises(KeyError, registry.get, 'OKDNett')).replace(
     'OKDNett', ''
 )
+
+(FOLDER / 'run').mkdir()
+wrong = {'is_train': True, 'model_type': 'Missing', 'path': {'experiments_root': str(FOLDER / 'run')}}
+defects['look_before_moving_an_earlier_run'] = not raises(KeyError, make_exp_dirs, wrong)
+
+
+class Three(torch.utils.data.Dataset):
+    def __init__(self, opt):
+        self.opt = opt
+
+    def __len__(self):
+        return 3
+
+
+DATASET_REGISTRY.register(Three)
+block = {'name': 'three', 'type': 'Three', 'phase': 'train', 'batch_size_per_gpu': 4, 'num_worker_per_gpu': 0}
+options = {'datasets': {'train': block}, 'train': {'total_iter': 8}, 'num_gpu': 0, 'dist': False, 'manual_seed': 0}
+loader = create_train_val_dataloader(options | {'rank': 0, 'world_size': 1}, logging.getLogger('probe'))[0]
+defects['count_the_iterations_of_an_epoch'] = len(loader) == 0
 
 print(json.dumps(defects))

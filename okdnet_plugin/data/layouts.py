@@ -143,9 +143,14 @@ def pair_names(hazy: Sequence[str], clear: Sequence[str], layout: Layout) -> lis
         InputError: the rule does not match a hazy name, or finds no clear picture for it, or more than one.
     """
     candidates = _by_scene(clear, layout.clear_scene)
+    if layout.template == '{}':
+        # A clear picture that is named by the scene alone comes first, even if its name also looks like a hazy one.
+        candidates |= _by_scene(clear, stem)
     scenes = {name: layout.hazy_scene(name) for name in sorted(hazy, key=_sort_key)}
     _refuse([name for name, scene in scenes.items() if scene is None], 'is not a hazy name of this rule', layout, hazy)
-    _refuse([name for name, scene in scenes.items() if scene not in candidates], 'has no clear picture', layout, hazy)
+    lonely = [name for name, scene in scenes.items() if scene not in candidates]
+    if lonely:
+        _refuse(lonely, f"has no clear picture of the scene '{scenes[lonely[0]]}'", layout, hazy)
     twice = [name for name, scene in scenes.items() if len(candidates[scene]) > 1]
     if twice:
         _refuse(twice, f'has several clear pictures ({", ".join(candidates[scenes[twice[0]]])})', layout, hazy)

@@ -27,9 +27,22 @@ from okdnet_plugin.data.layouts import (
 from okdnet_plugin.data.picture_sources import PictureFolder, PictureLmdb, open_source
 from okdnet_plugin.errors import InputError, did_you_mean
 
-_REQUIRED = ('name', 'phase', 'dataroot_gt', 'dataroot_lq', 'io_backend')
+_REQUIRED = ('phase', 'dataroot_gt', 'dataroot_lq')
 _RULES = {'layout': get_layout, 'pairing': layout_from_regex, 'filename_tmpl': layout_from_template}
-_OPTIONAL = ('type', 'meta_info_file', 'gt_size', 'resize', 'use_hflip', 'use_rot', 'color', 'mean', 'std', 'scale')
+_OPTIONAL = (
+    'name',
+    'type',
+    'io_backend',
+    'meta_info_file',
+    'gt_size',
+    'resize',
+    'use_hflip',
+    'use_rot',
+    'color',
+    'mean',
+    'std',
+    'scale',
+)
 # Read from the same block by the toolbox's loader, sampler and prefetcher, or customary there.
 _OF_THE_LOADER = (
     'batch_size_per_gpu',
@@ -60,9 +73,9 @@ class PairedDehazeDataset(Dataset):
     Args:
         opt: a data set's block of an option file; it is not changed. Its keys:
 
-            - name, phase (train, val or test)
+            - name, for messages and results; phase: train, val or test.
             - dataroot_lq, dataroot_gt: folders of hazy and of clear pictures, or LMDBs.
-            - io_backend: `{type: disk}`, or `{type: lmdb}` with further options of the toolbox's LMDB reader.
+            - io_backend: `{type: disk}`, the default, or `{type: lmdb}` with options of the toolbox's LMDB reader.
             - layout, pairing or filename_tmpl: at most one. The name of a public data set in `LAYOUTS`; a regular
               expression of a whole stem whose one group is the scene; a format string that makes the hazy stem from
               the clear one. Default: equal stems. LMDBs with equal keys are paired by key whatever filename_tmpl is.
@@ -81,7 +94,7 @@ class PairedDehazeDataset(Dataset):
 
     def __init__(self, opt: Mapping):
         self.opt = opt  # the toolbox's models read the name from here
-        self._where = f'phase {opt.get("phase")}, data set {opt.get("name")}'
+        self._where = f'phase {opt.get("phase")}, data set {opt.get("name", "without name")}'
         with _located(self._where):
             _check_keys(opt)
             _check_values(opt)
@@ -144,7 +157,7 @@ class PairedDehazeDataset(Dataset):
 
     def _layout_for_keys(self, hazy: list[str], clear: list[str]) -> Layout:
         # The toolbox pairs LMDBs by equal keys and ignores filename_tmpl, and so its option files may have any there.
-        same_keys = self.opt['io_backend']['type'] == 'lmdb' and {stem(n) for n in hazy} == {stem(n) for n in clear}
+        same_keys = _backend_of(self.opt)['type'] == 'lmdb' and {stem(n) for n in hazy} == {stem(n) for n in clear}
         return layout_from_template('{}') if same_keys and self.layout.name == 'filename_tmpl' else self.layout
 
     def _aligned(self, img_gt: np.ndarray, img_lq: np.ndarray, labels: str) -> np.ndarray:
@@ -171,7 +184,7 @@ def _decode(content: bytes, label: str) -> np.ndarray:
     img = imfrombytes(content) if content else None
     if img is None:
         state = 'cannot be decoded: it is damaged, cut short or no picture' if content else 'is empty (0 bytes)'
-        raise InputError(f'{label} {state}; get the file again, or take the pair out')
+        raise InputError(f'{label} {state}; get the file again or take the pair out, then go on with --auto_resume')
     return img
 
 
@@ -235,7 +248,7 @@ def _check_values(opt: Mapping) -> None:
         if not holds:
             raise InputError(message)
 
-    phase, backend, scale = opt['phase'], opt['io_backend'], _scale_of(opt)
+    phase, backend, scale = opt['phase'], _backend_of(opt), _scale_of(opt)
     gt_size, resize = opt.get('gt_size'), _size_of(opt.get('resize'))
     mean, std = opt.get('mean'), opt.get('std')
 
@@ -295,7 +308,11 @@ def _size_of(resize: object) -> tuple[int, int] | None:
 
 def _source_of(opt: Mapping, key: str, layout: Layout) -> PictureFolder | PictureLmdb:
     with _located(key):
-        return open_source(opt[key], opt['io_backend'], layout.recursive)
+        return open_source(opt[key], _backend_of(opt), layout.recursive)
+
+
+def _backend_of(opt: Mapping) -> Mapping:
+    return opt.get('io_backend') or {'type': 'disk'}
 
 
 def _layout_of(opt: Mapping) -> Layout:

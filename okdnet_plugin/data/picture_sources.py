@@ -53,7 +53,9 @@ class PictureFolder:
         try:
             return self._client.get(name)
         except OSError as error:
-            raise InputError(f'{name} cannot be read ({error.strerror}); restore the file, then start again') from None
+            raise InputError(
+                f'{name} cannot be read ({error.strerror}); restore it, then go on with --auto_resume'
+            ) from None
 
     def label(self, name: str) -> str:
         return name

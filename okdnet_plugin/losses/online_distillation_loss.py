@@ -1,8 +1,7 @@
 """The loss by which the branches of a network learn from their own aggregate."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
-import torch
 from basicsr.losses.basic_loss import l1_loss
 from basicsr.utils.registry import LOSS_REGISTRY
 from torch import Tensor, nn
@@ -18,7 +17,7 @@ class OnlineDistillationLoss(nn.Module):
     Args:
         loss_weight: factor of the whole loss; lambda in Eq. 3, 0.5 in the paper.
         reduction: `mean` or `sum` over the pixels.
-        student_weights: factor of each student by name; 1 for a student that is not named.
+        student_weights: factor of each student by name, 1 for a student that is not named; or a list in their order.
         detach_teacher: keep the gradient of this loss from the teacher. The paper's equation does not.
     """
 
@@ -26,7 +25,7 @@ class OnlineDistillationLoss(nn.Module):
         self,
         loss_weight: float = 1.0,
         reduction: str = 'mean',
-        student_weights: Mapping[str, float] | None = None,
+        student_weights: Mapping[str, float] | Sequence[float] | None = None,
         detach_teacher: bool = False,
     ):
         super().__init__()
@@ -34,29 +33,46 @@ class OnlineDistillationLoss(nn.Module):
             raise ValueError(f'OnlineDistillationLoss: reduction is {reduction!r}, but must be one of mean, sum')
         self.loss_weight = loss_weight
         self.reduction = reduction
-        self.student_weights = dict(student_weights or {})
+        self.student_weights = student_weights or {}
         self.detach_teacher = detach_teacher
 
-    def forward(self, teacher: Tensor, students: Mapping[str, Tensor]) -> Tensor:
+    def forward(self, teacher: Tensor, students: Mapping[str, Tensor] | Sequence[Tensor]) -> Tensor:
         """
         Args:
             teacher: shape (N, C, H, W).
-            students: pictures of the teacher's shape, by name.
+            students: pictures of the teacher's shape, by name or in a sequence.
 
         Returns:
             A scalar.
 
         Raises:
-            ValueError: `student_weights` names a student that there is not.
+            ValueError: `student_weights` names a student that there is not, or is a list of another length.
         """
-        unknown = sorted(self.student_weights.keys() - students.keys())
+        if not isinstance(students, Mapping):
+            students = {str(i): student for i, student in enumerate(students)}
+        weights = self._weights_of(students)
+        if self.detach_teacher:
+            teacher = teacher.detach()
+        distances = (
+            weights.get(name, 1.0) * l1_loss(student, teacher, reduction=self.reduction)
+            for name, student in students.items()
+            if weights.get(name, 1.0) != 0
+        )
+        return self.loss_weight * sum(distances, teacher.new_zeros(()))
+
+    def _weights_of(self, students: Mapping[str, Tensor]) -> Mapping[str, float]:
+        names, weights = list(students), self.student_weights
+        if not isinstance(weights, Mapping):
+            if len(weights) != len(names):
+                raise ValueError(
+                    f'OnlineDistillationLoss: student_weights has {len(weights)} values, but there are {len(names)} '
+                    f'students: {", ".join(names)}'
+                )
+            return dict(zip(names, weights, strict=True))
+        unknown = sorted(weights.keys() - students.keys())
         if unknown:
             raise ValueError(
                 f'OnlineDistillationLoss: student_weights names {", ".join(unknown)}, but the students are '
-                f'{", ".join(students)}'
+                f'{", ".join(names)}'
             )
-        if self.detach_teacher:
-            teacher = teacher.detach()
-        distances = {name: l1_loss(student, teacher, reduction=self.reduction) for name, student in students.items()}
-        weighted = [self.student_weights.get(name, 1.0) * distance for name, distance in distances.items()]
-        return self.loss_weight * torch.stack(weighted).sum()
+        return weights

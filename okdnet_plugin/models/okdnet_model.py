@@ -22,17 +22,21 @@ class OKDNetModel(RestorationModel):
 
     loss_blocks: ClassVar = {**RestorationModel.loss_blocks, 'distill_opt': 'l_distill'}
 
+    @classmethod
+    def check_options(cls, opt: dict) -> None:
+        super().check_options(opt)
+        if opt['is_train'] and opt['datasets']['train']['batch_size_per_gpu'] < 2:
+            raise InputError(
+                'option datasets:train:batch_size_per_gpu is 1, but OKDNet needs 2 or more: the bottleneck of its '
+                'airlight network is one pixel, and BatchNorm has no statistics of a single value'
+            )
+
     def init_training_settings(self) -> None:
         network = self.get_bare_model(self.net_g)
         if 'return_branches' not in inspect.signature(network.forward).parameters:
             raise InputError(
                 f'option model_type: OKDNetModel trains networks with branches, and {type(network).__name__} has none; '
                 'use model_type: RestorationModel'
-            )
-        if self.opt['datasets']['train']['batch_size_per_gpu'] < 2:
-            raise InputError(
-                'option datasets:train:batch_size_per_gpu is 1, but OKDNet needs 2 or more: the bottleneck of its '
-                'airlight network is one pixel, and BatchNorm has no statistics of a single value'
             )
         super().init_training_settings()
 

@@ -34,10 +34,34 @@ class RestorationModel(SRModel):
     loss_blocks: ClassVar = {'pixel_opt': 'l_pix', 'ssim_opt': 'l_ssim', 'perceptual_opt': 'l_percep'}
 
     def __init__(self, opt: dict):
+        self.memory_format = torch.channels_last if opt.get('channels_last') else torch.contiguous_format
+        self.check_options(opt)
+        super().__init__(opt)
+
+    @classmethod
+    def check_options(cls, opt: dict) -> None:
+        """Find a loss that nothing would read, and a metric that is not registered.
+
+        Raises:
+            InputError: so it is.
+        """
         for metric in ((opt.get('val') or {}).get('metrics') or {}).values():
             METRIC_REGISTRY.get(metric['type'])
-        self.memory_format = torch.channels_last if opt.get('channels_last') else torch.contiguous_format
-        super().__init__(opt)
+        if not opt['is_train']:
+            return
+        blocks = [key for key, value in opt['train'].items() if isinstance(value, dict) and cls._is_loss(key)]
+        for key in blocks:
+            if key not in cls.loss_blocks:
+                raise InputError(
+                    f'option train:{key}: {cls.__name__} knows no such loss{did_you_mean(key, cls.loss_blocks)}; '
+                    f'it reads {", ".join(cls.loss_blocks)}'
+                )
+        if not blocks:
+            raise InputError(f'option train: no loss is given; add one of {", ".join(cls.loss_blocks)}')
+
+    @staticmethod
+    def _is_loss(key: str) -> bool:
+        return key != 'scheduler' and not key.startswith('optim')
 
     def model_to_device(self, net: nn.Module) -> nn.Module:
         return super().model_to_device(net.to(memory_format=self.memory_format))
@@ -68,16 +92,11 @@ class RestorationModel(SRModel):
         self.net_g_ema.eval()
 
     def setup_losses(self) -> None:
-        """Build the loss of every block of `train` that ends in `_opt`, in the order of `loss_blocks`."""
-        blocks = {key: value for key, value in self.opt['train'].items() if key.endswith('_opt') and value}
-        for key in blocks.keys() - self.loss_blocks.keys():
-            raise InputError(
-                f'option train:{key}: {type(self).__name__} knows no such loss{did_you_mean(key, self.loss_blocks)}; '
-                f'it reads {", ".join(self.loss_blocks)}'
-            )
-        if not blocks:
-            raise InputError(f'option train: no loss is given; add one of {", ".join(self.loss_blocks)}')
-        self.losses = {key: build_loss(blocks[key]).to(self.device) for key in self.loss_blocks if key in blocks}
+        """Build the losses that the option file gives."""
+        train_opt = self.opt['train']
+        self.losses = {
+            key: build_loss(train_opt[key]).to(self.device) for key in self.loss_blocks if train_opt.get(key)
+        }
 
     def optimize_parameters(self, current_iter: int) -> None:
         self.optimizer_g.zero_grad()

@@ -63,6 +63,7 @@ def test_pairs_are_sorted_by_hazy_stem():
         (r'(.+)_hazy', 'a.b_hazy.png', 'a.b.png'),
         (r'(\d+)_(?:hazy|clear)', '7_hazy.png', '7_clear.png'),
         (r'scene(\d+)_\d', 'scene12_3.png', '12.png'),
+        (r'(.+)_\w+', 'a_1_x.png', 'a_1.png'),
     ],
 )
 def test_the_group_of_a_pairing_is_the_scene(pairing, hazy, clear):
@@ -99,7 +100,7 @@ SOTS = LAYOUTS['sots_indoor']
         ),
         (
             lambda: pair_names(['2_1.png', '1_1.png'], ['1.png'], SOTS),
-            ['2_1.png has no clear', '1 of 2', SOTS.rule, 'add'],
+            ["2_1.png has no clear picture of the scene '2'", '1 of 2', SOTS.rule, 'add'],
         ),
         (lambda: pair_names(['a.png'], ['a.png', 'a.jpg'], SAME), ['a.png has several', 'a.png, a.jpg', 'equal stems']),
         (lambda: pair_listed(['1_1.png'], ['2.png'], SOTS), ['2.png is listed', 'no hazy', SOTS.rule]),

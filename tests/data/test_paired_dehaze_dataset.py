@@ -293,7 +293,6 @@ def delete(name):
     [
         (put(usehflip=True), ["'usehflip'", 'did you mean use_hflip', 'correct or remove']),
         (remove('dataroot_gt'), ["'dataroot_gt' is missing", 'add it']),
-        (put(io_backend=None), ["'io_backend' is missing"]),
         (put(io_backend={'type': 'lmbd'}), ['lmbd', '{type: lmdb}']),
         (put(io_backend={'type': 'disk', 'lock': False}), ["'lock'", 'io_backend disk', 'remove']),
         (

@@ -33,7 +33,19 @@ def test_weight_zero_leaves_a_student_out(teacher, students, left_out):
     loss = OnlineDistillationLoss(student_weights={left_out: 0})(teacher, students)
     torch.testing.assert_close(loss, sum(distance(students[n], teacher) for n in NAMES if n != left_out))
     loss.backward()
-    assert not students[left_out].grad.any()
+    assert students[left_out].grad is None
+
+
+def test_students_and_weights_may_be_lists(teacher, students):
+    by_name = OnlineDistillationLoss(student_weights={'model_free': 0.5, 'model_based': 0})(teacher, students)
+    torch.testing.assert_close(
+        OnlineDistillationLoss(student_weights=[0.5, 0, 1])(teacher, list(students.values())), by_name
+    )
+
+
+def test_list_of_weights_of_another_length_is_refused(teacher, students):
+    with pytest.raises(ValueError, match='2 values, but there are 3 students'):
+        OnlineDistillationLoss(student_weights=[1, 1])(teacher, students)
 
 
 def test_teacher_learns_from_it_as_in_the_paper(teacher, students):

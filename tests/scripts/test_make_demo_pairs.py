@@ -134,7 +134,7 @@ def test_folder_of_somebody_else_is_refused(script, rgbd, tmp_path, capsys):
 
 def test_own_pictures_get_the_haze_of_their_depth(script, rgbd, tmp_path):
     out = tmp_path / 'out'
-    assert script.main([str(out), *rgbd]) == 0
+    assert script.main([str(out), *rgbd, '--depth-scale', '6553.5']) == 0
     assert len(list(pairs(out))) == 4
     for name in ('7', '12'):
         depth = cv2.imread(str(tmp_path / 'depth' / f'{name}.png'), cv2.IMREAD_UNCHANGED) / 6553.5
@@ -145,6 +145,11 @@ def test_own_pictures_get_the_haze_of_their_depth(script, rgbd, tmp_path):
             beta = -np.log(t[depth > 0.5]) / depth[depth > 0.5]
             assert 0.6 <= np.median(beta) <= 1.8
             np.testing.assert_allclose(t, np.exp(-np.median(beta) * depth), atol=0.02)
+
+
+def test_depth_beyond_the_farthest_is_refused_with_the_scale_that_fits(script, rgbd, tmp_path, capsys):
+    assert script.main([str(tmp_path / 'out'), *rgbd, '--depth-scale', '1000']) == 2
+    assert 'give --depth-scale 6' in capsys.readouterr().err
 
 
 def test_more_variants_keep_the_first_ones(script, rgbd, tmp_path):

@@ -37,13 +37,14 @@ def test_input_and_result_stand_side_by_side_over_a_grid(options, tmp_path):
     done = show(options, '--rows', '3', cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     lines = done.stdout.splitlines()
-    assert lines[0].split() == ['mean', 'of', '8', 'pictures', 'hazy', 'result']
-    name, hazy, result = lines[1].split()
+    assert lines[0] == 'Held, mean of 8 pictures'
+    assert lines[1].split() == ['hazy', 'result']
+    name, hazy, result = lines[2].split()
     assert name == 'psnr'
     assert float(hazy) < 20
     assert float(result) == pytest.approx(20 * np.log10(255), abs=0.01)
-    assert lines[2].startswith('ssim')
-    grid = Path(lines[3].split()[-1])
+    assert lines[3].startswith('ssim')
+    grid = Path(lines[4].split()[-1])
     assert grid == tmp_path / 'results' / 'shown' / 'before_after.png'
     height, width = cv2.imread(str(grid)).shape[:2]
     assert 3 * 240 < height < 4 * 240

@@ -1,0 +1,73 @@
+"""What an option file may say, as far as it is checked before anything of an earlier run is moved."""
+
+import inspect
+from collections.abc import Iterable, Mapping
+from copy import deepcopy
+from os import path as osp
+
+from basicsr.utils.registry import (
+    ARCH_REGISTRY,
+    DATASET_REGISTRY,
+    LOSS_REGISTRY,
+    METRIC_REGISTRY,
+    MODEL_REGISTRY,
+    Registry,
+)
+
+from okdnet_plugin.errors import InputError, did_you_mean
+
+
+def check_options(opt: Mapping) -> None:
+    """Find the mistakes that the toolbox finds late or never.
+
+    Every registered name is looked up, the arguments of networks and losses are held against their signatures, data
+    sets are constructed once, and a model class may add its own check as a class method `check_options(opt)`.
+
+    Args:
+        opt: the option file as the toolbox's parser returns it; it is not changed.
+
+    Raises:
+        InputError: the first mistake; UnknownNameError if it is a name that is not registered.
+    """
+    model = MODEL_REGISTRY.get(opt['model_type'])
+    for key, block in _typed_blocks(opt, prefix='network_'):
+        _check_arguments(key, block, ARCH_REGISTRY)
+    for key, block in _typed_blocks(opt.get('train') or {}, suffix='_opt'):
+        _check_arguments(f'train:{key}', block, LOSS_REGISTRY)
+    for key, block in _typed_blocks((opt.get('val') or {}).get('metrics') or {}):
+        _look_up(f'val:metrics:{key}', block, METRIC_REGISTRY)
+    for key, path in (opt.get('path') or {}).items():
+        if path and key.startswith(('pretrain_network', 'resume_state')) and not osp.isfile(path):
+            raise InputError(f'option path:{key}: there is no file {path}; correct the path, or leave it empty (~)')
+    if hasattr(model, 'check_options'):
+        model.check_options(opt)
+    for phase, block in _typed_blocks(opt['datasets']):
+        _look_up(f'datasets:{phase}', block, DATASET_REGISTRY)(deepcopy(block))
+
+
+def _typed_blocks(blocks: Mapping, prefix: str = '', suffix: str = '') -> Iterable[tuple[str, Mapping]]:
+    for key, block in blocks.items():
+        if key.startswith(prefix) and key.endswith(suffix) and block:
+            yield key, block
+
+
+def _look_up(key: str, block: Mapping, registry: Registry) -> type:
+    if not isinstance(block, Mapping) or 'type' not in block:
+        raise InputError(f"option {key}: 'type' is missing; add the name of a registered class or function")
+    return registry.get(block['type'])
+
+
+def _check_arguments(key: str, block: Mapping, registry: Registry) -> None:
+    parameters = inspect.signature(_look_up(key, block, registry)).parameters.values()
+    if any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters):
+        return
+    names = [parameter.name for parameter in parameters]
+    for argument in block.keys() - {'type'} - set(names):
+        raise InputError(
+            f'option {key}:{argument}: {block["type"]} has no such argument{did_you_mean(argument, names)}; '
+            f'it has {", ".join(names)}'
+        )
+    missing = [p.name for p in parameters if p.default is p.empty and p.kind is not p.VAR_POSITIONAL]
+    for argument in missing:
+        if argument not in block:
+            raise InputError(f'option {key}:{argument} is missing; {block["type"]} has no default for it')

@@ -1,0 +1,49 @@
+"""Mistakes in an option file that are found before a folder is made."""
+
+import copy
+
+import pytest
+
+from okdnet_plugin.errors import InputError
+from okdnet_plugin.schema import check_options
+
+
+def spoiled(options, keys, value):
+    *path, last = keys.split(':')
+    block = options
+    for key in path:
+        block = block[key]
+    if value is None:
+        del block[last]
+    else:
+        block[last] = value
+    return options
+
+
+def test_right_options_pass_and_stay_as_they_are(model_options):
+    before = copy.deepcopy(model_options)
+    check_options(model_options)
+    assert model_options == before
+
+
+@pytest.mark.parametrize(
+    ('keys', 'value', 'message'),
+    [
+        ('model_type', 'OKDNetModle', 'did you mean OKDNetModel'),
+        ('network_g:type', 'OKDNett', 'did you mean OKDNet'),
+        ('network_g:numblocks', [1, 1, 1], 'option network_g:numblocks: .*did you mean num_blocks'),
+        ('network_g', {'type': 'RIDNet'}, 'network_g:in_channels is missing'),
+        ('train:ssim_opt:loss_wieght', 1, 'train:ssim_opt:loss_wieght: .*did you mean loss_weight'),
+        ('train:distill_opt:type', None, "train:distill_opt: 'type' is missing"),
+        ('train:distil_opt', {'type': 'SSIMLoss'}, 'train:distil_opt: .*did you mean distill_opt'),
+        ('train:ssim_loss', {'type': 'SSIMLoss'}, 'train:ssim_loss: .* knows no such loss'),
+        ('val:metrics:psnr:type', 'calculate_pnsr', 'did you mean calculate_psnr'),
+        ('path:pretrain_network_g', 'nowhere.pth', 'path:pretrain_network_g: there is no file nowhere.pth'),
+        ('datasets:train:batch_size_per_gpu', 1, 'batch_size_per_gpu is 1'),
+        ('datasets:train:layout', 'itss', 'phase train, data set Pairs: .*did you mean its'),
+        ('datasets:val:type', 'PairedDehazeDatset', 'did you mean PairedDehazeDataset'),
+    ],
+)
+def test_mistake_is_named_with_its_key(model_options, keys, value, message):
+    with pytest.raises(InputError, match=message.replace('(', r'\(')):
+        check_options(spoiled(model_options, keys, value))
