@@ -205,7 +205,7 @@ def read_rgbd(clear_path: Path, depth_path: Path, scale: float) -> tuple[np.ndar
         raise InputError(f'{depth_path} is not a readable 16-bit picture of one channel')
     if depth.shape != clear.shape[:2]:
         raise InputError(f'{depth_path} is of {depth.shape} and {clear_path} of {clear.shape[:2]}: sizes must be equal')
-    if depth.max() > scale:
+    if depth.max() > 1.05 * scale:  # rounding may take the farthest place a little beyond 1
         raise InputError(
             f'{depth_path} has depths up to {depth.max() / scale:.3g}, but 1 is the farthest, as in ITS: give '
             f'--depth-scale {depth.max()} or more, one number for all pictures'
