@@ -14,7 +14,7 @@ from os import path as osp
 import yaml
 
 from okdnet_plugin import compat
-from okdnet_plugin.errors import InputError, UnknownNameError, did_you_mean
+from okdnet_plugin.errors import BadUpdatesError, InputError, SaveError, UnknownNameError, did_you_mean
 
 USAGE = """\
 usage: basicsr COMMAND [ARGUMENTS]
@@ -68,6 +68,9 @@ def main(argv: list[str] | None = None) -> int:
 
     Returns:
         The exit code: 0 done, 1 failed, 2 wrong input, with one line on the standard error that says what to mend.
+
+    Raises:
+        SystemExit: a signal has stopped a training, which is saved; the code is 128 and the signal's number.
     """
     command, arguments = _split(sys.argv[1:] if argv is None else argv)
     if command in (None, '-h', '--help'):
@@ -78,6 +81,8 @@ def main(argv: list[str] | None = None) -> int:
     except InputError as error:
         # An error in a worker of a data loader arrives with the worker's traceback in front.
         return _fail(str(error).rsplit('InputError: ', 1)[-1].strip(), 2)
+    except (SaveError, BadUpdatesError) as error:
+        return _fail(str(error), 1)
     except PluginError as error:
         traceback.print_exc()
         return _fail(str(error), 1)
@@ -102,6 +107,9 @@ def _run_toolbox(command: str, arguments: list[str]) -> int:
         _pipeline(command)(os.getcwd())
     except UnknownNameError as error:
         raise InputError(f'{error}; plugins loaded: {", ".join(plugins)}') from error
+    except SystemExit:
+        _leave_process_group()  # a signal has stopped all processes after the same iteration
+        raise
     _leave_process_group()
     return 0
 

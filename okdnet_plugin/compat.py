@@ -15,8 +15,7 @@ import io
 import logging
 import math
 import os
-import pickle
-import re
+import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -152,8 +151,6 @@ def launch_without_gpu() -> None:
         if backend is None and launcher == 'pytorch':
             backend = _backend_of_option_file()
         if not torch.cuda.is_available():
-            if launcher == 'slurm':
-                raise InputError('--launcher slurm needs GPUs, and none is visible; on CPUs start with torchrun')
             if backend not in (None, 'gloo') and os.environ.get('RANK', '0') == '0':
                 print(f'No GPU is visible: gloo is used instead of {backend}.', flush=True)
             backend = 'gloo'
@@ -161,6 +158,51 @@ def launch_without_gpu() -> None:
 
     _replace_function('basicsr.utils.dist_util:_init_dist_pytorch', init_dist_pytorch)
     _replace_function('basicsr.utils.dist_util:init_dist', init_dist)
+
+
+@_patch(lambda: 'getoutput' in _source_of('basicsr.utils.dist_util:_init_dist_slurm'))
+def launch_slurm_without_a_shell() -> None:
+    """`--launcher slurm` puts the value of a variable into a command line of a shell, and divides by the GPUs.
+
+    Reported: CVE-2024-27763. `scontrol` now gets the list of nodes as one argument; a process takes the GPU of its
+    SLURM_LOCALID, or none. Can go when the toolbox starts scontrol without a shell, on machines without a GPU too.
+    """
+
+    def init_dist_slurm(backend, port=None):
+        missing = [name for name in ('SLURM_PROCID', 'SLURM_NTASKS', 'SLURM_NODELIST') if name not in os.environ]
+        if missing:
+            raise InputError(
+                f'--launcher slurm: {missing[0]} is not set, so this process was not started by SLURM; start it with '
+                '`srun --ntasks=N basicsr train -opt FILE --launcher slurm`'
+            )
+        rank = int(os.environ['SLURM_PROCID'])
+        local_rank = int(os.environ.get('SLURM_LOCALID', rank))
+        if torch.cuda.is_available():
+            local_rank %= torch.cuda.device_count()
+            torch.cuda.set_device(local_rank)
+        # torch's own default is 29500 too.
+        port = port or os.environ.get('MASTER_PORT', 29500)
+        os.environ |= {
+            'MASTER_ADDR': _first_node(os.environ['SLURM_NODELIST']),
+            'MASTER_PORT': str(port),
+            'WORLD_SIZE': os.environ['SLURM_NTASKS'],
+            'RANK': str(rank),
+            'LOCAL_RANK': str(local_rank),
+        }
+        torch.distributed.init_process_group(backend=backend)
+
+    _replace_function('basicsr.utils.dist_util:_init_dist_slurm', init_dist_slurm)
+
+
+def _first_node(nodes: str) -> str:
+    try:
+        result = subprocess.run(['scontrol', 'show', 'hostnames', nodes], capture_output=True, text=True, check=True)
+        return result.stdout.split()[0]
+    except (OSError, subprocess.CalledProcessError, IndexError) as error:
+        raise InputError(
+            f'--launcher slurm: `scontrol show hostnames {nodes}` names no node ({error}); SLURM_NODELIST has to list '
+            'the nodes of the job, and scontrol has to be on the PATH'
+        ) from error
 
 
 @_patch(
@@ -215,38 +257,67 @@ def accept_local_rank_with_a_dash() -> None:
 def resume_without_gpu() -> None:
     """Resuming asks for the current GPU, and `--auto_resume` looks in a fixed folder instead of the run's own.
 
-    The state is loaded to the CPU, from where optimisers move it to their parameters. Can go when the toolbox resumes
-    on a machine without a GPU.
+    The state is loaded to the CPU, from where optimisers move it to their parameters, and without running code. Of
+    states that cannot be read, or whose networks cannot, `--auto_resume` takes the one before. Can go when the toolbox
+    resumes on a machine without a GPU and looks at what it finds.
     """
     train = importlib.import_module('basicsr.train')
 
     def load_resume_state(opt):
-        path = opt['path'].get('resume_state')
+        from okdnet_plugin.engine import checkpoints, run
+
         if opt['auto_resume']:
-            folder = opt['path']['training_states']
-            names = os.listdir(folder) if osp.isdir(folder) else []
-            states = [int(match[1]) for name in names if (match := re.fullmatch(r'(\d+)\.state', name))]
-            path = osp.join(folder, f'{max(states)}.state') if states else None
-            opt['path']['resume_state'] = path
-        if not path:
-            return None
-        try:
-            state = torch.load(path, map_location='cpu', weights_only=True)
-        except (OSError, EOFError, RuntimeError, pickle.UnpicklingError) as error:
-            raise InputError(
-                f'the state {path} cannot be read ({str(error).splitlines()[0]}); remove it, and --auto_resume takes '
-                'the one before it'
-            ) from error
-        train.check_resume(opt, state['iter'])
+            state, opt['path']['resume_state'] = _newest_whole_state(opt)
+        elif opt['path'].get('resume_state'):
+            state = checkpoints.load_state(opt['path']['resume_state'])
+            _check_networks_of(state, opt)
+        else:
+            state = None
+        run.begin(state)
+        if state is not None:
+            check_quietly(opt)
+            train.check_resume(opt, state['iter'])
         return state
 
     _replace_function('basicsr.train:load_resume_state', load_resume_state)
 
 
+def _newest_whole_state(opt: dict) -> tuple[dict | None, str | None]:
+    from okdnet_plugin.engine import checkpoints
+
+    passed_over = []
+    for _, path in checkpoints.states_of(opt['path']['training_states']):
+        try:
+            state = checkpoints.load_state(path)
+            _check_networks_of(state, opt)
+        except InputError as error:
+            # The logger has no file before the toolbox has made the folders.
+            print(f'WARNING: {error}; --auto_resume takes the state before it.', flush=True)
+            passed_over.append(path)
+        else:
+            return state, path
+    if passed_over:
+        raise InputError(
+            f'--auto_resume: none of the states in {opt["path"]["training_states"]} can be used; put one '
+            'back, or start anew without --auto_resume, which keeps this run under another name'
+        )
+    return None, None
+
+
+def _check_networks_of(state: dict, opt: dict) -> None:
+    """See that the networks which were saved with a state can be read."""
+    from okdnet_plugin.engine import checkpoints
+
+    ignored = opt['path'].get('ignore_resume_networks') or ()
+    for network in (key for key in opt if key.startswith('network_') and key not in ignored):
+        name = f'net_{network.removeprefix("network_")}_{state["iter"]}.pth'
+        checkpoints.load(osp.join(opt['path']['models'], name))
+
+
 # ------------------------------------------------------------------------------------------------------------- training
 
 
-@_patch(lambda: 'check_options' not in _source_of('basicsr.utils.misc:make_exp_dirs'))
+@_patch(lambda: 'check_quietly' not in _source_of('basicsr.utils.misc:make_exp_dirs'))
 def look_before_moving_an_earlier_run() -> None:
     """A mistake in an option file is found only after the earlier run of that name has been moved away.
 
@@ -254,25 +325,63 @@ def look_before_moving_an_earlier_run() -> None:
     when the toolbox builds its data sets and networks before its folders.
     """
     original = importlib.import_module('basicsr.utils.misc').make_exp_dirs
-    initialized = importlib.import_module('basicsr.utils.logger').initialized_logger
 
     @functools.wraps(original)
     def make_exp_dirs(opt):
-        from okdnet_plugin.schema import check_options
-
-        # The first use of the toolbox's logger settles that it has no file, so a data set must not warn here.
-        fresh = 'basicsr' not in initialized
-        initialized.setdefault('basicsr', True)
-        logging.disable(logging.WARNING)
-        try:
-            check_options(opt)
-        finally:
-            logging.disable(logging.NOTSET)
-            if fresh:
-                del initialized['basicsr']
+        check_quietly(opt)
         original(opt)
 
     _replace_function('basicsr.utils.misc:make_exp_dirs', make_exp_dirs)
+
+
+def check_quietly(opt: dict) -> None:
+    """Check the options before the toolbox's logger has its file, which its first use would settle."""
+    from basicsr.utils.logger import initialized_logger
+
+    from okdnet_plugin.schema import check_options
+
+    fresh = 'basicsr' not in initialized_logger
+    initialized_logger.setdefault('basicsr', True)
+    logging.disable(logging.WARNING)
+    try:
+        check_options(opt)
+    finally:
+        logging.disable(logging.NOTSET)
+        if fresh:
+            del initialized_logger['basicsr']
+
+
+@_patch(lambda: not hasattr(importlib.import_module('basicsr.train').create_train_val_dataloader, 'takes_the_seed'))
+def draw_pictures_by_the_seed() -> None:
+    """The order of the pictures ignores `manual_seed`, their augmentation depends on the number of workers.
+
+    A run that goes on begins its epoch again, so that some pictures are seen twice and others not at all. Order and
+    augmentation now follow from (seed, epoch, number) alone, see `okdnet_plugin.data.seeded_order`; without
+    `manual_seed`, processes agree on the seed of the first. Can go when the toolbox's sampler takes the seed and a
+    place to begin at.
+    """
+    original = importlib.import_module('basicsr.train').create_train_val_dataloader
+
+    @functools.wraps(original)
+    def create_train_val_dataloader(opt, logger):
+        from okdnet_plugin.data.seeded_order import in_seeded_order
+        from okdnet_plugin.engine import run
+
+        train_loader, sampler, val_loaders, *totals = original(opt, logger)
+        seed = [opt['manual_seed']]
+        if opt['dist']:
+            torch.distributed.broadcast_object_list(seed)
+        this, state = run.current, run.current.state or {'iter': 0}
+        this.seed = state.get('seed', seed[0])
+        this.val_loaders = val_loaders
+        this.is_begun = True
+        accumulate = opt['train'].get('accumulate') or 1
+        train_loader, sampler = in_seeded_order(train_loader, sampler, this.seed, state['iter'], accumulate)
+        state['epoch'] = sampler.epoch  # where the toolbox's loop begins
+        return train_loader, sampler, val_loaders, *totals
+
+    create_train_val_dataloader.takes_the_seed = True  # wrappers around it hand that on
+    _replace_function('basicsr.train:create_train_val_dataloader', create_train_val_dataloader)
 
 
 @_patch(lambda: 'len(train_loader)' not in _source_of('basicsr.train:create_train_val_dataloader'))
@@ -319,6 +428,96 @@ def evaluate_the_bare_network() -> None:
             self.net_g = wrapped
 
     SRModel.test = test
+
+
+@_patch(lambda: 'more_of_training_state' not in _source_of('basicsr.models.base_model:BaseModel.save_training_state'))
+def save_whole_files() -> None:
+    """Networks and states are written in place, and a run goes on when that fails three times.
+
+    A process that is killed meanwhile leaves half a file, which `--auto_resume` then picks. They are now written beside
+    and renamed, a failure stops the run, and a model may add to its state by a method `more_of_training_state()`. Can
+    go when the toolbox does so.
+    """
+    from basicsr.models.base_model import BaseModel
+
+    from okdnet_plugin.engine import checkpoints
+
+    def save_network(self, net, net_label, current_iter, param_key='params'):
+        if self.opt['rank'] != 0:
+            return
+        nets, keys = (value if isinstance(value, list) else [value] for value in (net, param_key))
+        content = {
+            key: {name.removeprefix('module.'): value.cpu() for name, value in state.items()}
+            for key, state in zip(keys, (self.get_bare_model(net).state_dict() for net in nets), strict=True)
+        }
+        name = f'{net_label}_{"latest" if current_iter == -1 else current_iter}.pth'
+        checkpoints.save(content, osp.join(self.opt['path']['models'], name))
+
+    def save_training_state(self, epoch, current_iter):
+        if current_iter == -1:
+            return
+        more = self.more_of_training_state() if hasattr(self, 'more_of_training_state') else {}
+        if self.opt['rank'] != 0:
+            return
+        state = {
+            'epoch': epoch,
+            'iter': current_iter,
+            'optimizers': [optimizer.state_dict() for optimizer in self.optimizers],
+            'schedulers': [scheduler.state_dict() for scheduler in self.schedulers],
+        }
+        checkpoints.save(state | more, osp.join(self.opt['path']['training_states'], f'{current_iter}.state'))
+
+    BaseModel.save_network = save_network
+    BaseModel.save_training_state = save_training_state
+
+
+@_patch(lambda: 'journal' not in _source_of('basicsr.train:MessageLogger.__call__'))
+def keep_a_journal() -> None:
+    """The log of a training is made for the eye alone, and a terminal shows no progress.
+
+    What it reports now goes to `metrics.jsonl` beside it as well, see `okdnet_plugin.engine.journal`. Can go when the
+    toolbox writes such a file.
+    """
+    train = importlib.import_module('basicsr.train')
+
+    class JournalLogger(train.MessageLogger):
+        def __init__(self, opt, start_iter=1, tb_logger=None):
+            from okdnet_plugin.engine import run
+
+            super().__init__(opt, start_iter, tb_logger)
+            self.is_master = opt['rank'] == 0
+            run.current.tb_logger = tb_logger
+            self.journal = run.current.journal
+            if self.is_master:
+                self.journal.open(opt['path']['log'], start_iter, int(self.max_iters), self.logger)
+
+        def __call__(self, log_vars):
+            if not self.is_master:
+                return
+            losses = {key: value for key, value in log_vars.items() if key.startswith('l_')}
+            timings = {key: log_vars[key] for key in ('epoch', 'time', 'data_time') if key in log_vars}
+            self.journal.report({'iter': log_vars['iter'], **timings, 'lr': log_vars['lrs'], **losses})
+            self.journal.show(losses)
+            with self.journal.only_to_file(self.logger):
+                super().__call__(log_vars)
+
+    _replace_function('basicsr.train:MessageLogger', JournalLogger)
+
+
+@_patch(lambda: inspect.isclass(importlib.import_module('basicsr.data.prefetch_dataloader').CUDAPrefetcher))
+def prefetch_without_gpu() -> None:
+    """`prefetch_mode: cuda` fails on a machine without a GPU, so that an option file fits one kind of machine only.
+
+    There is nothing to prefetch to then, and batches are handed on as they are. Can go when the toolbox does so.
+    """
+    prefetch = importlib.import_module('basicsr.data.prefetch_dataloader')
+    original = prefetch.CUDAPrefetcher
+
+    def prefetcher(loader, opt):
+        on_gpu = torch.cuda.is_available() and opt['num_gpu'] != 0
+        return original(loader, opt) if on_gpu else prefetch.CPUPrefetcher(loader)
+
+    _replace_function('basicsr.data.prefetch_dataloader:CUDAPrefetcher', prefetcher)
 
 
 def _ema_forgets_buffers() -> bool:

@@ -29,3 +29,14 @@ def did_you_mean(word: object, known: Iterable[str], cutoff: float = 0.6) -> str
     by_lower_case = {name.lower(): name for name in known}
     near = difflib.get_close_matches(str(word).lower(), by_lower_case, n=2, cutoff=cutoff)
     return f' (did you mean {" or ".join(by_lower_case[name] for name in near)}?)' if near else ''
+
+
+class SaveError(OSError):
+    """What a run has made cannot be written; the message is one line that names the file, the cause and the cure.
+
+    The `basicsr` command prints that line alone and exits with code 1.
+    """
+
+
+class BadUpdatesError(ArithmeticError):
+    """Too many updates in a row would not have been finite; the message is one line. Exit code 1."""

@@ -71,7 +71,7 @@ def test_auto_resume_goes_on_from_the_newest_state(trained, workplace, train_opt
     options = write_options(workplace / 'train.yml', train_options)
     result = basicsr('train', '-opt', options, '--auto_resume', cwd=workplace)
     assert result.returncode == 0, result.stderr
-    assert 'Resuming training from epoch: 0, iter: 4.' in result.stdout + result.stderr
+    assert 'Resuming training from epoch: 1, iter: 4.' in result.stdout + result.stderr
     assert (trained / 'training_states' / '6.state').exists()
     assert load(trained / 'training_states' / '6.state')['iter'] == 6
     steps = {
@@ -114,13 +114,12 @@ def test_two_processes_train_on_the_cpu(dataset, tmp_path, train_options, pairs)
 
 
 def test_two_processes_validate_and_test_without_an_average(tmp_path, train_options):
-    """Only the first process validates, and the other one must not be waited for."""
     train_options['train']['ema_decay'] = 0
     train_options['val']['val_freq'] = 2
     options = write_options(tmp_path / 'o.yml', train_options)
     result = run(*TWO_PROCESSES, 'train', '-opt', options, '--launcher', 'pytorch', cwd=tmp_path)
     assert result.returncode == 0, result.stderr
-    assert (result.stdout + result.stderr).count('# psnr') >= 3
+    assert (result.stdout + result.stderr).count('# psnr') == 2  # what the end would repeat is left out
 
     weights = tmp_path / 'experiments' / 'small' / 'models' / 'net_g_latest.pth'
     options = write_options(tmp_path / 't.yml', options_of_a_test(train_options, weights) | {'name': 'tested'})

@@ -358,8 +358,10 @@ class OKDNet(nn.Module):
 
         feature = self.shared(self.preprocess(hazy))
         model_free = self.model_free(feature)
-        t = self.t_min + (1 - self.t_min) * self.transmission(feature)
-        model_based = (hazy - a * (1 - t)) / t  # Eq. 1, solved for J
+        t = self.transmission(feature)
+        with torch.autocast(x.device.type, enabled=False):  # a division by 0.1 makes much of a rounding error
+            t, a = self.t_min + (1 - self.t_min) * t.float(), a.float()
+            model_based = (hazy - a * (1 - t)) / t  # Eq. 1, solved for J
 
         shared = self.to_image(feature)
         alpha_free, alpha_based, alpha_shared = self.aggregation(model_free, model_based, feature)

@@ -41,7 +41,7 @@ class OKDNetModel(RestorationModel):
         super().init_training_settings()
 
     def compute_losses(self) -> dict[str, Tensor]:
-        branches = self.net_g(self.lq, return_branches=True)
+        branches = self.restore(return_branches=True)
         self.output = branches.output
         losses = self.picture_losses(branches.output)
         if 'distill_opt' in self.losses:

@@ -1,33 +1,70 @@
 """Training of any restoration network of scale 1 by any of the registered losses."""
 
+import contextlib
+import datetime
+import os
+import shutil
 from collections import OrderedDict
+from collections.abc import Iterable, Iterator, Mapping
+from itertools import chain
+from os import path as osp
+from signal import Signals
 from typing import ClassVar
 
+import cv2
 import torch
+import torch.distributed
 from basicsr.archs import build_network
 from basicsr.losses import build_loss
+from basicsr.metrics import calculate_metric
 from basicsr.models.sr_model import SRModel
-from basicsr.utils import get_root_logger
+from basicsr.utils import get_root_logger, tensor2img
 from basicsr.utils.registry import METRIC_REGISTRY, MODEL_REGISTRY
 from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+from torch.optim import Optimizer
+from torch.utils.data import DataLoader
+from tqdm import tqdm
 
-from okdnet_plugin.errors import InputError, did_you_mean
+from okdnet_plugin.engine import checkpoints, optimizers, randomness, run, validation
+from okdnet_plugin.engine.guard import Statistics, UpdateGuard
+from okdnet_plugin.engine.signals import StopRequest, exit_code
+from okdnet_plugin.engine.sync_batch_norm import synchronise
+from okdnet_plugin.engine.validation import Figures, Mean
+from okdnet_plugin.errors import BadUpdatesError, InputError, did_you_mean
+
+_AMP = {'bf16': torch.bfloat16, 'fp16': torch.float16, 'off': None}
+_COMPILE_MODES = ('default', 'reduce-overhead', 'max-autotune', 'max-autotune-no-cudagraphs')
+_PATIENCE = datetime.timedelta(days=1)  # of processes that have ended their share of a validation
 
 
 @MODEL_REGISTRY.register()
 class RestorationModel(SRModel):
-    """The toolbox's SRModel with one option block a loss, each of which can be left out.
-
-    A mistake that SRModel would report hours later, or never, is reported before the first step: a block of a loss that
-    nothing reads, and a metric that is not registered.
+    """The toolbox's SRModel with one option block a loss, and with what a modern trainer needs.
 
     Args:
-        opt: the option file, as for SRModel. The blocks of `train` in `loss_blocks` are losses of the restored picture.
-            `channels_last: true` lays networks and pictures out with the channels innermost, which is faster.
+        opt: the option file, as for SRModel. The blocks of `train` in `loss_blocks` are losses of the restored picture,
+            each of which can be left out. Beyond SRModel's keys:
+
+            - amp: `bf16`, `fp16` or `off`: autocast of the network in training; losses are float32.
+            - channels_last: lay networks and pictures out with the channels innermost, which is faster.
+            - compile: `true` or a mode of torch.compile, for the training.
+            - tf32: matrix products and convolutions of a GPU in TensorFloat-32.
+            - sync_bn: BatchNorm over the pictures of all processes.
+            - train:optim_g: any class of torch.optim by `type`, with its arguments.
+            - train:accumulate: parts of `batch_size_per_gpu` pictures each, whose gradients make one update.
+            - train:grad_clip: largest L2 norm of the gradient.
+            - train:max_bad_steps: updates in a row that may be left out because they are not finite. Default: 50.
+            - logger:keep_last: saved iterations to keep. logger:save_best: `<dataset>/<metric>`, whose best network
+              is kept as net_g_best.pth.
+            - datasets:val:num_worker_per_gpu: workers that read for the validation; default that of the training.
 
     Raises:
-        InputError: an option block is misspelt or missing.
-        UnknownNameError: a metric of `val` is not registered.
+        InputError: an option is misspelt, missing, or has a value that there is not.
+        UnknownNameError: a metric of `val` or an optimiser is unknown.
+        BadUpdatesError: too many updates in a row were not finite.
+        SaveError: a checkpoint cannot be written.
+        SystemExit: a signal asked the training to stop, and it has; the code is 128 and the signal's number.
     """
 
     # Block of the option file under `train` -> name of its value in the log.
@@ -36,25 +73,56 @@ class RestorationModel(SRModel):
     def __init__(self, opt: dict):
         self.memory_format = torch.channels_last if opt.get('channels_last') else torch.contiguous_format
         self.check_options(opt)
+        self.run = run.current
+        self.current_iter = 0
+        self.amp_dtype = _AMP[_amp_of(opt)]
+        if opt.get('tf32') is not None:
+            torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = opt['tf32']
+        # Sizes of validation pictures and stop requests are no work for a GPU; gloo waits as long as it takes.
+        self.cpu_group = torch.distributed.new_group(backend='gloo', timeout=_PATIENCE) if opt['dist'] else None
         super().__init__(opt)
+
+    # -------------------------------------------------------------------------------------------------------- options
 
     @classmethod
     def check_options(cls, opt: dict) -> None:
-        """Find a loss that nothing would read, and a metric that is not registered.
+        """Find what could not be trained, or would not be read.
 
         Raises:
             InputError: so it is.
         """
         for metric in ((opt.get('val') or {}).get('metrics') or {}).values():
             METRIC_REGISTRY.get(metric['type'])
+        _check_choice('amp', _amp_of(opt), _AMP)
+        for key in ('channels_last', 'tf32', 'sync_bn'):
+            _check_choice(key, opt.get(key, False), (True, False, None))
         if not opt['is_train']:
             return
-        blocks = [key for key, value in opt['train'].items() if isinstance(value, dict) and cls._is_loss(key)]
+        _check_compile(opt)
+        train = opt['train']
+        for key, smallest in {'accumulate': 1, 'max_bad_steps': 0}.items():
+            _check_count(f'train:{key}', train.get(key), smallest)
+        _check_count('logger:keep_last', opt['logger'].get('keep_last'), 1)
+        clip = train.get('grad_clip')
+        if clip is not None and (isinstance(clip, bool) or not isinstance(clip, int | float) or clip <= 0):
+            raise InputError(f'option train:grad_clip is {clip}; write the largest L2 norm of the gradient, above 0')
+        if train['optim_g'].get('type') is not None:  # the toolbox takes it out when it has read it
+            optimizers.check('train:optim_g', train['optim_g'])
+        cls._check_losses(train)
+        _check_save_best(opt)
+
+    @classmethod
+    def _check_losses(cls, train: Mapping) -> None:
+        blocks = [key for key, value in train.items() if isinstance(value, dict) and cls._is_loss(key)]
         for key in blocks:
             if key not in cls.loss_blocks:
                 raise InputError(
                     f'option train:{key}: {cls.__name__} knows no such loss{did_you_mean(key, cls.loss_blocks)}; '
                     f'it reads {", ".join(cls.loss_blocks)}'
+                )
+            if train.get('accumulate', 1) > 1 and train[key].get('reduction') == 'sum':
+                raise InputError(
+                    f'option train:{key}:reduction is sum, of which train:accumulate would make a mean; use mean'
                 )
         if not blocks:
             raise InputError(f'option train: no loss is given; add one of {", ".join(cls.loss_blocks)}')
@@ -63,12 +131,17 @@ class RestorationModel(SRModel):
     def _is_loss(key: str) -> bool:
         return key != 'scheduler' and not key.startswith('optim')
 
-    def model_to_device(self, net: nn.Module) -> nn.Module:
-        return super().model_to_device(net.to(memory_format=self.memory_format))
+    # ---------------------------------------------------------------------------------------------------- setting up
 
-    def feed_data(self, data: dict) -> None:
-        super().feed_data(data)
-        self.lq = self.lq.contiguous(memory_format=self.memory_format)
+    def model_to_device(self, net: nn.Module) -> nn.Module:
+        net = net.to(memory_format=self.memory_format)
+        if self.is_train:
+            if self.opt.get('sync_bn') and self.opt['dist']:
+                net = synchronise(net)
+            mode = self.opt.get('compile')
+            if mode:
+                net.compile(mode=None if mode is True else mode)
+        return super().model_to_device(net)
 
     def init_training_settings(self) -> None:
         self.net_g.train()
@@ -76,6 +149,21 @@ class RestorationModel(SRModel):
         self.setup_losses()
         self.setup_optimizers()
         self.setup_schedulers()
+        train = self.opt['train']
+        self.accumulate = train.get('accumulate') or 1
+        self.grad_clip = train.get('grad_clip')
+        self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.amp_dtype is torch.float16)
+        max_bad_steps = train.get('max_bad_steps')
+        self.guard = UpdateGuard(50 if max_bad_steps is None else max_bad_steps, get_root_logger())
+        self.stop_request = StopRequest(self.cpu_group)
+        self._random_states = None  # to be taken up with the first iteration after a resume
+        self._saved_iter: int | None = None
+        self._validated: set[tuple[int, str]] = set()
+        self._unvalidated: list[DataLoader] = []  # to be made up for after a resume
+        if self.run.is_begun:
+            self.stop_request.install()
+            if self.opt['rank'] == 0:
+                checkpoints.remove_leftovers(self.opt['path']['models'], self.opt['path']['training_states'])
 
     def setup_ema(self) -> None:
         """Make the averaged copy of the network, from the resumed or pretrained file where there is one."""
@@ -98,15 +186,105 @@ class RestorationModel(SRModel):
             key: build_loss(train_opt[key]).to(self.device) for key in self.loss_blocks if train_opt.get(key)
         }
 
-    def optimize_parameters(self, current_iter: int) -> None:
-        self.optimizer_g.zero_grad()
-        losses = self.compute_losses()
-        sum(losses.values()).backward()
-        self.optimizer_g.step()
+    def get_optimizer(self, optim_type: str, params: list[Tensor], lr: float, **kwargs: object) -> Optimizer:
+        """Any optimiser of torch.optim that needs no closure."""
+        return optimizers.build(optim_type, params, lr=lr, **kwargs)
 
-        self.log_dict = self.reduce_loss_dict(losses)
+    # ------------------------------------------------------------------------------------------------- an iteration
+
+    def update_learning_rate(self, current_iter: int, warmup_iter: int = -1) -> None:
+        """Begin an iteration: stop instead if a signal has asked for it, then set the learning rate."""
+        signal = self.stop_request.agreed()
+        if signal is not None:
+            self._stop(signal)
+        self._validate_if_due()
+        if self._random_states is not None:
+            randomness.set_state(self._random_states)
+            self._random_states = None
+        super().update_learning_rate(current_iter, warmup_iter)
+        if current_iter == warmup_iter:
+            # The toolbox ends one iteration early, and schedules that go on from the last rate never reach it.
+            self._set_lr(self._get_init_lr())
+
+    def feed_data(self, data: dict) -> None:
+        self.lq = self._on_device(data['lq'])
+        if 'gt' in data:
+            self.gt = self._on_device(data['gt'])
+        self.lq_path = data.get('lq_path', [])
+
+    def _on_device(self, pictures: Tensor) -> Tensor:
+        if pictures.is_cuda:  # from the toolbox's prefetcher, which made them on another stream
+            pictures.record_stream(torch.cuda.current_stream())
+        return pictures.to(self.device, memory_format=self.memory_format, non_blocking=True)
+
+    def optimize_parameters(self, current_iter: int) -> None:
+        self.current_iter = current_iter
+        self.optimizer_g.zero_grad()
+        net = self.get_bare_model(self.net_g)
+        statistics = Statistics(net)
+        losses = self._accumulate_gradients()
+        self._update(losses, statistics)
+        self._losses = losses
         if self.ema_decay > 0:
             self.model_ema(decay=self.ema_decay)
+        self.run.journal.advance()
+
+    def _accumulate_gradients(self) -> dict[str, Tensor]:
+        """Gradients of all parts of the batch; returns the losses, each a mean over the parts."""
+        batch = self.lq, self.gt
+        parts = list(zip(*(tensor.chunk(self.accumulate) for tensor in batch), strict=True))
+        totals: dict[str, Tensor] = {}
+        for number, (self.lq, self.gt) in enumerate(parts, 1):
+            with contextlib.ExitStack() as stack:
+                if number < len(parts) and isinstance(self.net_g, DistributedDataParallel):
+                    stack.enter_context(self.net_g.no_sync())
+                losses = self.compute_losses()
+                loss = sum(losses.values()) / len(parts)
+                # Not finite in one process: not finite in the gradients of all, which DDP averages.
+                loss = loss * (1 + 0 * loss.detach())
+                self.scaler.scale(loss).backward()
+            for name, value in losses.items():
+                totals[name] = totals.get(name, 0) + value.detach() / len(parts)
+        self.lq, self.gt = batch
+        return totals
+
+    def _update(self, losses: Mapping[str, Tensor], statistics: Statistics) -> None:
+        self.scaler.unscale_(self.optimizer_g)
+        gradients = [
+            parameter.grad
+            for group in self.optimizer_g.param_groups
+            for parameter in group['params']
+            if parameter.grad is not None
+        ]
+        norm = torch.nn.utils.get_total_norm(gradients)
+        is_bad = ~torch.isfinite(norm)
+        if self.grad_clip is not None:
+            torch._foreach_mul_(gradients, (self.grad_clip / (norm + 1e-6)).clamp(max=1))
+        self._step_unless(is_bad)
+        self.guard.note(self.current_iter, is_bad, sum(losses.values()), self.lq_path)
+        statistics.take_back_if(is_bad)
+        if self.device.type == 'cpu':
+            self._look()
+
+    def _step_unless(self, is_bad: Tensor) -> None:
+        optimizer = self.optimizer_g
+        if self.scaler.is_enabled():
+            self.scaler.step(optimizer)
+            self.scaler.update()
+        elif self.device.type != 'cpu' and optimizer.defaults.get('fused'):
+            # Fused kernels look at the flag themselves, on the device, as they do for a GradScaler.
+            optimizer.grad_scale, optimizer.found_inf = None, is_bad.float()
+            optimizer.step()
+            del optimizer.grad_scale, optimizer.found_inf
+        elif not is_bad:
+            optimizer.step()
+
+    def _look(self) -> None:
+        try:
+            self.guard.look()
+        except BadUpdatesError:
+            self.save(0, self.current_iter)
+            raise
 
     def compute_losses(self) -> dict[str, Tensor]:
         """Restore the batch and compare it with the clear pictures.
@@ -114,8 +292,14 @@ class RestorationModel(SRModel):
         Returns:
             The parts of the loss by their names in the log, each a scalar; their sum is minimised.
         """
-        self.output = self.net_g(self.lq)
+        self.output = self.restore()
         return self.picture_losses(self.output)
+
+    def restore(self, **keywords: object):
+        """What the network makes of the batch, under autocast; its tensors, also those of a NamedTuple, as float32."""
+        with torch.autocast(self.device.type, self.amp_dtype, enabled=self.amp_dtype is not None):
+            result = self.net_g(self.lq, **keywords)
+        return result.float() if isinstance(result, Tensor) else type(result)(*(tensor.float() for tensor in result))
 
     def picture_losses(self, picture: Tensor) -> dict[str, Tensor]:
         """The losses between a restored picture and the clear one, shapes (N, 3, H, W)."""
@@ -127,3 +311,240 @@ class RestorationModel(SRModel):
             parts = zip(('l_percep', 'l_style'), self.losses['perceptual_opt'](picture, self.gt), strict=True)
             losses.update((name, value) for name, value in parts if value is not None)
         return losses
+
+    def get_current_log(self) -> dict[str, float]:
+        """Losses of the last iteration, averaged over the processes; all of them have to ask."""
+        self._look()
+        self.log_dict = self.reduce_loss_dict(self._losses)
+        return self.log_dict
+
+    # ------------------------------------------------------------------------------------------- saving and going on
+
+    def save(self, epoch: int, current_iter: int) -> None:
+        """Save networks and state, give the newest network its second name `net_g_latest.pth`, remove old ones.
+
+        Args:
+            epoch: for the state; -1 at the end of the training.
+            current_iter: iterations made; -1 at the end of the training.
+        """
+        current_iter = self.current_iter if current_iter == -1 else current_iter
+        if current_iter == self._saved_iter:
+            return
+        self._look()
+        super().save(max(epoch, 0), current_iter)
+        self._saved_iter = current_iter
+        if self.opt['rank'] != 0:
+            return
+        models, states = self.opt['path']['models'], self.opt['path']['training_states']
+        checkpoints.link(osp.join(models, f'net_g_{current_iter}.pth'), osp.join(models, 'net_g_latest.pth'))
+        if self.opt['logger'].get('keep_last'):
+            checkpoints.keep_newest(self.opt['logger']['keep_last'], models, states)
+
+    def more_of_training_state(self) -> dict:
+        """What a state holds beside the toolbox's keys, gathered from all processes."""
+        best = {
+            dataset: {name: {**record, 'val': float(record['val'])} for name, record in records.items()}
+            for dataset, records in getattr(self, 'best_metric_results', {}).items()
+        }
+        return {
+            'seed': self.run.seed,
+            'random_states': validation.gather(randomness.get_state(), self.cpu_group),
+            'best_metric_results': best,
+            'scaler': self.scaler.state_dict(),
+            'guard': self.guard.state_dict(),
+            'is_validated': self._is_validated(),
+        }
+
+    def resume_training(self, resume_state: dict) -> None:
+        """Take optimisers, schedules, random numbers, best figures and counters up from a state."""
+        super().resume_training(resume_state)
+        self.current_iter = self._saved_iter = resume_state['iter']
+        if 'random_states' not in resume_state:
+            get_root_logger().warning(
+                'The state holds no random numbers (another model or version saved it): the run goes on with new ones.'
+            )
+            return
+        states = resume_state['random_states']
+        if len(states) == self.opt['world_size']:
+            self._random_states = states[self.opt['rank']]
+        else:
+            get_root_logger().warning(
+                f'The state was saved by {len(states)} processes and goes on with {self.opt["world_size"]}: '
+                'dropout draws new random numbers.'
+            )
+        if resume_state['best_metric_results']:
+            self.best_metric_results = resume_state['best_metric_results']
+        val = self.opt.get('val')
+        if val is not None and self.current_iter % val['val_freq'] == 0 and not resume_state['is_validated']:
+            self._unvalidated = list(self.run.val_loaders)
+        self.scaler.load_state_dict(resume_state['scaler'])
+        self.guard.load_state_dict(resume_state['guard'])
+
+    def load_network(self, net: nn.Module, load_path: str, strict: bool = True, param_key: str = 'params') -> None:
+        """As in the toolbox.
+
+        Raises:
+            InputError: the file is damaged, or holds objects that could run code.
+        """
+        try:
+            super().load_network(net, load_path, strict, param_key)
+        except Exception:
+            checkpoints.load(load_path)  # says what is wrong with the file, if that is it
+            raise
+
+    def _stop(self, signal: Signals) -> None:
+        self.save(0, self.current_iter)
+        get_root_logger().info(
+            f'Stopped by {signal.name} after iteration {self.current_iter}, which is saved; go on with --auto_resume.'
+        )
+        self.run.journal.close()
+        raise SystemExit(exit_code(signal))
+
+    # --------------------------------------------------------------------------------------------------- validation
+
+    def validation(self, dataloader: DataLoader, current_iter: int, tb_logger: object, save_img: bool = False) -> None:
+        """Restore the pictures of a data set, all processes their share, and log the means of the metrics.
+
+        While training, pictures are saved as strips hazy | result | clear; in a test as they are. What has been
+        validated at this iteration is not validated again, as the toolbox does at the end of a training.
+        """
+        opt, dataset = self.opt, dataloader.dataset
+        name = dataset.opt['name']
+        if self.is_train:
+            current_iter = self.current_iter  # the toolbox gives one more at the end of the training
+            if (current_iter, name) in self._validated:
+                return
+        net = self.net_g_ema if hasattr(self, 'net_g_ema') else self.get_bare_model(self.net_g)
+        validation.share_buffers(net, self.cpu_group)
+        loader = validation.loader_of_share(dataset, opt['rank'], opt['world_size'], self._num_workers(dataset.opt))
+        shown = tqdm(loader, unit='image', leave=False, disable=opt['rank'] != 0 or not opt['val'].get('pbar', False))
+        share = [self._figures_of(data, name, current_iter, save_img) for data in self._until_stopped(shown)]
+        is_whole = len(share) == len(loader)
+        shares = validation.gather((share, None if is_whole else self.stop_request.signal), self.cpu_group)
+        signals = [signal for _, signal in shares if signal is not None]
+        if signals:
+            self._stop(signals[0])
+        means = validation.means_of(list(chain.from_iterable(share for share, _ in shares)))
+        if means:
+            self._note_means(means, name, current_iter, tb_logger)
+        if self.is_train:
+            self._validated.add((current_iter, name))
+            if self._saved_iter == current_iter and self._is_validated():
+                self.save_training_state(0, current_iter)  # with the best figures, and that they are known
+
+    def _is_validated(self) -> bool:
+        """All data sets have been validated at this iteration."""
+        names = {loader.dataset.opt['name'] for loader in self.run.val_loaders}
+        return names <= {name for iteration, name in self._validated if iteration == self.current_iter}
+
+    def _num_workers(self, block: Mapping) -> int:
+        train = self.opt['datasets'].get('train', {})
+        return block.get('num_worker_per_gpu', train.get('num_worker_per_gpu', 1))
+
+    def _until_stopped(self, pictures: Iterable[dict]) -> Iterator[dict]:
+        for data in pictures:
+            if self.is_train and self.stop_request.signal is not None:
+                return
+            yield data
+
+    def _figures_of(self, data: dict, dataset_name: str, current_iter: int | str, save_img: bool) -> Figures:
+        index = int(data.pop('index'))
+        self.feed_data(data)
+        with torch.compiler.set_stance('force_eager'):  # pictures have many sizes, each of which would be compiled
+            self.test()
+        pictures = {key: tensor2img([tensor]) for key, tensor in self.get_current_visuals().items()}
+        del self.lq, self.output
+        if 'gt' in pictures:
+            del self.gt
+        if save_img:
+            self._save_picture(pictures, data['lq_path'][0], dataset_name, current_iter)
+        images = {'img': pictures['result']} | ({'img2': pictures['gt']} if 'gt' in pictures else {})
+        metrics = self.opt['val'].get('metrics') or {}
+        return Figures(index, {name: float(calculate_metric(images, block)) for name, block in metrics.items()})
+
+    def _save_picture(self, pictures: dict, lq_path: str, dataset_name: str, current_iter: int | str) -> None:
+        name, folder = osp.splitext(osp.basename(lq_path))[0], self.opt['path']['visualization']
+        if self.is_train:
+            several = [dataset_name] if len(self.run.val_loaders) > 1 else []
+            path = osp.join(folder, *several, name, f'{name}_{current_iter}.png')
+            names = {'lq': 'hazy', 'result': 'result', 'gt': 'clear'}
+            picture = validation.strip({names[key]: picture for key, picture in pictures.items()})
+        else:
+            path = osp.join(folder, dataset_name, f'{name}_{self.opt["val"].get("suffix") or self.opt["name"]}.png')
+            picture = pictures['result']
+        os.makedirs(osp.dirname(path), exist_ok=True)
+        checkpoints.write(cv2.imencode('.png', picture)[1].data, path)
+
+    def _note_means(self, means: Mapping[str, Mean], dataset_name: str, current_iter: int | str, tb_logger) -> None:
+        self.metric_results = {metric: mean.value for metric, mean in means.items()}
+        self._initialize_best_metric_results(dataset_name)
+        for metric, value in self.metric_results.items():
+            self._update_best_metric_result(dataset_name, metric, value, current_iter)
+        self._log_validation_metric_values(current_iter, dataset_name, tb_logger)
+        infinite = {metric: mean.infinite for metric, mean in means.items() if mean.infinite}
+        for metric, count in infinite.items():
+            get_root_logger().warning(
+                f'{dataset_name}: {metric} of {count} pictures is infinite, as they equal their clear ones; '
+                'the mean is that of the others'
+            )
+        if not self.is_train:
+            return
+        entry = {'iter': current_iter, 'dataset': dataset_name, **self.metric_results}
+        self.run.journal.report(entry | ({'infinite': infinite} if infinite else {}))
+        if self.opt['rank'] == 0:
+            self._save_if_best(dataset_name, current_iter)
+
+    def _save_if_best(self, dataset_name: str, current_iter: int) -> None:
+        wanted, _, metric = (self.opt['logger'].get('save_best') or '').rpartition('/')
+        if wanted != dataset_name or self.best_metric_results[wanted][metric]['iter'] != current_iter:
+            return
+        nets = {'params': self.net_g} | ({'params_ema': self.net_g_ema} if hasattr(self, 'net_g_ema') else {})
+        self.save_network(list(nets.values()), 'net_g', 'best', param_key=list(nets))
+
+    def _validate_if_due(self) -> None:
+        """Make up for a validation that the end of the process before this one has left out."""
+        for loader in self._unvalidated:
+            self.validation(loader, self.current_iter, self.run.tb_logger, self.opt['val'].get('save_img', False))
+        self._unvalidated = []
+
+
+# ---------------------------------------------------------------------------------------------------- checks of options
+
+
+def _amp_of(opt: Mapping) -> str:
+    return opt.get('amp') or 'off'  # YAML reads a bare `off` as false
+
+
+def _check_choice(key: str, value: object, choices: Iterable) -> None:
+    if not any(value is choice or (isinstance(value, str) and value == choice) for choice in choices):
+        raise InputError(f'option {key} is {value}; write one of {", ".join(map(_as_yaml, choices))}')
+
+
+def _as_yaml(value: object) -> str:
+    return {None: '~', True: 'true', False: 'false'}.get(value, str(value))
+
+
+def _check_count(key: str, value: object, smallest: int) -> None:
+    if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < smallest):
+        raise InputError(f'option {key} is {value}; write a whole number from {smallest}')
+
+
+def _check_compile(opt: Mapping) -> None:
+    _check_choice('compile', opt.get('compile', False), (True, False, None, *_COMPILE_MODES))
+    compilers = [os.environ.get('CXX'), 'g++', 'clang++', 'c++']
+    if opt.get('compile') and opt.get('num_gpu') == 0 and not any(map(shutil.which, filter(None, compilers))):
+        raise InputError('option compile: on a CPU torch.compile needs a C++ compiler; install g++, or leave it out')
+
+
+def _check_save_best(opt: Mapping) -> None:
+    wanted = opt['logger'].get('save_best')
+    if wanted is None:
+        return
+    metrics = (opt.get('val') or {}).get('metrics') or {}
+    datasets = [block.get('name') for phase, block in opt['datasets'].items() if phase.split('_')[0] == 'val']
+    known = [f'{dataset}/{metric}' for dataset in datasets for metric in metrics]
+    if wanted not in known:
+        raise InputError(
+            f'option logger:save_best is {wanted}{did_you_mean(wanted, known)}; '
+            + (f'write one of {", ".join(known)}' if known else 'it needs a validation data set and val:metrics')
+        )

@@ -1,0 +1,158 @@
+"""Files of a run that are whole or not there: written beside, flushed, renamed; read without running their code."""
+
+import contextlib
+import io
+import os
+import pickle
+import re
+import shutil
+from collections.abc import Iterator
+from os import path as osp
+
+import torch
+
+from okdnet_plugin.errors import InputError, SaveError
+
+_STATE = re.compile(r'(\d+)\.state')
+_TEMPORARY = re.compile(r'\..*\.\d+\.tmp')
+
+
+def save(content: object, path: str) -> None:
+    """Serialise as torch.save does, to a file that is never seen half written.
+
+    Raises:
+        SaveError: the file cannot be written; what stood there before is untouched.
+    """
+    serialised = io.BytesIO()
+    torch.save(content, serialised)
+    write(serialised.getbuffer(), path)
+
+
+def write(content: bytes | memoryview, path: str) -> None:
+    """Write a whole file, or leave what stood there.
+
+    Raises:
+        SaveError: so it is; the message names the file and the cause.
+    """
+    with _replacing(path) as temporary, open(temporary, 'wb') as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def link(source: str, path: str) -> None:
+    """Give a file a second name, which keeps its content when the first name is removed; a copy where links are not.
+
+    Raises:
+        SaveError: neither can be made.
+    """
+    with _replacing(path) as temporary:
+        try:
+            os.link(source, temporary)
+        except OSError:
+            shutil.copyfile(source, temporary)
+
+
+@contextlib.contextmanager
+def _replacing(path: str) -> Iterator[str]:
+    folder, name = osp.split(path)
+    temporary = osp.join(folder, f'.{name}.{os.getpid()}.tmp')
+    try:
+        with contextlib.suppress(FileNotFoundError):
+            os.remove(temporary)
+        yield temporary
+        os.replace(temporary, path)
+        _flush_folder(folder)
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            os.remove(temporary)
+        raise SaveError(
+            f'{path} cannot be written: {error.strerror or error}. The files saved before are whole: mend the cause, '
+            'then go on with --auto_resume'
+        ) from error
+
+
+def _flush_folder(folder: str) -> None:
+    """Make the rename itself last through a power failure, where the system can open folders."""
+    with contextlib.suppress(OSError):
+        descriptor = os.open(folder or '.', os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+def load(path: str) -> object:
+    """Read a file of torch.save to the CPU, without running code that it may hold.
+
+    Raises:
+        InputError: it is missing, cut short, no such file, or holds objects other than tensors and plain values.
+    """
+    try:
+        return torch.load(path, map_location='cpu', weights_only=True)
+    except OSError as error:
+        raise InputError(f'{path} cannot be read: {error.strerror or error}') from error
+    except pickle.UnpicklingError as error:
+        if 'eights only' not in str(error) and 'nsupported' not in str(error):
+            raise InputError(f'{path} is damaged or no checkpoint ({_first_line(error)})') from error
+        raise InputError(
+            f'{path} is refused: it holds objects beside tensors and plain values, which can run code when they are '
+            f'read ({_cause(error)}). Save it again as tensors, in a process that trusts it'
+        ) from error
+    except (EOFError, RuntimeError, ValueError, KeyError, IndexError, TypeError, AttributeError) as error:
+        raise InputError(f'{path} is damaged, cut short or no checkpoint ({_first_line(error)})') from error
+
+
+def _first_line(error: Exception) -> str:
+    return next(iter(str(error).splitlines()), type(error).__name__)
+
+
+def _cause(error: Exception) -> str:
+    found = re.search(r'GLOBAL (\S+)', str(error))
+    return found[1] if found else _first_line(error)
+
+
+def load_state(path: str) -> dict:
+    """Read a training state.
+
+    Raises:
+        InputError: it cannot be read or is something else.
+    """
+    state = load(path)
+    wanted = {'iter': int, 'epoch': int, 'optimizers': list, 'schedulers': list}
+    if not isinstance(state, dict) or not all(isinstance(state.get(key), kind) for key, kind in wanted.items()):
+        raise InputError(f'{path} is no training state: it lacks {", ".join(wanted)}')
+    return state
+
+
+def states_of(folder: str) -> list[tuple[int, str]]:
+    """Iterations and paths of the training states in a folder, the newest first."""
+    names = os.listdir(folder) if osp.isdir(folder) else []
+    states = [(int(match[1]), osp.join(folder, name)) for name in names if (match := _STATE.fullmatch(name))]
+    return sorted(states, reverse=True)
+
+
+def remove_leftovers(*folders: str) -> None:
+    """Remove temporary files that a killed process has left."""
+    for folder in folders:
+        for name in os.listdir(folder) if osp.isdir(folder) else ():
+            if _TEMPORARY.fullmatch(name):
+                with contextlib.suppress(OSError):
+                    os.remove(osp.join(folder, name))
+
+
+def keep_newest(count: int, models: str, states: str) -> None:
+    """Remove the networks and states of all but the newest saved iterations; other names stay.
+
+    Args:
+        count: saved iterations to keep, 1 or more.
+        models: folder of `net_<label>_<iter>.pth`.
+        states: folder of `<iter>.state`.
+    """
+    for iteration, state in states_of(states)[count:]:
+        old = [state] + [
+            osp.join(models, name) for name in os.listdir(models) if re.fullmatch(rf'net_\w+_{iteration}\.pth', name)
+        ]
+        for path in old:
+            with contextlib.suppress(FileNotFoundError):
+                os.remove(path)

@@ -1,0 +1,115 @@
+"""What is seen of a training while it runs: a line of JSON for each report, and a progress bar on a terminal."""
+
+import contextlib
+import json
+import logging
+import math
+import os
+import sys
+from collections.abc import Mapping
+from os import path as osp
+
+from tqdm import tqdm
+
+from okdnet_plugin.engine import checkpoints
+
+NAME = 'metrics.jsonl'
+
+
+class Journal:
+    """The file `metrics.jsonl` of a run, and its progress bar; silent until it is opened.
+
+    Each line is one JSON object with `iter`. Reports of the training have `epoch`, `lr`, `time` and `data_time`
+    (seconds an iteration, and of these spent waiting for data) and the losses by name; those of a validation have
+    `dataset` and the metrics by name. Values that are not finite are strings (`"inf"`, `"nan"`): JSON has no such
+    numbers.
+    """
+
+    def __init__(self):
+        self.path: str | None = None
+        self._bar: tqdm | None = None
+        self._quiet = contextlib.ExitStack()
+
+    def open(self, folder: str, start_iter: int, total_iter: int, logger: logging.Logger) -> None:
+        """Begin, or go on after `start_iter`; later lines, of iterations that are made again, are taken out."""
+        self.path = osp.join(folder, NAME)
+        if start_iter and osp.exists(self.path):
+            checkpoints.write(''.join(_lines_until(self.path, start_iter)).encode(), self.path)
+        elif osp.exists(self.path):
+            os.remove(self.path)
+        if sys.stderr.isatty():
+            self._bar = tqdm(total=total_iter, initial=start_iter, unit='it', dynamic_ncols=True, smoothing=0.1)
+            for handler in logger.handlers:
+                if type(handler) is logging.StreamHandler:
+                    handler.setStream(_AboveTheBar())
+
+    def report(self, entry: Mapping) -> None:
+        """Add a line."""
+        if self.path is not None:
+            line = json.dumps({key: _plain(value) for key, value in entry.items()}, allow_nan=False) + '\n'
+            with open(self.path, 'a', encoding='utf-8') as file:
+                file.write(line)
+
+    @contextlib.contextmanager
+    def only_to_file(self, logger: logging.Logger):
+        """Keep what the bar shows anyway from the terminal."""
+        handlers = [] if self._bar is None else [h for h in logger.handlers if type(h) is logging.StreamHandler]
+        for handler in handlers:
+            handler.addFilter(_nothing)
+        try:
+            yield
+        finally:
+            for handler in handlers:
+                handler.removeFilter(_nothing)
+
+    def advance(self) -> None:
+        """One iteration more."""
+        if self._bar is not None:
+            self._bar.update()
+
+    def show(self, losses: Mapping[str, float]) -> None:
+        """Losses beside the bar."""
+        if self._bar is not None:
+            self._bar.set_postfix({key: f'{value:.4g}' for key, value in losses.items()}, refresh=False)
+
+    def close(self) -> None:
+        """Leave the bar where it stands."""
+        if self._bar is not None:
+            self._bar.close()
+            self._bar = None
+
+
+class _AboveTheBar:
+    """A stream that prints above the progress bars."""
+
+    def write(self, text: str) -> None:
+        if text.strip('\n'):
+            tqdm.write(text.rstrip('\n'), file=sys.stderr)
+
+    def flush(self) -> None:
+        sys.stderr.flush()
+
+
+def _nothing(_: logging.LogRecord) -> bool:
+    return False
+
+
+def _lines_until(path: str, iteration: int) -> list[str]:
+    kept = []
+    with open(path, encoding='utf-8') as file:
+        for line in file:
+            with contextlib.suppress(ValueError, KeyError, TypeError):  # a killed process may leave half a line
+                if line.endswith('\n') and json.loads(line)['iter'] <= iteration:
+                    kept.append(line)
+    return kept
+
+
+def _plain(value: object) -> object:
+    if isinstance(value, Mapping):
+        return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    if isinstance(value, str | int | None):
+        return value
+    number = float(value)
+    return number if math.isfinite(number) else str(number)

@@ -1,0 +1,83 @@
+"""Signals that ask a training to stop: SIGINT (Ctrl-C), SIGTERM (kill, shutdown), SIGUSR1 (SLURM's warning)."""
+
+import os
+import signal
+import sys
+import time
+from types import FrameType
+
+import torch
+import torch.distributed
+
+STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
+# Launchers hand on what the terminal has sent to all processes anyway: such a pair is one request.
+_ONE_REQUEST = 0.5  # seconds
+
+
+class StopRequest:
+    """Notes the first signal, for the training to stop at its next good moment; the second ends the process at once.
+
+    With several processes all of them stop after the same iteration, whichever got the signal.
+    """
+
+    def __init__(self, group: torch.distributed.ProcessGroup | None = None):
+        """
+        Args:
+            group: the processes that stop together, able to reduce tensors of the CPU; None for this one alone.
+        """
+        self.signal: signal.Signals | None = None
+        self._group = group
+        self._since = 0.0
+        self._pending: tuple[torch.distributed.Work, torch.Tensor] | None = None
+
+    def install(self) -> None:
+        """Take the signals over; to be called in the main thread."""
+        for number in STOPPING:
+            signal.signal(number, self._handle)
+
+    def uninstall(self) -> None:
+        """Give the signals back to their defaults."""
+        for number in STOPPING:
+            signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
+
+    def _handle(self, number: int, _: FrameType | None) -> None:
+        name = signal.Signals(number).name
+        if self.signal is None:
+            self.signal, self._since = signal.Signals(number), time.monotonic()
+            _say(f'{name}: the iteration is finished and saved first; once more ends at once\n')
+        elif time.monotonic() - self._since > _ONE_REQUEST:
+            _say(f'{name} again: ended at once; the newest saved state is whole\n')
+            os._exit(exit_code(number))
+
+    def agreed(self) -> signal.Signals | None:
+        """The signal for which all processes stop now, to be asked by all of them once an iteration.
+
+        The answer among several is that of the call before, so that nothing waits for the slowest.
+        """
+        if self._group is None:
+            return self.signal
+        agreed = 0
+        if self._pending is not None:
+            work, number = self._pending
+            work.wait()
+            agreed = int(number)
+        number = torch.tensor(self.signal or 0)
+        self._pending = torch.distributed.all_reduce(number, torch.distributed.ReduceOp.MAX, self._group, True), number
+        return signal.Signals(agreed) if agreed else None
+
+
+def exit_code(number: int) -> int:
+    """What a shell reports of a process that a signal has ended: 130 SIGINT, 143 SIGTERM, 138 SIGUSR1."""
+    return 128 + number
+
+
+def leave_signals_to_the_parent(_: int = 0) -> None:
+    """Keep a worker of a data loader alive when its whole process group is asked to stop; for `worker_init_fn`."""
+    for number in (signal.SIGINT, signal.SIGUSR1):
+        signal.signal(number, signal.SIG_IGN)
+    # Its parent ends a worker that does not answer by SIGTERM, twice if need be.
+    signal.signal(signal.SIGTERM, lambda *_: signal.signal(signal.SIGTERM, signal.SIG_DFL))
+
+
+def _say(message: str) -> None:
+    os.write(sys.__stderr__.fileno() if sys.__stderr__ else 2, f'\nbasicsr: {message}'.encode())

@@ -1,0 +1,66 @@
+"""BatchNorm over the pictures of all processes, on a GPU and on a CPU."""
+
+import torch
+import torch.distributed.nn.functional
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+
+class SyncBatchNorm(nn.SyncBatchNorm):
+    """torch's SyncBatchNorm, which refuses tensors of the CPU, with a form for these.
+
+    Mean and variance are taken over the batches of all processes, whose gradients meet in them: processes with parts of
+    a batch have the gradient of one process with all of it.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        """
+        Args:
+            x: shape (N, C, ...); N may differ between the processes.
+        """
+        if x.device.type != 'cpu':
+            return super().forward(x)
+        if not (self.training and torch.distributed.is_initialized()):
+            return self._alone(x)
+        values = x.float()
+        dims, shape = [0, *range(2, x.dim())], [1, -1, *[1] * (x.dim() - 2)]
+        # The moments of this process's batch, then of all batches; float64, because they are combined as sums.
+        variance, mean = (moment.double() for moment in torch.var_mean(values, dims, correction=0))
+        count = mean.new_tensor([values.numel() / len(mean)])
+        sums = torch.cat([mean * count, (variance + mean * mean) * count, count])
+        sums = torch.distributed.nn.functional.all_reduce(sums, group=self.process_group)
+        total, squares, count = sums.split([len(mean), len(mean), 1])
+        mean = total / count
+        variance = squares / count - mean * mean
+        self._note(mean.detach(), (variance * count / (count - 1)).detach())
+        scale = torch.rsqrt(variance + self.eps)
+        if self.affine:
+            scale = scale * self.weight
+        shift = -mean * scale + (self.bias if self.affine else 0)
+        return torch.addcmul(shift.float().view(shape), values, scale.float().view(shape)).to(x.dtype)
+
+    def _alone(self, x: Tensor) -> Tensor:
+        use_batch = self.training or self.running_mean is None
+        if self.training and self.track_running_stats:
+            self.num_batches_tracked.add_(1)
+        return F.batch_norm(
+            x, self.running_mean, self.running_var, self.weight, self.bias, use_batch, self._momentum(), self.eps
+        )
+
+    def _note(self, mean: Tensor, variance: Tensor) -> None:
+        if self.track_running_stats:
+            self.num_batches_tracked.add_(1)
+            self.running_mean.lerp_(mean.float(), self._momentum())
+            self.running_var.lerp_(variance.float(), self._momentum())
+
+    def _momentum(self) -> float:
+        return 1 / max(1, int(self.num_batches_tracked)) if self.momentum is None else self.momentum
+
+
+def synchronise(net: nn.Module) -> nn.Module:
+    """Replace every BatchNorm of a network; names of parameters and buffers stay."""
+    net = nn.SyncBatchNorm.convert_sync_batchnorm(net)
+    for module in net.modules():
+        if type(module) is nn.SyncBatchNorm:
+            module.__class__ = SyncBatchNorm  # it adds no state of its own
+    return net

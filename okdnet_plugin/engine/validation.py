@@ -1,0 +1,100 @@
+"""A validation that all processes share, with the figures of a single one."""
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+import torch
+import torch.distributed
+from torch import nn
+from torch.utils.data import DataLoader, Dataset, Subset
+
+from okdnet_plugin.engine.signals import leave_signals_to_the_parent
+
+
+class Figures(NamedTuple):
+    """What the metrics say of one picture."""
+
+    index: int
+    """The picture's place in the data set."""
+    values: dict[str, float]
+
+
+class Mean(NamedTuple):
+    """The mean of a metric over a data set."""
+
+    value: float
+    """Over the finite values; of an infinite value if all are."""
+    infinite: int
+    """Pictures left out: PSNR of a picture that equals its reference is infinite."""
+
+
+def loader_of_share(dataset: Dataset, rank: int, world_size: int, num_workers: int) -> DataLoader:
+    """Every `world_size`-th picture of a data set, one at a time, read ahead by workers.
+
+    The last key of a batch's dictionary, `index`, is the picture's place in the data set.
+    """
+    share = _Numbered(dataset, range(rank, len(dataset), world_size))
+    return DataLoader(
+        share,
+        batch_size=1,
+        num_workers=min(num_workers, len(share)),
+        worker_init_fn=leave_signals_to_the_parent,
+        generator=torch.Generator().manual_seed(0),  # to start draws a number, which would not be the training's
+    )
+
+
+class _Numbered(Subset):
+    def __getitem__(self, position: int) -> dict:
+        return {**super().__getitem__(position), 'index': self.indices[position]}
+
+    def __getitems__(self, positions: list[int]) -> list[dict]:
+        return [self[position] for position in positions]
+
+
+def gather(share: object, group: torch.distributed.ProcessGroup | None) -> list:
+    """What each process has to say, in their order; `[share]` without a group."""
+    if group is None:
+        return [share]
+    shares = [None] * torch.distributed.get_world_size(group)
+    torch.distributed.all_gather_object(shares, share, group)
+    return shares
+
+
+def means_of(figures: Sequence[Figures]) -> dict[str, Mean]:
+    """Means by metric, summed in the order of the data set, so that they do not depend on who worked out what."""
+    ordered = sorted(figures)
+    return {name: _mean_of([row.values[name] for row in ordered]) for name in ordered[0].values} if ordered else {}
+
+
+def _mean_of(values: list[float]) -> Mean:
+    finite = [value for value in values if not math.isinf(value)]
+    return Mean(sum(finite) / len(finite) if finite else values[0], len(values) - len(finite))
+
+
+def share_buffers(net: nn.Module, group: torch.distributed.ProcessGroup | None) -> None:
+    """Give all processes the buffers of the first: BatchNorm's statistics are each one's own in training."""
+    if group is not None:
+        for buffer in net.buffers():
+            torch.distributed.broadcast(buffer, 0)
+
+
+def strip(pictures: Mapping[str, np.ndarray]) -> np.ndarray:
+    """Pictures of a scene side by side, each with its name, at the height of the first.
+
+    Args:
+        pictures: by name, shape (H, W, 3) or (H, W), uint8.
+    """
+    tiles = []
+    height = next(iter(pictures.values())).shape[0]
+    for name, picture in pictures.items():
+        tile = cv2.cvtColor(picture, cv2.COLOR_GRAY2BGR) if picture.ndim == 2 else picture.copy()
+        if tile.shape[0] != height:
+            tile = cv2.resize(tile, (round(tile.shape[1] * height / tile.shape[0]), height))
+        size = max(0.35, height / 700)
+        for colour, thickness in (((0, 0, 0), 3), ((255, 255, 255), 1)):
+            cv2.putText(tile, name, (6, 8 + round(18 * size)), cv2.FONT_HERSHEY_SIMPLEX, size, colour, thickness, 16)
+        tiles += [tile, np.full((height, 2, 3), 255, np.uint8)]
+    return np.concatenate(tiles[:-1], 1)
