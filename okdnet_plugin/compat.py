@@ -19,6 +19,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
+from multiprocessing import forkserver
 from os import path as osp
 from types import SimpleNamespace
 
@@ -150,6 +151,7 @@ def launch_without_gpu() -> None:
     def init_dist(launcher, backend=None, **kwargs):
         if backend is None and launcher == 'pytorch':
             backend = _backend_of_option_file()
+        _prepare_workers()
         if not torch.cuda.is_available():
             if backend not in (None, 'gloo') and os.environ.get('RANK', '0') == '0':
                 print(f'No GPU is visible: gloo is used instead of {backend}.', flush=True)
@@ -158,6 +160,20 @@ def launch_without_gpu() -> None:
 
     _replace_function('basicsr.utils.dist_util:_init_dist_pytorch', init_dist_pytorch)
     _replace_function('basicsr.utils.dist_util:init_dist', init_dist)
+
+
+def _prepare_workers() -> None:
+    """Let loaders fork their workers from a clean process that has imported everything.
+
+    The toolbox chooses spawn where nobody has chosen, by which each worker of each epoch and each validation spends
+    seconds on its imports.
+    """
+    multiprocessing = torch.multiprocessing
+    is_chosen = multiprocessing.get_start_method(allow_none=True) is not None
+    if not is_chosen and 'forkserver' in multiprocessing.get_all_start_methods():
+        multiprocessing.set_start_method('forkserver')
+        multiprocessing.set_forkserver_preload(['okdnet_plugin', 'basicsr.data'])
+        forkserver.ensure_running()  # it imports while this process does other things
 
 
 @_patch(lambda: 'getoutput' in _source_of('basicsr.utils.dist_util:_init_dist_slurm'))
@@ -435,8 +451,8 @@ def save_whole_files() -> None:
     """Networks and states are written in place, and a run goes on when that fails three times.
 
     A process that is killed meanwhile leaves half a file, which `--auto_resume` then picks. They are now written beside
-    and renamed, a failure stops the run, and a model may add to its state by a method `more_of_training_state()`. Can
-    go when the toolbox does so.
+    and renamed, a failure stops the run, and a model may add to its state by a method `more_of_training_state()`.
+    Can go when the toolbox does so.
     """
     from basicsr.models.base_model import BaseModel
 

@@ -1,6 +1,7 @@
 """Each patch: the released toolbox needs it, and with it the toolbox works."""
 
 import json
+import os
 import sys
 from collections import Counter
 from pathlib import Path
@@ -182,39 +183,146 @@ def test_launcher_starts_the_backend_of_the_option_file(options, gpu, expected, 
     assert started == [expected]
 
 
-def test_slurm_without_a_gpu_is_refused(monkeypatch):
+@pytest.fixture
+def slurm(tmp_path, monkeypatch):
+    """A scontrol that notes its arguments, variables of a job of two tasks, and what they would start."""
+    scontrol = tmp_path / 'scontrol'
+    scontrol.write_text(f'#!/bin/sh\nprintf "%s|" "$@" > {tmp_path}/arguments\nprintf "first\\nsecond\\n"\n')
+    scontrol.chmod(0o755)
+    started = {}
+    monkeypatch.setenv('PATH', str(tmp_path), prepend=':')
+    for name, value in {'PROCID': '1', 'NTASKS': '2', 'LOCALID': '1', 'NODELIST': 'first,second'}.items():
+        monkeypatch.setenv(f'SLURM_{name}', value)
+    for name in ('MASTER_ADDR', 'MASTER_PORT', 'WORLD_SIZE', 'RANK', 'LOCAL_RANK'):
+        monkeypatch.setenv(name, '')
+    monkeypatch.setattr(torch.cuda, 'is_available', lambda: False)
+    monkeypatch.setattr(torch.multiprocessing, 'set_start_method', lambda method: None)
+    monkeypatch.setattr(
+        torch.distributed, 'init_process_group', lambda backend: started.update(os.environ, backend=backend)
+    )
+    return started
+
+
+def test_slurm_starts_on_the_cpu_with_the_first_node_as_master(slurm, tmp_path):
+    from basicsr.utils.dist_util import init_dist
+
+    init_dist('slurm', backend='nccl', port=1234)
+    names = ('backend', 'MASTER_ADDR', 'MASTER_PORT', 'WORLD_SIZE', 'RANK', 'LOCAL_RANK')
+    assert [slurm[name] for name in names] == ['gloo', 'first', '1234', '2', '1', '1']
+
+
+def test_slurm_passes_nothing_to_a_shell(slurm, tmp_path, monkeypatch):
+    from basicsr.utils.dist_util import init_dist
+
+    nodes = f'first; touch {tmp_path}/run-by-the-shell'
+    monkeypatch.setenv('SLURM_NODELIST', nodes)
+    init_dist('slurm')
+    assert (tmp_path / 'arguments').read_text() == f'show|hostnames|{nodes}|'
+    assert not (tmp_path / 'run-by-the-shell').exists()
+
+
+def test_slurm_outside_a_job_says_how_to_launch(monkeypatch):
     from basicsr.utils.dist_util import init_dist
 
     monkeypatch.setattr(torch.cuda, 'is_available', lambda: False)
-    with pytest.raises(InputError, match='needs GPUs'):
+    monkeypatch.setattr(torch.multiprocessing, 'set_start_method', lambda method: None)
+    with pytest.raises(InputError, match=r'SLURM_PROCID is not set.*srun --ntasks=N'):
         init_dist('slurm', backend='nccl', port=1)
 
 
-def resume_options(folder, **path):
-    return {'auto_resume': True, 'path': {'training_states': str(folder), 'models': str(folder), **path}}
+def test_local_rank_of_slurm_or_torchrun_decides_the_gpu(slurm, monkeypatch):
+    from basicsr.utils.dist_util import init_dist
+
+    taken = []
+    monkeypatch.setattr(torch.cuda, 'is_available', lambda: True)
+    monkeypatch.setattr(torch.cuda, 'device_count', lambda: 4)
+    monkeypatch.setattr(torch.cuda, 'set_device', taken.append)
+    monkeypatch.setenv('SLURM_PROCID', '6')
+    monkeypatch.setenv('SLURM_LOCALID', '2')
+    init_dist('slurm')
+    assert (slurm['backend'], slurm['RANK']) == ('nccl', '6')
+    monkeypatch.setenv('LOCAL_RANK', '3')
+    init_dist('pytorch', backend='nccl')
+    assert taken == [2, 3]
 
 
-def test_auto_resume_takes_the_newest_state_of_the_folder_where_the_run_writes(tmp_path):
-    from basicsr.train import load_resume_state
-
+@pytest.fixture
+def saved_run(train_options, tmp_path):
+    """Options as the toolbox's trainer has them, and states of iterations 900 and 1000 with their networks."""
+    folders = {'models': str(tmp_path), 'training_states': str(tmp_path)}
+    options = train_options | {'auto_resume': True, 'is_train': True, 'path': folders}
+    for phase, dataset in options['datasets'].items():
+        dataset.update(phase=phase, scale=1)
     for iteration in (900, 1000):
         state = {'epoch': 1, 'iter': iteration, 'optimizers': [], 'schedulers': [{'milestones': Counter([3])}]}
         torch.save(state, tmp_path / f'{iteration}.state')
+        torch.save({'params': {}}, tmp_path / f'net_g_{iteration}.pth')
+    return options
+
+
+def resume(options):
+    from basicsr.train import load_resume_state
+
+    return load_resume_state(options)
+
+
+def test_auto_resume_takes_the_newest_state_of_the_folder_where_the_run_writes(saved_run, tmp_path):
     (tmp_path / 'notes.txt').touch()
-    options = resume_options(tmp_path)
-    assert load_resume_state(options)['iter'] == 1000
-    assert options['path']['resume_state'] == str(tmp_path / '1000.state')
+    assert resume(saved_run)['iter'] == 1000
+    assert saved_run['path']['resume_state'] == str(tmp_path / '1000.state')
 
 
-def test_state_that_cannot_be_read_is_named(tmp_path):
-    from basicsr.train import load_resume_state
+@pytest.mark.parametrize('name', ['1000.state', 'net_g_1000.pth'])
+@pytest.mark.parametrize('content', [b'', b'PK half a file'], ids=['empty', 'cut short'])
+def test_auto_resume_passes_over_what_cannot_be_read(name, content, saved_run, tmp_path, capsys):
+    (tmp_path / name).write_bytes(content)
+    assert resume(saved_run)['iter'] == 900
+    warning = capsys.readouterr().out
+    assert f'{tmp_path / name} is damaged' in warning
+    assert 'takes the state before it' in warning
 
-    (tmp_path / '3.state').write_bytes(b'PK half a file')
-    with pytest.raises(InputError, match=r'3\.state cannot be read .* remove it'):
-        load_resume_state(resume_options(tmp_path))
+
+def test_auto_resume_passes_over_a_foreign_file(saved_run, tmp_path, capsys):
+    torch.save({'params': {}}, tmp_path / '2000.state')
+    assert resume(saved_run)['iter'] == 1000
+    assert '2000.state is no training state' in capsys.readouterr().out
 
 
-def test_auto_resume_of_a_run_that_has_not_begun_starts_it(tmp_path):
-    from basicsr.train import load_resume_state
+def test_auto_resume_with_nothing_but_ruins_does_not_start_anew(saved_run, tmp_path):
+    for iteration in (900, 1000):
+        (tmp_path / f'{iteration}.state').write_bytes(b'')
+    with pytest.raises(InputError, match=r'none of the states in .* can be used'):
+        resume(saved_run)
 
-    assert load_resume_state(resume_options(tmp_path / 'none')) is None
+
+class RunsCode:
+    def __reduce__(self):
+        return Path.touch, (Path('run-by-the-state'),)
+
+
+def test_state_with_code_in_it_is_refused(saved_run, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    path = tmp_path / '3.state'
+    torch.save({'epoch': 0, 'iter': 3, 'optimizers': [RunsCode()], 'schedulers': []}, path)
+    with pytest.raises(InputError, match=r'3\.state is refused: .*can run code'):
+        resume(saved_run | {'auto_resume': False, 'path': saved_run['path'] | {'resume_state': str(path)}})
+    assert not Path('run-by-the-state').exists()
+
+
+def test_options_are_checked_when_a_run_goes_on_too(saved_run):
+    saved_run['train']['pixel_opt']['type'] = 'L1Los'
+    with pytest.raises(UnknownNameError, match='did you mean L1Loss'):
+        resume(saved_run)
+
+
+def test_prefetching_to_a_gpu_that_there_is_not_hands_batches_on(saved_run):
+    from basicsr.data.prefetch_dataloader import CPUPrefetcher, CUDAPrefetcher
+
+    prefetcher = CUDAPrefetcher([1, 2], {'num_gpu': 0})
+    assert isinstance(prefetcher, CPUPrefetcher)
+    assert prefetcher.next() == 1
+
+
+def test_auto_resume_of_a_run_that_has_not_begun_starts_it(saved_run, tmp_path):
+    saved_run['path']['training_states'] = str(tmp_path / 'none')
+    assert resume(saved_run) is None

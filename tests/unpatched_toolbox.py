@@ -11,6 +11,7 @@ import logging
 import os
 import sys
 import tempfile
+import time
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -35,11 +36,14 @@ sys.modules['torchvision.transforms.functional_tensor'] = importlib.import_modul
     'torchvision.transforms._functional_tensor'
 )
 
+from basicsr.data.data_sampler import EnlargedSampler  # noqa: E402
+from basicsr.data.prefetch_dataloader import CUDAPrefetcher  # noqa: E402
 from basicsr.models.base_model import BaseModel  # noqa: E402
 from basicsr.models.sr_model import SRModel  # noqa: E402
 from basicsr.train import create_train_val_dataloader, load_resume_state  # noqa: E402
+from basicsr.utils import MessageLogger  # noqa: E402
 from basicsr.utils.dist_util import init_dist  # noqa: E402
-from basicsr.utils.misc import make_exp_dirs  # noqa: E402
+from basicsr.utils.misc import make_exp_dirs, set_random_seed  # noqa: E402
 from basicsr.utils.options import parse_options  # noqa: E402
 from basicsr.utils.registry import DATASET_REGISTRY, Registry  # noqa: E402
 
@@ -93,5 +97,42 @@ block = {'name': 'three', 'type': 'Three', 'phase': 'train', 'batch_size_per_gpu
 options = {'datasets': {'train': block}, 'train': {'total_iter': 8}, 'num_gpu': 0, 'dist': False, 'manual_seed': 0}
 loader = create_train_val_dataloader(options | {'rank': 0, 'world_size': 1}, logging.getLogger('probe'))[0]
 defects['count_the_iterations_of_an_epoch'] = len(loader) == 0
+
+
+orders = []
+for seed in (1, 2):
+    set_random_seed(seed)
+    orders.append(list(EnlargedSampler(range(10), 1, 0)))
+defects['draw_pictures_by_the_seed'] = orders[0] == orders[1]
+
+in_the_way = FOLDER / 'models'
+in_the_way.mkdir()
+(in_the_way / 'net_g_1.pth').write_bytes(b'what was saved before')
+model = SimpleNamespace(opt={'rank': 0, 'path': {'models': str(in_the_way)}}, get_bare_model=lambda net: net)
+
+
+def stops_half_way(content, path):
+    Path(path).write_bytes(b'half')
+    raise OSError('No space left on device')
+
+
+torch_save, torch.save, time.sleep = torch.save, stops_half_way, lambda seconds: None
+failed = raises(OSError, BaseModel.save_network, model, torch.nn.Linear(1, 1), 'net_g', 1)
+torch.save = torch_save
+defects['save_whole_files'] = not failed and (in_the_way / 'net_g_1.pth').read_bytes() == b'half'
+
+options = {'name': 'probe', 'logger': {'print_freq': 1, 'use_tb_logger': False}, 'train': {'total_iter': 1}}
+os.chdir(FOLDER)
+MessageLogger(options | {'path': {'log': str(FOLDER)}, 'rank': 0})({'epoch': 0, 'iter': 1, 'lrs': [1e-3], 'l_pix': 1.0})
+defects['keep_a_journal'] = not list(FOLDER.glob('**/*.jsonl'))
+
+defects['prefetch_without_gpu'] = raises(Exception, CUDAPrefetcher, [], {'num_gpu': 0})
+
+os.environ.update(SLURM_PROCID='0', SLURM_NTASKS='1', SLURM_NODELIST=f'node; touch {FOLDER}/run-by-the-shell')
+raises(Exception, init_dist, 'slurm', 'gloo')
+torch.cuda.device_count, torch.cuda.set_device = (lambda: 1), (lambda device: None)
+torch.distributed.init_process_group = lambda **_: None
+raises(Exception, init_dist, 'slurm', 'gloo')
+defects['launch_slurm_without_a_shell'] = (FOLDER / 'run-by-the-shell').exists()
 
 print(json.dumps(defects))

@@ -192,7 +192,7 @@ class ANet(nn.Module):
 
     def _check_batch(self, x: Tensor) -> None:
         norm = self.downs[-1][-1]
-        if norm.training and len(x) == 1 and not isinstance(norm, nn.SyncBatchNorm):
+        if norm.training and len(x) == 1 and type(norm) is nn.BatchNorm2d:  # and no synchronised one
             raise ValueError(
                 'OKDNet cannot train on one picture per GPU: the bottleneck of its airlight network is one pixel, and '
                 'BatchNorm has no statistics of a single value. Set batch_size_per_gpu to 2 or more.'

@@ -93,11 +93,12 @@ def load(path: str) -> object:
     except OSError as error:
         raise InputError(f'{path} cannot be read: {error.strerror or error}') from error
     except pickle.UnpicklingError as error:
-        if 'eights only' not in str(error) and 'nsupported' not in str(error):
-            raise InputError(f'{path} is damaged or no checkpoint ({_first_line(error)})') from error
+        found = re.search(r'GLOBAL (\S+)', str(error))
+        if not found:
+            raise InputError(f'{path} is damaged, cut short or no checkpoint') from error
         raise InputError(
-            f'{path} is refused: it holds objects beside tensors and plain values, which can run code when they are '
-            f'read ({_cause(error)}). Save it again as tensors, in a process that trusts it'
+            f'{path} is refused: it holds {found[1]}, and objects beside tensors and plain values can run code when they '
+            'are read. Save it again as tensors, in a process that trusts it'
         ) from error
     except (EOFError, RuntimeError, ValueError, KeyError, IndexError, TypeError, AttributeError) as error:
         raise InputError(f'{path} is damaged, cut short or no checkpoint ({_first_line(error)})') from error
@@ -105,11 +106,6 @@ def load(path: str) -> object:
 
 def _first_line(error: Exception) -> str:
     return next(iter(str(error).splitlines()), type(error).__name__)
-
-
-def _cause(error: Exception) -> str:
-    found = re.search(r'GLOBAL (\S+)', str(error))
-    return found[1] if found else _first_line(error)
 
 
 def load_state(path: str) -> dict:

@@ -4,13 +4,14 @@ import torch
 import torch.distributed.nn.functional
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.nn.modules.batchnorm import _BatchNorm
 
 
-class SyncBatchNorm(nn.SyncBatchNorm):
-    """torch's SyncBatchNorm, which refuses tensors of the CPU, with a form for these.
+class CpuSyncBatchNorm(_BatchNorm):
+    """BatchNorm whose mean and variance are those of all processes' batches together.
 
-    Mean and variance are taken over the batches of all processes, whose gradients meet in them: processes with parts of
-    a batch have the gradient of one process with all of it.
+    The gradients of all processes meet in these, so that processes with parts of a batch have the gradient of one
+    process with all of it. torch's SyncBatchNorm does so on GPUs and refuses tensors of the CPU.
     """
 
     def forward(self, x: Tensor) -> Tensor:
@@ -18,8 +19,6 @@ class SyncBatchNorm(nn.SyncBatchNorm):
         Args:
             x: shape (N, C, ...); N may differ between the processes.
         """
-        if x.device.type != 'cpu':
-            return super().forward(x)
         if not (self.training and torch.distributed.is_initialized()):
             return self._alone(x)
         values = x.float()
@@ -28,8 +27,7 @@ class SyncBatchNorm(nn.SyncBatchNorm):
         variance, mean = (moment.double() for moment in torch.var_mean(values, dims, correction=0))
         count = mean.new_tensor([values.numel() / len(mean)])
         sums = torch.cat([mean * count, (variance + mean * mean) * count, count])
-        sums = torch.distributed.nn.functional.all_reduce(sums, group=self.process_group)
-        total, squares, count = sums.split([len(mean), len(mean), 1])
+        total, squares, count = torch.distributed.nn.functional.all_reduce(sums).split([len(mean), len(mean), 1])
         mean = total / count
         variance = squares / count - mean * mean
         self._note(mean.detach(), (variance * count / (count - 1)).detach())
@@ -40,9 +38,9 @@ class SyncBatchNorm(nn.SyncBatchNorm):
         return torch.addcmul(shift.float().view(shape), values, scale.float().view(shape)).to(x.dtype)
 
     def _alone(self, x: Tensor) -> Tensor:
-        use_batch = self.training or self.running_mean is None
         if self.training and self.track_running_stats:
             self.num_batches_tracked.add_(1)
+        use_batch = self.training or self.running_mean is None
         return F.batch_norm(
             x, self.running_mean, self.running_var, self.weight, self.bias, use_batch, self._momentum(), self.eps
         )
@@ -57,10 +55,15 @@ class SyncBatchNorm(nn.SyncBatchNorm):
         return 1 / max(1, int(self.num_batches_tracked)) if self.momentum is None else self.momentum
 
 
-def synchronise(net: nn.Module) -> nn.Module:
-    """Replace every BatchNorm of a network; names of parameters and buffers stay."""
-    net = nn.SyncBatchNorm.convert_sync_batchnorm(net)
+def synchronise(net: nn.Module, device: torch.device) -> nn.Module:
+    """Make every BatchNorm of a network that will be on `device` a synchronised one; names in its state stay.
+
+    Returns:
+        The network; the same object unless it is a BatchNorm itself.
+    """
+    if device.type != 'cpu':
+        return nn.SyncBatchNorm.convert_sync_batchnorm(net)
     for module in net.modules():
-        if type(module) is nn.SyncBatchNorm:
-            module.__class__ = SyncBatchNorm  # it adds no state of its own
+        if isinstance(module, _BatchNorm):
+            module.__class__ = CpuSyncBatchNorm  # which adds no state of its own
     return net

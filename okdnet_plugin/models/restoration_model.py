@@ -137,7 +137,7 @@ class RestorationModel(SRModel):
         net = net.to(memory_format=self.memory_format)
         if self.is_train:
             if self.opt.get('sync_bn') and self.opt['dist']:
-                net = synchronise(net)
+                net = synchronise(net, self.device)
             mode = self.opt.get('compile')
             if mode:
                 net.compile(mode=None if mode is True else mode)
@@ -375,7 +375,9 @@ class RestorationModel(SRModel):
         if resume_state['best_metric_results']:
             self.best_metric_results = resume_state['best_metric_results']
         val = self.opt.get('val')
-        if val is not None and self.current_iter % val['val_freq'] == 0 and not resume_state['is_validated']:
+        if resume_state['is_validated']:
+            self._validated = {(self.current_iter, loader.dataset.opt['name']) for loader in self.run.val_loaders}
+        elif val is not None and self.current_iter % val['val_freq'] == 0:
             self._unvalidated = list(self.run.val_loaders)
         self.scaler.load_state_dict(resume_state['scaler'])
         self.guard.load_state_dict(resume_state['guard'])

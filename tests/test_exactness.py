@@ -1,0 +1,123 @@
+"""A run that was interrupted and went on is the run that was not, to the last bit; so is one with other workers."""
+
+import json
+import shutil
+
+import pytest
+import torch
+
+from conftest import basicsr, run, write_options
+from test_training import TWO_PROCESSES
+
+TOTAL, INTERRUPTED = 14, 6
+
+
+def train(folder, options, processes, *arguments):
+    options = write_options(folder / 'train.yml', options)
+    if processes == 1:
+        result = basicsr('train', '-opt', options, *arguments, cwd=folder)
+    else:
+        result = run(*TWO_PROCESSES, 'train', '-opt', options, '--launcher', 'pytorch', *arguments, cwd=folder)
+    assert result.returncode == 0, result.stderr
+    return folder / 'experiments' / 'small'
+
+
+def content(experiment):
+    """All that a run leaves, with its times taken out."""
+    lines = [json.loads(line) for line in (experiment / 'metrics.jsonl').read_text().splitlines()]
+    for line in lines:
+        line.pop('time', None)
+        line.pop('data_time', None)
+    saved = {
+        path.name: torch.load(path, weights_only=True)
+        for path in sorted([*experiment.glob('models/*_14.pth'), *experiment.glob('training_states/14.state')])
+    }
+    return {'journal': lines, **saved}
+
+
+def differences(first, second, place=''):
+    """Places at which two nested values are not equal bit for bit."""
+    if isinstance(first, torch.Tensor) and isinstance(second, torch.Tensor):
+        same = first.shape == second.shape and first.dtype == second.dtype and torch.equal(first, second)
+        return [] if same else [place]
+    if type(first) is not type(second):
+        return [place]
+    if isinstance(first, dict):
+        if first.keys() != second.keys():
+            return [f'{place}: keys']
+        return [d for key in first for d in differences(first[key], second[key], f'{place}/{key}')]
+    if isinstance(first, list | tuple):
+        if len(first) != len(second):
+            return [f'{place}: length']
+        return [d for i, pair in enumerate(zip(first, second, strict=True)) for d in differences(*pair, f'{place}/{i}')]
+    return [] if first == second else [place]
+
+
+@pytest.fixture
+def options(train_options):
+    """Fourteen iterations over two epochs and more, with dropout, EMA, a schedule, augmentation and validation."""
+    train_options['datasets']['train']['dataset_enlarge_ratio'] = 3  # 24 pictures: 12 iterations, or 6 of two processes
+    train_options['train'] |= {'total_iter': TOTAL, 'warmup_iter': 3}
+    train_options['train']['scheduler']['milestones'] = [5, 9]
+    train_options['val'] |= {'val_freq': 3, 'save_img': False}
+    train_options['logger']['save_best'] = 'Held/psnr'
+    return train_options
+
+
+@pytest.fixture(scope='module')
+def undisturbed(tmp_path_factory):
+    return {}
+
+
+@pytest.mark.parametrize(('processes', 'workers'), [(1, 0), (1, 2), (2, 0), (2, 2)])
+def test_interrupted_run_goes_on_as_if_nothing_had_been(processes, workers, options, tmp_path):
+    options['datasets']['train']['num_worker_per_gpu'] = workers
+    (tmp_path / 'whole').mkdir()
+    (tmp_path / 'halves').mkdir()
+    whole = train(tmp_path / 'whole', options, processes)
+    # What SIGKILL in the seventh iteration leaves: the journal is ahead of the newest state.
+    halves = tmp_path / 'halves' / 'experiments' / 'small'
+    shutil.copytree(whole, halves)
+    for path in [*halves.glob('models/*'), *halves.glob('training_states/*')]:
+        if not path.stem.endswith(str(INTERRUPTED)):
+            path.unlink()
+    state = torch.load(halves / 'training_states' / f'{INTERRUPTED}.state', weights_only=True)
+    assert state['iter'] == INTERRUPTED
+    train(tmp_path / 'halves', options, processes, '--auto_resume')
+    assert differences(content(whole), content(halves)) == []
+    assert len(content(whole)['journal']) == TOTAL + 5  # validated at 3, 6, 9, 12 and the end
+
+
+def test_number_of_workers_changes_nothing(options, tmp_path):
+    contents = []
+    for workers in (0, 2):
+        options['datasets']['train']['num_worker_per_gpu'] = workers
+        (tmp_path / str(workers)).mkdir()
+        contents.append(content(train(tmp_path / str(workers), options, 1)))
+    assert differences(*contents) == []
+
+
+def test_validation_that_was_cut_off_is_made_up_for(options, tmp_path):
+    """A process that is killed while it validates leaves a state that says so."""
+    whole = tmp_path / 'experiments' / 'small'
+    train(tmp_path, options, 1)
+    expected = content(whole)
+    for iteration in range(INTERRUPTED + 1, TOTAL + 1):
+        for path in [*whole.glob(f'models/*_{iteration}.pth'), *whole.glob(f'training_states/{iteration}.state')]:
+            path.unlink()
+    path = whole / 'training_states' / f'{INTERRUPTED}.state'
+    state = torch.load(path, weights_only=True)
+    assert state['is_validated']
+    state['is_validated'] = False
+    state['best_metric_results']['Held']['psnr'].update(val=-1.0, iter=3)
+    state['best_metric_results']['Held']['ssim'].update(val=-1.0, iter=3)
+    torch.save(state, path)
+    lines = (whole / 'metrics.jsonl').read_text().splitlines(keepends=True)
+    (whole / 'metrics.jsonl').write_text(''.join(line for line in lines if json.loads(line)['iter'] < INTERRUPTED))
+    lost = [json.loads(line) for line in lines if json.loads(line)['iter'] == INTERRUPTED and 'psnr' not in line]
+    train(tmp_path, options, 1, '--auto_resume')
+    remade = content(whole)
+    missing = [{key: value for key, value in line.items() if 'time' not in key} for line in lost]
+    assert [line for line in expected['journal'] if line not in remade['journal']] == missing
+    del expected['journal'], remade['journal']
+    assert differences(expected, remade) == []
