@@ -97,8 +97,8 @@ def load(path: str) -> object:
         if not found:
             raise InputError(f'{path} is damaged, cut short or no checkpoint') from error
         raise InputError(
-            f'{path} is refused: it holds {found[1]}, and objects beside tensors and plain values can run code when they '
-            'are read. Save it again as tensors, in a process that trusts it'
+            f'{path} is refused: it holds {found[1]}, and reading objects other than tensors and plain values can run '
+            'code. Save it again as tensors, in a process that trusts it'
         ) from error
     except (EOFError, RuntimeError, ValueError, KeyError, IndexError, TypeError, AttributeError) as error:
         raise InputError(f'{path} is damaged, cut short or no checkpoint ({_first_line(error)})') from error

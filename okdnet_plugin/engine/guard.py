@@ -92,8 +92,6 @@ class Statistics:
         self._before = [buffer.clone() for buffer in self._buffers]
 
     def take_back_if(self, is_bad: Tensor) -> None:
-        """Restore them where the flag, a boolean scalar, says so; on a GPU without looking at it."""
-        if is_bad.device.type == 'cpu' and not is_bad:
-            return
+        """Restore them where the flag, a boolean scalar, says so, without looking at it."""
         for buffer, before in zip(self._buffers, self._before, strict=True):
             buffer.copy_(torch.where(is_bad, before, buffer))

@@ -1,0 +1,394 @@
+"""What the engine adds to the toolbox's SRModel, in one process and without the trainer's loop."""
+
+import copy
+import logging
+from types import SimpleNamespace
+
+import cv2
+import pytest
+import torch
+from basicsr.data import build_dataloader, build_dataset
+from basicsr.models import build_model
+from basicsr.utils import get_root_logger, set_random_seed
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from okdnet_plugin.engine.optimizers import OPTIMIZERS
+from okdnet_plugin.errors import BadUpdatesError, InputError, SaveError, UnknownNameError
+
+RIDNET = {'type': 'RIDNet', 'in_channels': 3, 'mid_channels': 16, 'out_channels': 3, 'num_block': 1}  # no BatchNorm
+
+
+@pytest.fixture
+def ridnet(model_options):
+    """Options of a network without BatchNorm, trained by SGD, whose steps are plain sums of gradients."""
+    del model_options['train']['distill_opt']
+    model_options['train']['optim_g'] = {'type': 'SGD', 'lr': 0.1}
+    return model_options | {'network_g': RIDNET, 'model_type': 'RestorationModel'}
+
+
+def build(options):
+    set_random_seed(0)
+    return build_model(copy.deepcopy(options))
+
+
+def batch_of(options, count=4):
+    set_random_seed(0)
+    dataset = build_dataset(options['datasets']['train'])
+    pictures = [dataset[i] for i in range(count)]
+    batch = {key: torch.stack([picture[key] for picture in pictures]) for key in ('lq', 'gt')}
+    return batch | {key: [picture[key] for picture in pictures] for key in ('lq_path', 'gt_path')}
+
+
+def step(model, batch, iteration=1):
+    model.update_learning_rate(iteration, warmup_iter=model.opt['train']['warmup_iter'])
+    model.feed_data(batch)
+    model.optimize_parameters(iteration)
+    return model.get_current_log()
+
+
+def weights_of(model):
+    return {key: value.clone() for key, value in model.get_bare_model(model.net_g).state_dict().items()}
+
+
+def equal(first, second):
+    return all(torch.equal(first[key], second[key]) for key in first)
+
+
+@pytest.fixture
+def warnings():
+    """Messages of the toolbox's logger."""
+    messages = []
+    handler = logging.Handler(logging.WARNING)
+    handler.emit = lambda record: messages.append(record.getMessage())
+    get_root_logger().addHandler(handler)
+    yield messages
+    get_root_logger().removeHandler(handler)
+
+
+# ----------------------------------------------------------------------------------------------------------- precision
+
+
+def test_bf16_computes_in_bf16_and_keeps_weights_losses_and_division_in_float32(model_options):
+    losses = {}
+    for amp in ('off', 'bf16'):
+        model = build(model_options | {'amp': amp})
+        dtypes = []
+        model.net_g.preprocess[0].register_forward_hook(lambda *args, seen=dtypes: seen.append(args[2].dtype))
+        losses[amp] = step(model, batch_of(model_options))
+        assert dtypes == [torch.bfloat16 if amp == 'bf16' else torch.float32]
+        assert {value.dtype for value in model.net_g.parameters()} == {torch.float32}
+        assert model.output.dtype == torch.float32
+    assert losses['bf16'] == pytest.approx(losses['off'], rel=0.05, abs=0.01)
+    assert losses['bf16'] != losses['off']
+
+
+def test_scattering_model_divides_in_float32_under_autocast(model_options):
+    model = build(model_options)
+    with torch.autocast('cpu', torch.bfloat16):
+        branches = model.net_g(torch.rand(2, 3, 32, 32), return_branches=True)
+    assert branches.model_based.dtype == branches.transmission.dtype == branches.airlight.dtype == torch.float32
+
+
+def test_fp16_lowers_the_scale_of_the_loss_until_the_gradient_is_finite(ridnet, warnings):
+    model, batch = build(ridnet | {'amp': 'fp16'}), batch_of(ridnet)
+    before = weights_of(model)
+    for iteration in range(1, 13):
+        losses = step(model, batch, iteration)
+    assert model.scaler.get_scale() == 65536 / 2**model.guard.skipped
+    assert len(warnings) == model.guard.skipped < 12
+    assert not equal(before, weights_of(model))
+    plain = build(ridnet)
+    for iteration in range(1, 13 - model.guard.skipped):
+        expected = step(plain, batch, iteration)
+    assert losses == pytest.approx(expected, rel=0.05, abs=0.02)
+    assert model.more_of_training_state()['scaler']['scale'] == model.scaler.get_scale()
+
+
+@pytest.mark.parametrize('amp', [False, None, 'off'])
+def test_amp_may_be_switched_off_in_any_way_of_yaml(model_options, amp):
+    assert build(model_options | {'amp': amp}).amp_dtype is None
+
+
+def test_compiled_network_trains_alike_and_keeps_its_names(model_options, monkeypatch):
+    """Without compiling anything, which takes minutes: the benchmark does."""
+    compiled = []
+    monkeypatch.setattr(
+        torch.nn.Module, 'compile', lambda self, mode=None: compiled.append((type(self).__name__, mode))
+    )
+    model = build(model_options | {'compile': 'max-autotune'})
+    assert compiled == [('OKDNet', 'max-autotune')]
+    assert not any(key.startswith('_orig_mod') for key in model.net_g.state_dict())
+    build(model_options | {'compile': True})
+    assert compiled[1] == ('OKDNet', None)
+
+
+def test_tf32_is_switched_for_products_and_convolutions(model_options, monkeypatch):
+    monkeypatch.setattr(torch.backends.cuda, 'matmul', SimpleNamespace(allow_tf32=False))
+    monkeypatch.setattr(torch.backends, 'cudnn', SimpleNamespace(allow_tf32=False))
+    build(model_options | {'tf32': True})
+    assert torch.backends.cuda.matmul.allow_tf32
+    assert torch.backends.cudnn.allow_tf32
+
+
+# -------------------------------------------------------------------------------------------------------------- updates
+
+
+def test_accumulated_parts_make_the_update_of_the_whole_batch(ridnet):
+    whole = build(ridnet)
+    parts = build(ridnet | {'train': ridnet['train'] | {'accumulate': 2}})
+    batch = batch_of(ridnet)
+    assert step(whole, batch) == pytest.approx(step(parts, batch), rel=1e-5)
+    for first, second in zip(whole.net_g.parameters(), parts.net_g.parameters(), strict=True):
+        torch.testing.assert_close(first, second, rtol=0, atol=1e-5)
+    assert parts.lq.shape[0] == 4
+
+
+def test_gradient_is_clipped_to_its_largest_norm(ridnet):
+    free, clipped = build(ridnet), build(ridnet | {'train': ridnet['train'] | {'grad_clip': 1e-3}})
+    norms = []
+    for model in (free, clipped):
+        step(model, batch_of(ridnet))
+        norms.append(float(torch.nn.utils.get_total_norm([p.grad for p in model.net_g.parameters()])))
+    assert norms[0] > 1e-2
+    assert norms[1] == pytest.approx(1e-3, rel=1e-2)
+
+
+@pytest.mark.parametrize('name', ['AdamW', 'SGD', 'RAdam'])
+def test_optimizer_is_any_of_torch_with_its_arguments(model_options, name):
+    model_options['train']['optim_g'] = {'type': name, 'lr': 0.01, 'weight_decay': 0.1}
+    model = build(model_options)
+    assert type(model.optimizer_g) is OPTIMIZERS[name]
+    assert model.optimizer_g.defaults['weight_decay'] == 0.1
+
+
+def test_warm_up_reaches_the_full_rate(model_options):
+    model_options['train'] |= {'warmup_iter': 4, 'scheduler': {'type': 'MultiStepLR', 'milestones': [6], 'gamma': 0.5}}
+    model, rates = build(model_options), []
+    for iteration in range(1, 9):
+        step(model, batch_of(model_options, 2), iteration)
+        rates += model.get_current_learning_rate()
+    assert rates == pytest.approx([0.25e-3, 0.5e-3, 0.75e-3, 1e-3, 1e-3, 1e-3, 0.5e-3, 0.5e-3])
+
+
+class Looks(TorchDispatchMode):
+    """Counts how often a value is taken from its device, which waits for all that is queued there."""
+
+    count = 0
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        self.count += function is torch.ops.aten._local_scalar_dense.default
+        return function(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize('value', [0.5, float('nan')])
+def test_step_on_a_gpu_looks_at_no_value_and_still_leaves_out_what_is_not_finite(model_options, value, warnings):
+    """The way of a GPU, on the CPU: the fused optimiser heeds the flag itself, and reports wait until a log is due."""
+    model_options['train']['optim_g'] |= {'fused': True}
+    model, batch = build(model_options), batch_of(model_options)
+    model.feed_data(batch | {'lq': batch['lq'] * 0 + value})
+    model.device = SimpleNamespace(type='cuda')
+    before = weights_of(model)
+    with Looks() as looks:
+        model.optimize_parameters(1)
+    assert looks.count == 0
+    is_bad = value != value
+    assert equal(before, weights_of(model)) == is_bad
+    assert {float(state['step']) for state in model.optimizer_g.state.values()} == {0.0 if is_bad else 1.0}
+    assert warnings == []
+    model.get_current_log()
+    assert len(warnings) == is_bad
+
+
+# ----------------------------------------------------------------------------------------------------------- bad values
+
+
+def test_bad_picture_changes_neither_weights_nor_statistics_and_is_named(model_options, warnings):
+    model, batch = build(model_options), batch_of(model_options)
+    step(model, batch, 1)
+    before = weights_of(model)
+    bad = batch | {'lq': batch['lq'].clone()}
+    bad['lq'][1, 0, 0, 0] = float('inf')
+    step(model, bad, 2)
+    assert equal(before, weights_of(model))
+    assert 'iteration 2: loss or gradient is not finite' in warnings[0]
+    assert batch['lq_path'][1] in warnings[0]
+    step(model, batch, 3)
+    assert not equal(before, weights_of(model))
+    assert len(warnings) == 1
+
+
+def test_too_many_bad_updates_end_the_run_with_the_last_good_state_saved(model_options, tmp_path):
+    model_options['path'] |= {'models': str(tmp_path), 'training_states': str(tmp_path)}
+    model_options['train']['max_bad_steps'] = 2
+    model, batch = build(model_options), batch_of(model_options)
+    step(model, batch, 1)
+    before = weights_of(model)
+    batch['gt'] = batch['gt'] * float('nan')
+    for iteration in (2, 3):
+        step(model, batch, iteration)
+    with pytest.raises(BadUpdatesError, match=r'3 updates in a row .*max_bad_steps \(2\).*grad_clip'):
+        step(model, batch, 4)
+    saved = torch.load(tmp_path / 'net_g_4.pth', weights_only=True)['params']
+    assert equal(before, saved)
+    assert torch.load(tmp_path / '4.state', weights_only=True)['guard'] == {'skipped': 3, 'in_a_row': 3}
+
+
+# --------------------------------------------------------------------------------------------------------------- saving
+
+
+@pytest.fixture
+def saving(model_options, tmp_path):
+    model_options['path'] |= {'models': str(tmp_path), 'training_states': str(tmp_path)}
+    return model_options
+
+
+def test_old_checkpoints_go_and_the_latest_stays_loadable(saving, tmp_path):
+    saving['logger']['keep_last'] = 2
+    model, batch = build(saving), batch_of(saving)
+    for iteration in (9, 10, 11):
+        step(model, batch, iteration)
+        model.save(0, iteration)
+    names = {path.name for path in tmp_path.iterdir()}
+    assert names == {'net_g_10.pth', 'net_g_11.pth', 'net_g_latest.pth', '10.state', '11.state'}
+    latest = torch.load(tmp_path / 'net_g_latest.pth', weights_only=True)
+    assert equal(weights_of(model), latest['params'])
+
+
+def test_end_of_the_training_leaves_a_state_to_go_on_from(saving, tmp_path):
+    model = build(saving)
+    step(model, batch_of(saving), 7)
+    model.save(epoch=-1, current_iter=-1)
+    assert {path.name for path in tmp_path.iterdir()} == {'net_g_7.pth', 'net_g_latest.pth', '7.state'}
+
+
+def test_failed_write_stops_and_leaves_what_was_saved(saving, tmp_path, monkeypatch):
+    model = build(saving)
+    step(model, batch_of(saving), 1)
+    model.save(0, 1)
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    step(model, batch_of(saving), 2)
+
+    def fails(source, target):
+        raise OSError(28, 'No space left on device')
+
+    monkeypatch.setattr('os.replace', fails)
+    with pytest.raises(SaveError, match=r'net_g_2\.pth cannot be written: No space left on device'):
+        model.save(0, 2)
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
+
+
+def test_weights_with_code_in_them_are_refused(saving, tmp_path):
+    torch.save({'params': {'weight': SimpleNamespace()}}, tmp_path / 'foreign.pth')
+    saving['path']['pretrain_network_g'] = str(tmp_path / 'foreign.pth')
+    with pytest.raises(InputError, match=r'foreign\.pth is refused: it holds types\.SimpleNamespace'):
+        build(saving)
+
+
+def test_state_of_another_model_goes_on_with_a_warning(saving, tmp_path, warnings):
+    model = build(saving)
+    step(model, batch_of(saving), 1)
+    state = {'epoch': 0, 'iter': 1, 'optimizers': [model.optimizer_g.state_dict()]}
+    state['schedulers'] = [model.schedulers[0].state_dict()]
+    build(saving).resume_training(state)
+    assert 'holds no random numbers' in warnings[0]
+
+
+# ----------------------------------------------------------------------------------------------------------- validation
+
+
+@pytest.fixture
+def validated(saving, tmp_path):
+    """A model and the loader of its validation, pictures going to `tmp_path/pictures`."""
+    saving['path']['visualization'] = str(tmp_path / 'pictures')
+    model = build(saving)
+    step(model, batch_of(saving), 1)
+    block = saving['datasets']['val'] | {'num_worker_per_gpu': 0}
+    return model, build_dataloader(build_dataset(block), block)
+
+
+def test_validation_pictures_are_strips_of_hazy_result_and_clear(validated, tmp_path):
+    model, loader = validated
+    model.validation(loader, 1, None, save_img=True)
+    strips = sorted((tmp_path / 'pictures').glob('*/*_1.png'))
+    assert len(strips) == 8
+    strip, hazy = cv2.imread(str(strips[0])), cv2.imread(loader.dataset[0]['lq_path'])
+    assert strip.shape == (48, 3 * 64 + 2 * 2, 3)
+    assert (strip[20:, :64] == hazy[20:]).all()
+
+
+def test_equal_pictures_are_counted_and_left_out_of_the_mean(validated, monkeypatch, warnings):
+    model, loader = validated
+    model.validation(loader, 1, None)
+    one = dict(model.metric_results)
+    restore, paths = type(model).test, iter(range(8))
+
+    def perfect_at_the_first(self):
+        restore(self)
+        if next(paths) == 0:
+            self.output = self.gt
+
+    monkeypatch.setattr(type(model), 'test', perfect_at_the_first)
+    model.current_iter = 2
+    model.validation(loader, 2, None)
+    assert model.metric_results['psnr'] == pytest.approx(one['psnr'], abs=2)
+    assert 'Held: psnr of 1 pictures is infinite' in warnings[-1]
+
+
+def test_best_network_is_kept(validated, tmp_path):
+    model, loader = validated
+    model.opt['logger']['save_best'] = 'Held/psnr'
+    model.validation(loader, 1, None)
+    best = weights_of(model)
+    for parameter in model.net_g_ema.parameters():
+        parameter.data += 100  # spoilt
+    model.current_iter = 2
+    model.validation(loader, 2, None)
+    saved = torch.load(tmp_path / 'net_g_best.pth', weights_only=True)
+    assert equal(best, saved['params'])
+    assert not equal(dict(model.net_g_ema.state_dict()), saved['params_ema'])
+
+
+def test_validation_leaves_the_random_numbers_of_the_training_alone(validated):
+    model, loader = validated
+    before = torch.get_rng_state()
+    model.validation(loader, 1, None)
+    assert torch.equal(before, torch.get_rng_state())
+
+
+# -------------------------------------------------------------------------------------------------------------- options
+
+
+@pytest.mark.parametrize(
+    ('change', 'message'),
+    [
+        ({'amp': 'bf61'}, 'option amp is bf61; write one of bf16, fp16, off'),
+        ({'channels_last': 'yes'}, 'option channels_last is yes; write one of true, false'),
+        ({'compile': 'max'}, 'option compile is max; write one of true, false, ~, default'),
+        ({'train': {'accumulate': 0}}, 'option train:accumulate is 0; write a whole number from 1'),
+        ({'train': {'max_bad_steps': -1}}, 'option train:max_bad_steps is -1'),
+        ({'train': {'grad_clip': 0}}, 'option train:grad_clip is 0; write the largest L2 norm'),
+        ({'logger': {'keep_last': True}}, 'option logger:keep_last is True'),
+        ({'logger': {'save_best': 'Held/psrn'}}, r'option logger:save_best is Held/psrn \(did you mean Held/psnr'),
+        ({'train': {'optim_g': {'type': 'AdmaW', 'lr': 1}}}, r"no optimiser 'AdmaW' \(did you mean AdamW"),
+        ({'train': {'optim_g': {'type': 'Adam', 'lr': 1, 'beta': 1}}}, r'beta: Adam has no such argument \(did you me'),
+        ({'train': {'optim_g': {'type': 'Adam'}}}, 'option train:optim_g:lr is missing'),
+        ({'train': {'accumulate': 2, 'pixel_opt': {'type': 'L1Loss', 'reduction': 'sum'}}}, 'reduction is sum'),
+    ],
+)  # fmt: skip
+def test_wrong_value_is_refused_before_anything_is_built(model_options, change, message):
+    for key, value in change.items():
+        model_options[key] = model_options[key] | value if isinstance(value, dict) else value
+    with pytest.raises(InputError, match=message):
+        build(model_options)
+
+
+def test_unknown_optimizer_is_an_unknown_name(model_options):
+    model_options['train']['optim_g']['type'] = 'LBFGS'
+    with pytest.raises(UnknownNameError, match="has no optimiser 'LBFGS'"):
+        build(model_options)
+
+
+def test_compiling_on_a_cpu_without_a_compiler_is_refused(model_options, monkeypatch):
+    monkeypatch.setattr('shutil.which', lambda name: None)
+    with pytest.raises(InputError, match='needs a C\\+\\+ compiler'):
+        build(model_options | {'compile': True})
