@@ -90,6 +90,7 @@ def test_scattering_model_divides_in_float32_under_autocast(model_options):
 
 
 def test_fp16_lowers_the_scale_of_the_loss_until_the_gradient_is_finite(ridnet, warnings):
+    ridnet['train']['optim_g']['lr'] = 1e-5
     model, batch = build(ridnet | {'amp': 'fp16'}), batch_of(ridnet)
     before = weights_of(model)
     for iteration in range(1, 13):
