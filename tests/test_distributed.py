@@ -3,7 +3,6 @@
 import json
 import os
 import socket
-import stat
 import subprocess
 import sys
 from pathlib import Path
@@ -41,3 +40,65 @@ def test_two_batches_of_two_have_the_gradient_of_one_of_four(compared):
 
 def test_two_processes_validate_as_one_does_to_the_last_digit(compared):
     assert compared['figures of two'] == compared['figures of one']
+
+
+@pytest.mark.parametrize('arguments', [[], ['2'], ['two', 'options.yml'], ['0', 'options.yml']])
+def test_script_says_how_it_is_used(arguments, tmp_path):
+    result = run('bash', REPOSITORY / 'scripts' / 'dist_train.sh', *arguments, cwd=tmp_path)
+    assert result.returncode == 2
+    assert 'dist_train.sh N OPTION_FILE' in result.stderr
+
+
+def test_script_launches_as_many_processes_with_these_options(tmp_path):
+    """Whatever stands in the name of the option file stays one argument."""
+    arguments = tmp_path / 'arguments'
+    python = tmp_path / 'python'
+    python.write_text(f'#!/bin/sh\nprintf "%s\\n" "$@" > {arguments}\n')
+    python.chmod(0o755)
+    options = 'my options; touch x.yml'
+    path = f'{tmp_path}:{os.environ["PATH"]}'
+    script = REPOSITORY / 'scripts' / 'dist_train.sh'
+    result = run('bash', script, 2, options, '--auto_resume', cwd=tmp_path, PATH=path)
+    assert result.returncode == 0, result.stderr
+    said = arguments.read_text().splitlines()
+    assert {'--nproc_per_node=2', options, '--auto_resume', 'okdnet_plugin'} <= set(said)
+
+
+def test_slurm_trains_in_two_processes_on_the_cpu(train_options, tmp_path):
+    """As srun starts them: by variables alone, each with its number."""
+    scontrol = tmp_path / 'scontrol'
+    scontrol.write_text('#!/bin/sh\necho 127.0.0.1\n')
+    scontrol.chmod(0o755)
+    with socket.socket() as free:
+        free.bind(('127.0.0.1', 0))
+        train_options['dist_params'] = {'backend': 'nccl', 'port': free.getsockname()[1]}
+    options = write_options(tmp_path / 'o.yml', train_options)
+    shared = os.environ | {
+        'PATH': f'{tmp_path}:{os.environ["PATH"]}',
+        'CUDA_VISIBLE_DEVICES': '',
+        'OMP_NUM_THREADS': '1',
+        'SLURM_NTASKS': '2',
+        'SLURM_NODELIST': 'node[1-2]',
+    }
+    processes = [
+        subprocess.Popen(
+            [sys.executable, '-m', 'okdnet_plugin', 'train', '-opt', options, '--launcher', 'slurm'],
+            cwd=tmp_path,
+            env=shared | {'SLURM_PROCID': str(rank), 'SLURM_LOCALID': str(rank)},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        for rank in range(2)
+    ]
+    printed = [process.communicate(timeout=120)[0] for process in processes]
+    assert [process.returncode for process in processes] == [0, 0], printed
+    assert 'World size (gpu number): 2' in printed[0]
+    assert (tmp_path / 'experiments' / 'small' / 'models' / 'net_g_latest.pth').exists()
+
+
+def test_missing_rank_says_how_to_launch(train_options, tmp_path):
+    options = write_options(tmp_path / 'o.yml', train_options)
+    result = basicsr('train', '-opt', options, '--launcher', 'pytorch', cwd=tmp_path)
+    assert result.returncode == 2
+    assert 'torchrun --nproc_per_node=N -m okdnet_plugin train' in result.stderr

@@ -92,7 +92,7 @@ def in_seeded_order(
         'batch_size': batch_size,
         'num_workers': loader.num_workers,
         'collate_fn': loader.collate_fn,
-        'pin_memory': loader.pin_memory,
+        'pin_memory': loader.pin_memory and torch.cuda.is_available(),
         'drop_last': loader.drop_last,
         'timeout': loader.timeout,
         'worker_init_fn': leave_signals_to_the_parent,

@@ -81,6 +81,8 @@ class RestorationModel(SRModel):
         # Sizes of validation pictures and stop requests are no work for a GPU; gloo waits as long as it takes.
         self.cpu_group = torch.distributed.new_group(backend='gloo', timeout=_PATIENCE) if opt['dist'] else None
         super().__init__(opt)
+        if self.is_train and self.amp_dtype is torch.bfloat16 and self.device.type == 'cpu' and not _cpu_has_bf16():
+            get_root_logger().warning('amp: bf16 is slower than float32 on this CPU, which has no instructions for it.')
 
     # -------------------------------------------------------------------------------------------------------- options
 
@@ -511,6 +513,10 @@ class RestorationModel(SRModel):
 
 
 # ---------------------------------------------------------------------------------------------------- checks of options
+
+
+def _cpu_has_bf16() -> bool:
+    return any(has_it for name, has_it in torch.cpu.get_capabilities().items() if 'bf16' in name)
 
 
 def _amp_of(opt: Mapping) -> str:
