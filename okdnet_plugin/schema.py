@@ -30,6 +30,7 @@ def check_options(opt: Mapping) -> None:
         InputError: the first mistake; UnknownNameError if it is a name that is not registered.
     """
     model = MODEL_REGISTRY.get(opt['model_type'])
+    _check_engine(opt, model)
     for key, block in _typed_blocks(opt, prefix='network_'):
         _check_arguments(key, block, ARCH_REGISTRY)
     for key, block in _typed_blocks(opt.get('train') or {}, suffix='_opt'):
@@ -43,6 +44,21 @@ def check_options(opt: Mapping) -> None:
         model.check_options(opt)
     for phase, block in _typed_blocks(opt['datasets']):
         _look_up(f'datasets:{phase}', block, DATASET_REGISTRY)(deepcopy(block))
+
+
+def _check_engine(opt: Mapping, model: type) -> None:
+    """Find options of the engine at a model that would not read them."""
+    from okdnet_plugin.models.restoration_model import RestorationModel
+
+    if issubclass(model, RestorationModel):
+        return
+    for option in RestorationModel.engine_options:
+        *level, key = option.split(':')
+        block = opt.get(level[0]) or {} if level else opt
+        if block.get(key):
+            raise InputError(
+                f'option {option}: {opt["model_type"]} does not read it; use model_type: RestorationModel, or take it out'
+            )
 
 
 def _typed_blocks(blocks: Mapping, prefix: str = '', suffix: str = '') -> Iterable[tuple[str, Mapping]]:

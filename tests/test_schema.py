@@ -47,3 +47,12 @@ def test_right_options_pass_and_stay_as_they_are(model_options):
 def test_mistake_is_named_with_its_key(model_options, keys, value, message):
     with pytest.raises(InputError, match=message.replace('(', r'\(')):
         check_options(spoiled(model_options, keys, value))
+
+
+@pytest.mark.parametrize('keys', ['amp', 'train:accumulate', 'logger:keep_last'])
+def test_option_of_the_engine_at_a_model_that_would_not_read_it_is_refused(model_options, keys):
+    options = spoiled(model_options, keys, 'bf16' if keys == 'amp' else 2) | {'model_type': 'SRModel'}
+    for block in ('ssim_opt', 'distill_opt'):
+        del options['train'][block]
+    with pytest.raises(InputError, match=rf'option {keys}: SRModel does not read it; use model_type: RestorationModel'):
+        check_options(options)

@@ -3,13 +3,15 @@
 import os
 import signal
 import sys
+import threading
 import time
 from types import FrameType
 
 import torch
 import torch.distributed
 
-STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
+# Windows has no SIGUSR1.
+STOPPING = tuple(getattr(signal, name) for name in ('SIGINT', 'SIGTERM', 'SIGUSR1') if hasattr(signal, name))
 # Launchers hand on what the terminal has sent to all processes anyway: such a pair is one request.
 _ONE_REQUEST = 0.5  # seconds
 
@@ -31,9 +33,10 @@ class StopRequest:
         self._pending: tuple[torch.distributed.Work, torch.Tensor] | None = None
 
     def install(self) -> None:
-        """Take the signals over; to be called in the main thread."""
-        for number in STOPPING:
-            signal.signal(number, self._handle)
+        """Take the signals over, which only the main thread can; in any other they stay what they are."""
+        if threading.current_thread() is threading.main_thread():
+            for number in STOPPING:
+                signal.signal(number, self._handle)
 
     def uninstall(self) -> None:
         """Give the signals back to their defaults."""
@@ -73,7 +76,7 @@ def exit_code(number: int) -> int:
 
 def leave_signals_to_the_parent(_: int = 0) -> None:
     """Keep a worker of a data loader alive when its whole process group is asked to stop; for `worker_init_fn`."""
-    for number in (signal.SIGINT, signal.SIGUSR1):
+    for number in STOPPING:
         signal.signal(number, signal.SIG_IGN)
     # Its parent ends a worker that does not answer by SIGTERM, twice if need be.
     signal.signal(signal.SIGTERM, lambda *_: signal.signal(signal.SIGTERM, signal.SIG_DFL))

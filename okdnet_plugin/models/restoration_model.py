@@ -70,6 +70,12 @@ class RestorationModel(SRModel):
     # Block of the option file under `train` -> name of its value in the log.
     loss_blocks: ClassVar = {'pixel_opt': 'l_pix', 'ssim_opt': 'l_ssim', 'perceptual_opt': 'l_percep'}
 
+    # What no model of the toolbox reads.
+    engine_options: ClassVar = (
+        *('amp', 'channels_last', 'compile', 'tf32', 'sync_bn', 'logger:keep_last', 'logger:save_best'),
+        *('train:accumulate', 'train:grad_clip', 'train:max_bad_steps'),
+    )
+
     def __init__(self, opt: dict):
         self.memory_format = torch.channels_last if opt.get('channels_last') else torch.contiguous_format
         self.check_options(opt)
