@@ -100,6 +100,8 @@ def _run(command: str, arguments: list[str]) -> int:
 
 def _run_toolbox(command: str, arguments: list[str]) -> int:
     _check_option_file(arguments)
+    from okdnet_plugin.engine import run
+
     plugins = load_plugins()
     # The toolbox parses sys.argv itself and notes it down in the run's copy of the option file.
     sys.argv = [f'basicsr {command}', *arguments]
@@ -110,6 +112,8 @@ def _run_toolbox(command: str, arguments: list[str]) -> int:
     except SystemExit:
         _leave_process_group()  # a signal has stopped all processes after the same iteration
         raise
+    finally:
+        run.current.journal.close()
     _leave_process_group()
     return 0
 

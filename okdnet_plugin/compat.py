@@ -15,9 +15,11 @@ import io
 import logging
 import math
 import os
+import signal
 import subprocess
 import sys
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from multiprocessing import forkserver
 from os import path as osp
@@ -173,7 +175,21 @@ def _prepare_workers() -> None:
     if not is_chosen and 'forkserver' in multiprocessing.get_all_start_methods():
         multiprocessing.set_start_method('forkserver')
         multiprocessing.set_forkserver_preload(['okdnet_plugin', 'basicsr.data'])
-        forkserver.ensure_running()  # it imports while this process does other things
+        with _ignored(signal.SIGTERM, signal.SIGUSR1):  # by that process too: a training saves before it ends
+            forkserver.ensure_running()  # it imports while this process does other things
+
+
+@contextlib.contextmanager
+def _ignored(*numbers: int) -> Iterator[None]:
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = {number: signal.signal(number, signal.SIG_IGN) for number in numbers}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 @_patch(lambda: 'getoutput' in _source_of('basicsr.utils.dist_util:_init_dist_slurm'))
@@ -518,6 +534,36 @@ def keep_a_journal() -> None:
                 super().__call__(log_vars)
 
     _replace_function('basicsr.train:MessageLogger', JournalLogger)
+
+
+@_patch(
+    lambda: 'except' not in _source_of('basicsr.data.prefetch_dataloader:PrefetchGenerator.run'),
+)
+def end_prefetching_with_its_error() -> None:
+    """With `prefetch_mode: cpu` an error in a data set ends the thread that reads, and the training waits for ever.
+
+    The error is now raised where the batch is asked for. Can go when the toolbox hands it on.
+    """
+    from basicsr.data.prefetch_dataloader import PrefetchGenerator
+
+    def run(self):
+        try:
+            for item in self.generator:
+                self.queue.put(item)
+            self.queue.put(None)
+        except BaseException as error:
+            self.queue.put(error)
+
+    def get_next(self):
+        item = self.queue.get()
+        if item is None:
+            raise StopIteration
+        if isinstance(item, BaseException):
+            raise item
+        return item
+
+    PrefetchGenerator.run = run
+    PrefetchGenerator.__next__ = get_next
 
 
 @_patch(lambda: inspect.isclass(importlib.import_module('basicsr.data.prefetch_dataloader').CUDAPrefetcher))

@@ -56,9 +56,7 @@ def _check_engine(opt: Mapping, model: type) -> None:
         *level, key = option.split(':')
         block = opt.get(level[0]) or {} if level else opt
         if block.get(key):
-            raise InputError(
-                f'option {option}: {opt["model_type"]} does not read it; use model_type: RestorationModel, or take it out'
-            )
+            raise InputError(f'option {option}: {opt["model_type"]} does not read it; use model_type: RestorationModel')
 
 
 def _typed_blocks(blocks: Mapping, prefix: str = '', suffix: str = '') -> Iterable[tuple[str, Mapping]]:

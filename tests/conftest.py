@@ -1,13 +1,18 @@
 """What several test files share: the registered plugin, small hazy pictures, the command in its own process."""
 
+import datetime
+import multiprocessing
 import os
 import subprocess
 import sys
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
+import torch
+import torch.distributed
 import yaml
 
 import okdnet_plugin  # goes first: it mends the toolbox
@@ -105,3 +110,28 @@ def run(*command: object, cwd: Path, **environment: str) -> subprocess.Completed
 
 def basicsr(*arguments: object, cwd: Path) -> subprocess.CompletedProcess:
     return run(sys.executable, '-m', 'okdnet_plugin', *arguments, cwd=cwd)
+
+
+def in_two_processes(function, folder):
+    """Results of `function(rank)` in two processes that share a process group; `function` is one of a module."""
+    # Forked from a process that has never used torch: threads of autograd do not outlive a fork.
+    context = multiprocessing.get_context('forkserver')
+    context.set_forkserver_preload(['torch', 'okdnet_plugin.engine'])
+    with ProcessPoolExecutor(2, context) as pool:
+        tasks = [pool.submit(_in_a_group, function, rank, str(folder)) for rank in range(2)]
+        return [task.result(timeout=60) for task in tasks]
+
+
+def _in_a_group(function, rank, folder):
+    torch.set_num_threads(1)
+    torch.distributed.init_process_group(
+        'gloo',
+        init_method=f'file://{folder}/meeting',
+        rank=rank,
+        world_size=2,
+        timeout=datetime.timedelta(seconds=20),
+    )
+    try:
+        return function(rank)
+    finally:
+        torch.distributed.destroy_process_group()

@@ -37,7 +37,7 @@ sys.modules['torchvision.transforms.functional_tensor'] = importlib.import_modul
 )
 
 from basicsr.data.data_sampler import EnlargedSampler  # noqa: E402
-from basicsr.data.prefetch_dataloader import CUDAPrefetcher  # noqa: E402
+from basicsr.data.prefetch_dataloader import CUDAPrefetcher, PrefetchGenerator  # noqa: E402
 from basicsr.models.base_model import BaseModel  # noqa: E402
 from basicsr.models.sr_model import SRModel  # noqa: E402
 from basicsr.train import create_train_val_dataloader, load_resume_state  # noqa: E402
@@ -125,6 +125,18 @@ options = {'name': 'probe', 'logger': {'print_freq': 1, 'use_tb_logger': False},
 os.chdir(FOLDER)
 MessageLogger(options | {'path': {'log': str(FOLDER)}, 'rank': 0})({'epoch': 0, 'iter': 1, 'lrs': [1e-3], 'l_pix': 1.0})
 defects['keep_a_journal'] = not list(FOLDER.glob('**/*.jsonl'))
+
+
+def fails():
+    yield 1
+    raise ValueError('a picture that cannot be read')
+
+
+reader = PrefetchGenerator(fails(), 2)
+with contextlib.redirect_stderr(io.StringIO()):
+    next(reader)
+    reader.join()
+defects['end_prefetching_with_its_error'] = reader.queue.empty()
 
 defects['prefetch_without_gpu'] = raises(Exception, CUDAPrefetcher, [], {'num_gpu': 0})
 

@@ -102,6 +102,7 @@ def in_seeded_order(
     }
     if not isinstance(loader, PrefetchDataLoader):
         return DataLoader(**arguments), ordered
-    # A thread reads ahead here, and threads share their random numbers: a worker process has its own.
-    arguments['num_workers'] = max(1, loader.num_workers)
+    # A thread reads ahead here, and threads share their random numbers: a worker process has its own. Workers that
+    # stayed would be read by two threads, because the toolbox's prefetcher begins an epoch twice.
+    arguments |= {'num_workers': max(1, loader.num_workers), 'persistent_workers': False}
     return PrefetchDataLoader(loader.num_prefetch_queue, **arguments), ordered

@@ -6,6 +6,7 @@ import os
 import pickle
 import re
 import shutil
+import zipfile
 from collections.abc import Iterator
 from os import path as osp
 
@@ -46,11 +47,16 @@ def link(source: str, path: str) -> None:
     Raises:
         SaveError: neither can be made.
     """
+    if osp.exists(source) and osp.exists(path) and osp.samefile(source, path):
+        return
     with _replacing(path) as temporary:
         try:
             os.link(source, temporary)
         except OSError:
-            shutil.copyfile(source, temporary)
+            with open(source, 'rb') as content, open(temporary, 'wb') as copy:
+                shutil.copyfileobj(content, copy)
+                copy.flush()
+                os.fsync(copy.fileno())
 
 
 @contextlib.contextmanager
@@ -89,7 +95,11 @@ def load(path: str) -> object:
         InputError: it is missing, cut short, no such file, or holds objects other than tensors and plain values.
     """
     try:
+        if zipfile.is_zipfile(path) and zipfile.ZipFile(path).testzip() is not None:  # torch does not look at checksums
+            raise InputError(f'{path} is damaged: a checksum in it is wrong')
         return torch.load(path, map_location='cpu', weights_only=True)
+    except InputError:
+        raise
     except OSError as error:
         raise InputError(f'{path} cannot be read: {error.strerror or error}') from error
     except pickle.UnpicklingError as error:
@@ -100,7 +110,7 @@ def load(path: str) -> object:
             f'{path} is refused: it holds {found[1]}, and reading objects other than tensors and plain values can run '
             'code. Save it again as tensors, in a process that trusts it'
         ) from error
-    except (EOFError, RuntimeError, ValueError, KeyError, IndexError, TypeError, AttributeError) as error:
+    except Exception as error:  # a damaged file may make any
         raise InputError(f'{path} is damaged, cut short or no checkpoint ({_first_line(error)})') from error
 
 
@@ -137,18 +147,19 @@ def remove_leftovers(*folders: str) -> None:
                     os.remove(osp.join(folder, name))
 
 
-def keep_newest(count: int, models: str, states: str) -> None:
+def keep_newest(count: int, newest: int, models: str, states: str) -> None:
     """Remove the networks and states of all but the newest saved iterations; other names stay.
 
     Args:
         count: saved iterations to keep, 1 or more.
+        newest: the iteration just saved. Later ones stay and do not count: a run that goes on from an earlier state
+            has passed them over.
         models: folder of `net_<label>_<iter>.pth`.
         states: folder of `<iter>.state`.
     """
-    for iteration, state in states_of(states)[count:]:
-        old = [state] + [
-            osp.join(models, name) for name in os.listdir(models) if re.fullmatch(rf'net_\w+_{iteration}\.pth', name)
-        ]
-        for path in old:
-            with contextlib.suppress(FileNotFoundError):
+    known = [(iteration, state) for iteration, state in states_of(states) if iteration <= newest]
+    for iteration, state in known[count:]:
+        networks = [name for name in os.listdir(models) if re.fullmatch(rf'net_\w+_{iteration}\.pth', name)]
+        for path in [*(osp.join(models, name) for name in networks), state]:  # the state last, by which they are found
+            with contextlib.suppress(OSError):
                 os.remove(path)

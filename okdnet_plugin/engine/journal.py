@@ -12,6 +12,7 @@ from os import path as osp
 from tqdm import tqdm
 
 from okdnet_plugin.engine import checkpoints
+from okdnet_plugin.errors import SaveError
 
 NAME = 'metrics.jsonl'
 
@@ -47,8 +48,11 @@ class Journal:
         """Add a line."""
         if self.path is not None:
             line = json.dumps({key: _plain(value) for key, value in entry.items()}, allow_nan=False) + '\n'
-            with open(self.path, 'a', encoding='utf-8') as file:
-                file.write(line)
+            try:
+                with open(self.path, 'a', encoding='utf-8') as file:
+                    file.write(line)
+            except OSError as error:
+                raise SaveError(f'{self.path} cannot be written: {error.strerror or error}') from error
 
     @contextlib.contextmanager
     def only_to_file(self, logger: logging.Logger):
@@ -96,7 +100,7 @@ def _nothing(_: logging.LogRecord) -> bool:
 
 def _lines_until(path: str, iteration: int) -> list[str]:
     kept = []
-    with open(path, encoding='utf-8') as file:
+    with open(path, encoding='utf-8', errors='replace') as file:
         for line in file:
             with contextlib.suppress(ValueError, KeyError, TypeError):  # a killed process may leave half a line
                 if line.endswith('\n') and json.loads(line)['iter'] <= iteration:
@@ -109,6 +113,8 @@ def _plain(value: object) -> object:
         return {key: _plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
         return [_plain(item) for item in value]
+    if hasattr(value, 'tolist'):  # of numpy or torch
+        return _plain(value.tolist())
     if isinstance(value, str | int | None):
         return value
     number = float(value)

@@ -9,8 +9,8 @@ from torch.optim import Optimizer
 
 from okdnet_plugin.errors import InputError, UnknownNameError, did_you_mean
 
-# They need a closure that repeats the step, or sparse gradients.
-_UNFIT = ('Optimizer', 'LBFGS', 'SparseAdam')
+# They need a closure that repeats the step, sparse gradients, or matrices instead of convolutions and biases.
+_UNFIT = ('Optimizer', 'LBFGS', 'SparseAdam', 'Muon')
 OPTIMIZERS = {
     name: kind
     for name, kind in vars(torch.optim).items()
@@ -25,7 +25,7 @@ def check(key: str, block: Mapping) -> None:
         UnknownNameError: torch.optim has no such optimiser.
         InputError: an argument is unknown, or lr is missing.
     """
-    kind = OPTIMIZERS.get(block.get('type'))
+    kind = OPTIMIZERS.get(str(block.get('type')))
     if kind is None:
         raise UnknownNameError(
             f"option {key}:type: torch.optim has no optimiser '{block.get('type')}'"
@@ -39,6 +39,11 @@ def check(key: str, block: Mapping) -> None:
         )
     if block.get('lr') is None:
         raise InputError(f'option {key}:lr is missing; add the learning rate')
+    for argument, value in block.items():
+        if isinstance(value, str) and argument != 'type':
+            raise InputError(
+                f'option {key}:{argument} is the text {value!r}; write a number, which YAML knows by its point: 1.0e-4'
+            )
 
 
 def build(name: str, params: list[Tensor], **arguments: object) -> Optimizer:

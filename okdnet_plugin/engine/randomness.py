@@ -1,6 +1,7 @@
 """The random numbers of a process: which they are, and how they are taken up again."""
 
 import contextlib
+import hashlib
 import random
 from collections.abc import Iterator
 
@@ -31,8 +32,8 @@ def set_state(state: dict) -> None:
 
 def seed_of(*numbers: int) -> int:
     """A seed of 64 bits that differs, for all that is known, for any two lists of whole numbers."""
-    words = [number % 2**64 for number in numbers]
-    return int(np.random.SeedSequence(words).generate_state(1, np.uint64)[0])
+    digest = hashlib.blake2b(repr([int(number) for number in numbers]).encode(), digest_size=8)
+    return int.from_bytes(digest.digest(), 'little')
 
 
 @contextlib.contextmanager

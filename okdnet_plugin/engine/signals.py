@@ -1,8 +1,9 @@
 """Signals that ask a training to stop: SIGINT (Ctrl-C), SIGTERM (kill, shutdown), SIGUSR1 (SLURM's warning)."""
 
+import contextlib
+import multiprocessing
 import os
 import signal
-import sys
 import threading
 import time
 from types import FrameType
@@ -46,7 +47,7 @@ class StopRequest:
     def _handle(self, number: int, _: FrameType | None) -> None:
         name = signal.Signals(number).name
         if self.signal is None:
-            self.signal, self._since = signal.Signals(number), time.monotonic()
+            self._since, self.signal = time.monotonic(), signal.Signals(number)
             _say(f'{name}: the iteration is finished and saved first; once more ends at once\n')
         elif time.monotonic() - self._since > _ONE_REQUEST:
             _say(f'{name} again: ended at once; the newest saved state is whole\n')
@@ -77,10 +78,20 @@ def exit_code(number: int) -> int:
 def leave_signals_to_the_parent(_: int = 0) -> None:
     """Keep a worker of a data loader alive when its whole process group is asked to stop; for `worker_init_fn`."""
     for number in STOPPING:
-        signal.signal(number, signal.SIG_IGN)
-    # Its parent ends a worker that does not answer by SIGTERM, twice if need be.
-    signal.signal(signal.SIGTERM, lambda *_: signal.signal(signal.SIGTERM, signal.SIG_DFL))
+        signal.signal(number, signal.SIG_DFL if number == signal.SIGTERM else signal.SIG_IGN)
+    if hasattr(signal, 'sigwaitinfo'):  # Linux; elsewhere SIGTERM to the whole group ends the workers
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+        threading.Thread(target=_end_by_the_parent, daemon=True).start()
+
+
+def _end_by_the_parent() -> None:
+    """Obey the SIGTERM by which a parent ends its workers, and nobody else's."""
+    parent = multiprocessing.parent_process()
+    while signal.sigwaitinfo({signal.SIGTERM}).si_pid != (parent.pid if parent else os.getppid()):
+        pass
+    os._exit(0)
 
 
 def _say(message: str) -> None:
-    os.write(sys.__stderr__.fileno() if sys.__stderr__ else 2, f'\nbasicsr: {message}'.encode())
+    with contextlib.suppress(OSError):  # whoever listened may be gone, which is no reason to lose an iteration
+        os.write(2, f'\nbasicsr: {message}'.encode())

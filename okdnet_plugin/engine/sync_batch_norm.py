@@ -21,13 +21,15 @@ class CpuSyncBatchNorm(_BatchNorm):
         """
         if not (self.training and torch.distributed.is_initialized()):
             return self._alone(x)
-        values = x.float()
+        values = x if x.dtype == torch.float64 else x.float()
         dims, shape = [0, *range(2, x.dim())], [1, -1, *[1] * (x.dim() - 2)]
         # The moments of this process's batch, then of all batches; float64, because they are combined as sums.
         variance, mean = (moment.double() for moment in torch.var_mean(values, dims, correction=0))
         count = mean.new_tensor([values.numel() / len(mean)])
         sums = torch.cat([mean * count, (variance + mean * mean) * count, count])
         total, squares, count = torch.distributed.nn.functional.all_reduce(sums).split([len(mean), len(mean), 1])
+        if count == 1:
+            raise ValueError(f'BatchNorm has one value a channel in all processes, of input {tuple(x.shape)}')
         mean = total / count
         variance = squares / count - mean * mean
         self._note(mean.detach(), (variance * count / (count - 1)).detach())
@@ -35,7 +37,7 @@ class CpuSyncBatchNorm(_BatchNorm):
         if self.affine:
             scale = scale * self.weight
         shift = -mean * scale + (self.bias if self.affine else 0)
-        return torch.addcmul(shift.float().view(shape), values, scale.float().view(shape)).to(x.dtype)
+        return torch.addcmul(shift.to(values.dtype).view(shape), values, scale.to(values.dtype).view(shape)).to(x.dtype)
 
     def _alone(self, x: Tensor) -> Tensor:
         if self.training and self.track_running_stats:
@@ -48,11 +50,13 @@ class CpuSyncBatchNorm(_BatchNorm):
     def _note(self, mean: Tensor, variance: Tensor) -> None:
         if self.track_running_stats:
             self.num_batches_tracked.add_(1)
-            self.running_mean.lerp_(mean.float(), self._momentum())
-            self.running_var.lerp_(variance.float(), self._momentum())
+            self.running_mean.lerp_(mean.to(self.running_mean.dtype), self._momentum())
+            self.running_var.lerp_(variance.to(self.running_var.dtype), self._momentum())
 
     def _momentum(self) -> float:
-        return 1 / max(1, int(self.num_batches_tracked)) if self.momentum is None else self.momentum
+        if self.momentum is not None:
+            return self.momentum
+        return 1 / max(1, int(self.num_batches_tracked)) if self.track_running_stats else 0.0
 
 
 def synchronise(net: nn.Module, device: torch.device) -> nn.Module:
@@ -64,6 +68,6 @@ def synchronise(net: nn.Module, device: torch.device) -> nn.Module:
     if device.type != 'cpu':
         return nn.SyncBatchNorm.convert_sync_batchnorm(net)
     for module in net.modules():
-        if isinstance(module, _BatchNorm):
+        if type(module) in (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm):
             module.__class__ = CpuSyncBatchNorm  # which adds no state of its own
     return net

@@ -75,7 +75,12 @@ def _mean_of(values: list[float]) -> Mean:
 
 
 def share_buffers(net: nn.Module, group: torch.distributed.ProcessGroup | None) -> None:
-    """Give all processes the buffers of the first: BatchNorm's statistics are each one's own in training."""
+    """Give all processes the buffers of the first: BatchNorm's statistics are each one's own in training.
+
+    Args:
+        net: its buffers lie where the default group of processes can broadcast them.
+        group: None for a single process.
+    """
     if group is not None:
         for buffer in net.buffers():
             torch.distributed.broadcast(buffer, 0)

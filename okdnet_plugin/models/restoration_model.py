@@ -171,7 +171,7 @@ class RestorationModel(SRModel):
         if self.run.is_begun:
             self.stop_request.install()
             if self.opt['rank'] == 0:
-                checkpoints.remove_leftovers(self.opt['path']['models'], self.opt['path']['training_states'])
+                checkpoints.remove_leftovers(*(self.opt['path'][key] for key in ('models', 'training_states', 'log')))
 
     def setup_ema(self) -> None:
         """Make the averaged copy of the network, from the resumed or pretrained file where there is one."""
@@ -346,7 +346,7 @@ class RestorationModel(SRModel):
         models, states = self.opt['path']['models'], self.opt['path']['training_states']
         checkpoints.link(osp.join(models, f'net_g_{current_iter}.pth'), osp.join(models, 'net_g_latest.pth'))
         if self.opt['logger'].get('keep_last'):
-            checkpoints.keep_newest(self.opt['logger']['keep_last'], models, states)
+            checkpoints.keep_newest(self.opt['logger']['keep_last'], current_iter, models, states)
 
     def more_of_training_state(self) -> dict:
         """What a state holds beside the toolbox's keys, gathered from all processes."""
@@ -385,7 +385,7 @@ class RestorationModel(SRModel):
         val = self.opt.get('val')
         if resume_state['is_validated']:
             self._validated = {(self.current_iter, loader.dataset.opt['name']) for loader in self.run.val_loaders}
-        elif val is not None and self.current_iter % val['val_freq'] == 0:
+        elif val is not None and self.current_iter > 0 and self.current_iter % val['val_freq'] == 0:
             self._unvalidated = list(self.run.val_loaders)
         self.scaler.load_state_dict(resume_state['scaler'])
         self.guard.load_state_dict(resume_state['guard'])
