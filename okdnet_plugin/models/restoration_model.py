@@ -28,6 +28,7 @@ from tqdm import tqdm
 
 from okdnet_plugin.engine import checkpoints, optimizers, randomness, run, validation
 from okdnet_plugin.engine.guard import Statistics, UpdateGuard
+from okdnet_plugin.engine.memory import keep_freed_memory
 from okdnet_plugin.engine.signals import StopRequest, exit_code
 from okdnet_plugin.engine.sync_batch_norm import synchronise
 from okdnet_plugin.engine.validation import Figures, Mean
@@ -152,6 +153,8 @@ class RestorationModel(SRModel):
         return super().model_to_device(net)
 
     def init_training_settings(self) -> None:
+        if self.device.type == 'cpu':
+            keep_freed_memory()
         self.net_g.train()
         self.setup_ema()
         self.setup_losses()
