@@ -4,6 +4,8 @@ Plugins are entry points of the group `basicsr.plugins` (`name = package:registe
 `basicsr.commands` (`name = module:main`, called with the arguments that follow the name).
 """
 
+import errno
+import logging
 import os
 import sys
 import traceback
@@ -14,6 +16,7 @@ from os import path as osp
 import yaml
 
 from okdnet_plugin import compat
+from okdnet_plugin.engine.checkpoints import save_error
 from okdnet_plugin.errors import BadUpdatesError, InputError, SaveError, UnknownNameError, did_you_mean
 
 USAGE = """\
@@ -72,6 +75,7 @@ def main(argv: list[str] | None = None) -> int:
     Raises:
         SystemExit: a signal has stopped a training, which is saved; the code is 128 and the signal's number.
     """
+    logging.raiseExceptions = False  # where the disk is full, a log would print a traceback for each of its lines
     command, arguments = _split(sys.argv[1:] if argv is None else argv)
     if command in (None, '-h', '--help'):
         print(_usage(), end='')
@@ -83,6 +87,10 @@ def main(argv: list[str] | None = None) -> int:
         return _fail(str(error).rsplit('InputError: ', 1)[-1].strip(), 2)
     except (SaveError, BadUpdatesError) as error:
         return _fail(str(error), 1)
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG):
+            raise
+        return _fail(str(save_error(error.filename or 'a file of the run', error)), 1)
     except PluginError as error:
         traceback.print_exc()
         return _fail(str(error), 1)

@@ -521,7 +521,8 @@ def keep_a_journal() -> None:
             run.current.tb_logger = tb_logger
             self.journal = run.current.journal
             if self.is_master:
-                self.journal.open(opt['path']['log'], start_iter, int(self.max_iters), self.logger)
+                is_validated = (run.current.state or {}).get('is_validated', True)
+                self.journal.open(opt['path']['log'], start_iter, int(self.max_iters), self.logger, is_validated)
 
         def __call__(self, log_vars):
             if not self.is_master:

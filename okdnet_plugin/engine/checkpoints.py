@@ -72,10 +72,15 @@ def _replacing(path: str) -> Iterator[str]:
     except OSError as error:
         with contextlib.suppress(OSError):
             os.remove(temporary)
-        raise SaveError(
-            f'{path} cannot be written: {error.strerror or error}. The files saved before are whole: mend the cause, '
-            'then go on with --auto_resume'
-        ) from error
+        raise save_error(path, error) from error
+
+
+def save_error(path: str, error: OSError) -> SaveError:
+    """What is said of a file that the system does not let us write."""
+    return SaveError(
+        f'{path} cannot be written: {error.strerror or error}. The files saved before are whole: mend the cause, then '
+        'go on with --auto_resume'
+    )
 
 
 def _flush_folder(folder: str) -> None:

@@ -12,7 +12,6 @@ from os import path as osp
 from tqdm import tqdm
 
 from okdnet_plugin.engine import checkpoints
-from okdnet_plugin.errors import SaveError
 
 NAME = 'metrics.jsonl'
 
@@ -31,11 +30,21 @@ class Journal:
         self._bar: tqdm | None = None
         self._quiet = contextlib.ExitStack()
 
-    def open(self, folder: str, start_iter: int, total_iter: int, logger: logging.Logger) -> None:
-        """Begin, or go on after `start_iter`; later lines, of iterations that are made again, are taken out."""
+    def open(
+        self, folder: str, start_iter: int, total_iter: int, logger: logging.Logger, is_validated: bool = True
+    ) -> None:
+        """Begin, or go on after `start_iter`; later lines, of what is made again, are taken out.
+
+        Args:
+            folder: where the file goes.
+            start_iter: iterations that the run has behind it.
+            total_iter: of the whole run.
+            logger: of the toolbox, whose lines go above the bar.
+            is_validated: `start_iter` has been validated, and is not to be again.
+        """
         self.path = osp.join(folder, NAME)
         if start_iter and osp.exists(self.path):
-            checkpoints.write(''.join(_lines_until(self.path, start_iter)).encode(), self.path)
+            checkpoints.write(''.join(_lines_until(self.path, start_iter, is_validated)).encode(), self.path)
         elif osp.exists(self.path):
             os.remove(self.path)
         if sys.stderr.isatty():
@@ -52,7 +61,7 @@ class Journal:
                 with open(self.path, 'a', encoding='utf-8') as file:
                     file.write(line)
             except OSError as error:
-                raise SaveError(f'{self.path} cannot be written: {error.strerror or error}') from error
+                raise checkpoints.save_error(self.path, error) from error
 
     @contextlib.contextmanager
     def only_to_file(self, logger: logging.Logger):
@@ -98,12 +107,14 @@ def _nothing(_: logging.LogRecord) -> bool:
     return False
 
 
-def _lines_until(path: str, iteration: int) -> list[str]:
+def _lines_until(path: str, iteration: int, is_validated: bool) -> list[str]:
     kept = []
     with open(path, encoding='utf-8', errors='replace') as file:
         for line in file:
             with contextlib.suppress(ValueError, KeyError, TypeError):  # a killed process may leave half a line
-                if line.endswith('\n') and json.loads(line)['iter'] <= iteration:
+                entry = json.loads(line)
+                is_made_again = entry['iter'] == iteration and 'dataset' in entry and not is_validated
+                if line.endswith('\n') and entry['iter'] <= iteration and not is_made_again:
                     kept.append(line)
     return kept
 

@@ -339,11 +339,11 @@ class RestorationModel(SRModel):
             current_iter: iterations made; -1 at the end of the training.
         """
         current_iter = self.current_iter if current_iter == -1 else current_iter
-        if current_iter == self._saved_iter:
-            return
-        self._look()
-        super().save(max(epoch, 0), current_iter)
-        self._saved_iter = current_iter
+        if current_iter != self._saved_iter:
+            self._look()
+            super().save(max(epoch, 0), current_iter)
+            self._saved_iter = current_iter
+        # Also after the state that a killed process has saved as its last work.
         if self.opt['rank'] != 0:
             return
         models, states = self.opt['path']['models'], self.opt['path']['training_states']
@@ -359,7 +359,8 @@ class RestorationModel(SRModel):
         }
         return {
             'seed': self.run.seed,
-            'random_states': validation.gather(randomness.get_state(), self.cpu_group),
+            # Those of the state that the run goes on from, as long as they have not been taken up.
+            'random_states': validation.gather(self._random_states or randomness.get_state(), self.cpu_group),
             'best_metric_results': best,
             'scaler': self.scaler.state_dict(),
             'guard': self.guard.state_dict(),
