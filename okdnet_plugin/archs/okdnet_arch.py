@@ -261,7 +261,8 @@ class FAB(nn.Module):
         Returns:
             Weights of J, J_mod and F_s, each (N, 1, H, W).
         """
-        parallel = self.pointwise(torch.cat([model_free, model_based, feature], 1)).chunk(len(self.pools), 1)
+        pictures = torch.cat([model_free, model_based], 1).to(feature.dtype)
+        parallel = self.pointwise(torch.cat([pictures, feature], 1)).chunk(len(self.pools), 1)
         pooled = [average_of_window(part, size) for part, size in zip(parallel, self.pools, strict=True)]
         return self.activation(self.gate(torch.cat(pooled, 1))).chunk(3, 1)
 
@@ -391,13 +392,13 @@ class OKDNet(nn.Module):
         hazy = self._pad(hazy)
 
         feature = self.shared(self.preprocess(hazy))
-        model_free = self.model_free(feature)
-        t = self.transmission(feature)
-        with torch.autocast(x.device.type, enabled=False):  # a division by 0.1 makes much of a rounding error
-            t, a = self.t_min + (1 - self.t_min) * t.float(), a.float()
-            model_based = (hazy - a * (1 - t)) / t  # Eq. 1, solved for J
+        # Pictures have the precision of x under autocast too: they are few of the network's channels, and a division by
+        # 0.1 makes much of a rounding error.
+        model_free, shared = self.model_free(feature).to(x.dtype), self.to_image(feature).to(x.dtype)
+        t = self.t_min + (1 - self.t_min) * self.transmission(feature).to(x.dtype)
+        a = a.to(x.dtype)
+        model_based = (hazy - a * (1 - t)) / t  # Eq. 1, solved for J
 
-        shared = self.to_image(feature)
         alpha_free, alpha_based, alpha_shared = self.aggregation(model_free, model_based, feature)
         output = model_free * alpha_free + model_based * alpha_based + shared * alpha_shared  # Eq. 2
 
