@@ -10,6 +10,10 @@ from conftest import basicsr, run, write_options
 from test_training import TWO_PROCESSES
 
 TOTAL, INTERRUPTED = 14, 6
+SWINIR = {
+    'type': 'SwinIR', 'upscale': 1, 'img_size': 32, 'window_size': 8, 'depths': [2], 'embed_dim': 12, 'num_heads': [2],
+    'mlp_ratio': 2, 'upsampler': '', 'in_chans': 3,
+}  # fmt: skip
 
 
 def train(folder, options, processes, *arguments):
@@ -64,28 +68,39 @@ def options(train_options):
     return train_options
 
 
-@pytest.fixture(scope='module')
-def undisturbed(tmp_path_factory):
-    return {}
+def whole_and_in_halves(folder, options, processes=1):
+    """What a run leaves, and what the same run leaves when it is killed in its seventh iteration and goes on."""
+    (folder / 'whole').mkdir()
+    (folder / 'halves').mkdir()
+    whole = train(folder / 'whole', options, processes)
+    # What SIGKILL leaves: the journal is ahead of the newest state.
+    halves = folder / 'halves' / 'experiments' / 'small'
+    shutil.copytree(whole, halves)
+    for path in [*halves.glob('models/*'), *halves.glob('training_states/*')]:
+        if not path.stem.endswith(str(INTERRUPTED)):
+            path.unlink()
+    train(folder / 'halves', options, processes, '--auto_resume')
+    return content(whole), content(halves)
 
 
 @pytest.mark.parametrize(('processes', 'workers'), [(1, 0), (1, 2), (2, 0), (2, 2)])
 def test_interrupted_run_goes_on_as_if_nothing_had_been(processes, workers, options, tmp_path):
     options['datasets']['train']['num_worker_per_gpu'] = workers
-    (tmp_path / 'whole').mkdir()
-    (tmp_path / 'halves').mkdir()
-    whole = train(tmp_path / 'whole', options, processes)
-    # What SIGKILL in the seventh iteration leaves: the journal is ahead of the newest state.
-    halves = tmp_path / 'halves' / 'experiments' / 'small'
-    shutil.copytree(whole, halves)
-    for path in [*halves.glob('models/*'), *halves.glob('training_states/*')]:
-        if not path.stem.endswith(str(INTERRUPTED)):
-            path.unlink()
-    state = torch.load(halves / 'training_states' / f'{INTERRUPTED}.state', weights_only=True)
-    assert state['iter'] == INTERRUPTED
-    train(tmp_path / 'halves', options, processes, '--auto_resume')
-    assert differences(content(whole), content(halves)) == []
-    assert len(content(whole)['journal']) == TOTAL + 5  # validated at 3, 6, 9, 12 and the end
+    whole, halves = whole_and_in_halves(tmp_path, options, processes)
+    assert differences(whole, halves) == []
+    assert len(whole['journal']) == TOTAL + 5  # validated at 3, 6, 9, 12 and the end
+
+
+def test_network_of_the_toolbox_with_every_switch_goes_on_as_if_nothing_had_been(options, tmp_path):
+    options |= {'model_type': 'RestorationModel', 'network_g': SWINIR, 'amp': 'bf16', 'channels_last': True}
+    options['datasets']['train'] |= {'num_worker_per_gpu': 1, 'prefetch_mode': 'cpu', 'batch_size_per_gpu': 1}
+    del options['train']['distill_opt']
+    options['train'] |= {'accumulate': 2, 'grad_clip': 0.5, 'optim_g': {'type': 'AdamW', 'lr': 1e-3, 'fused': True}}
+    options['logger']['keep_last'] = 7
+    whole, halves = whole_and_in_halves(tmp_path, options)
+    assert differences(whole, halves) == []
+    losses = [line['l_pix'] for line in whole['journal'] if 'l_pix' in line]
+    assert sum(losses[-4:]) < sum(losses[:4])
 
 
 def test_number_of_workers_changes_nothing(options, tmp_path):
