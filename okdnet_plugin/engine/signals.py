@@ -6,7 +6,6 @@ import os
 import signal
 import threading
 import time
-from types import FrameType
 
 import torch
 import torch.distributed
@@ -34,17 +33,32 @@ class StopRequest:
         self._pending: tuple[torch.distributed.Work, torch.Tensor] | None = None
 
     def install(self) -> None:
-        """Take the signals over, which only the main thread can; in any other they stay what they are."""
-        if threading.current_thread() is threading.main_thread():
-            for number in STOPPING:
-                signal.signal(number, self._handle)
+        """Take the signals over, which only the main thread can; in any other they stay what they are.
+
+        A handler in Python waits until torch returns to Python, which a backward pass does after seconds. So the
+        number of each signal goes through a pipe to a thread, which acts on it.
+        """
+        if threading.current_thread() is not threading.main_thread():
+            return
+        read, write = os.pipe()
+        os.set_blocking(write, False)
+        signal.set_wakeup_fd(write, warn_on_full_buffer=False)
+        threading.Thread(target=self._listen, args=(read,), daemon=True).start()
+        for number in STOPPING:
+            signal.signal(number, _nothing)
+
+    def _listen(self, pipe: int) -> None:
+        while received := os.read(pipe, 1):
+            if received[0] in STOPPING:
+                self._handle(received[0])
 
     def uninstall(self) -> None:
         """Give the signals back to their defaults."""
+        signal.set_wakeup_fd(-1)
         for number in STOPPING:
             signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
 
-    def _handle(self, number: int, _: FrameType | None) -> None:
+    def _handle(self, number: int) -> None:
         name = signal.Signals(number).name
         if self.signal is None:
             self._since, self.signal = time.monotonic(), signal.Signals(number)
@@ -77,6 +91,7 @@ def exit_code(number: int) -> int:
 
 def leave_signals_to_the_parent(_: int = 0) -> None:
     """Keep a worker of a data loader alive when its whole process group is asked to stop; for `worker_init_fn`."""
+    signal.set_wakeup_fd(-1)  # of a parent by fork
     for number in STOPPING:
         signal.signal(number, signal.SIG_DFL if number == signal.SIGTERM else signal.SIG_IGN)
     if hasattr(signal, 'sigwaitinfo'):  # Linux; elsewhere SIGTERM to the whole group ends the workers
@@ -90,6 +105,10 @@ def _end_by_the_parent() -> None:
     while signal.sigwaitinfo({signal.SIGTERM}).si_pid != (parent.pid if parent else os.getppid()):
         pass
     os._exit(0)
+
+
+def _nothing(*_: object) -> None:
+    """In the place of a handler: without one a signal has its default effect."""
 
 
 def _say(message: str) -> None:

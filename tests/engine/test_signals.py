@@ -4,6 +4,7 @@ import multiprocessing
 import os
 import signal
 import subprocess
+import threading
 import time
 
 import pytest
@@ -18,6 +19,15 @@ from okdnet_plugin.engine.signals import StopRequest, exit_code, leave_signals_t
 FORKED = multiprocessing.get_context('fork')
 
 
+def send(request, number):
+    """Signal this process, and wait until the request has seen it."""
+    handled, handle = threading.Event(), request._handle
+    request._handle = lambda number: (handle(number), handled.set())
+    os.kill(os.getpid(), number)
+    assert handled.wait(5)
+    request._handle = handle
+
+
 @pytest.fixture
 def request_():
     """A stop request of this process, whose signals are as before afterwards."""
@@ -25,6 +35,7 @@ def request_():
     request = StopRequest()
     request.install()
     yield request
+    signal.set_wakeup_fd(-1)
     for number, handler in before.items():
         signal.signal(number, handler)
 
@@ -35,7 +46,7 @@ def request_():
 @pytest.mark.parametrize('number', signals.STOPPING)
 def test_first_signal_is_noted_and_announced(request_, capfd, number):
     assert request_.agreed() is None
-    os.kill(os.getpid(), number)
+    send(request_, number)
     assert request_.agreed() == number
     assert request_.agreed() == number
     assert f'basicsr: {number.name}: the iteration is finished and saved first' in capfd.readouterr().err
@@ -43,10 +54,10 @@ def test_first_signal_is_noted_and_announced(request_, capfd, number):
 
 def test_second_signal_within_half_a_second_is_the_same_request(request_, capfd, monkeypatch):
     monkeypatch.setattr(os, '_exit', lambda code: pytest.fail(f'the process would have ended with {code}'))
-    os.kill(os.getpid(), signal.SIGINT)
+    send(request_, signal.SIGINT)
     now = time.monotonic()
     monkeypatch.setattr(time, 'monotonic', lambda: now + 0.4)
-    os.kill(os.getpid(), signal.SIGTERM)
+    send(request_, signal.SIGTERM)
     assert request_.agreed() == signal.SIGINT
     assert capfd.readouterr().err.count('basicsr:') == 1
 
@@ -55,10 +66,13 @@ def stop_twice(first, second):
     os.setpgid(0, 0)
     request = StopRequest()
     request.install()
-    os.kill(os.getpid(), first)
+    send(request, first)
     now = time.monotonic()
     time.monotonic = lambda: now + 0.6
-    os.kill(os.getpid(), second)
+    torch.set_num_threads(1)
+    large = torch.ones(6000, 6000)
+    threading.Timer(0.2, os.kill, (os.getpid(), second)).start()
+    large @ large  # returns to Python after seconds
     os._exit(0)
 
 
@@ -90,7 +104,7 @@ def stop_without_a_reader():
     os.dup2(pipe, 2)
     request = StopRequest()
     request.install()
-    os.kill(os.getpid(), signal.SIGTERM)
+    send(request, signal.SIGTERM)
     os._exit(int(request.agreed()))
 
 
