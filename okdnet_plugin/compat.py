@@ -175,7 +175,8 @@ def _prepare_workers() -> None:
     if not is_chosen and 'forkserver' in multiprocessing.get_all_start_methods():
         multiprocessing.set_start_method('forkserver')
         multiprocessing.set_forkserver_preload(['okdnet_plugin', 'basicsr.data'])
-        with _ignored(signal.SIGTERM, signal.SIGUSR1):  # by that process too: a training saves before it ends
+        # That process heeds them no more than this one: a training saves before it ends.
+        with _ignored(signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1):
             forkserver.ensure_running()  # it imports while this process does other things
 
 
@@ -404,7 +405,7 @@ def draw_pictures_by_the_seed() -> None:
         if opt['dist']:
             torch.distributed.broadcast_object_list(seed)
         this, state = run.current, run.current.state or {'iter': 0}
-        this.seed = state.get('seed', seed[0])
+        this.seed = seed[0] if state.get('seed') is None else state['seed']
         this.val_loaders = val_loaders
         this.is_begun = True
         accumulate = opt['train'].get('accumulate') or 1
@@ -432,8 +433,8 @@ def count_the_iterations_of_an_epoch() -> None:
             block = opt['datasets']['train']
             raise InputError(
                 f'phase train, data set {block.get("name")}: {len(train_loader.dataset)} pictures do not fill a batch '
-                f'of {train_loader.batch_size} in each of {opt["world_size"]} processes; raise dataset_enlarge_ratio, '
-                'which repeats them, or lower batch_size_per_gpu'
+                f'of {train_loader.batch_size} (batch_size_per_gpu x train:accumulate) in each of {opt["world_size"]} '
+                'processes; raise dataset_enlarge_ratio, which repeats them, or lower batch_size_per_gpu'
             )
         return train_loader, sampler, val_loaders, math.ceil(total_iters / len(train_loader)), total_iters
 
@@ -472,7 +473,7 @@ def save_whole_files() -> None:
     """
     from basicsr.models.base_model import BaseModel
 
-    from okdnet_plugin.engine import checkpoints
+    from okdnet_plugin.engine import checkpoints, run
 
     def save_network(self, net, net_label, current_iter, param_key='params'):
         if self.opt['rank'] != 0:
@@ -494,6 +495,7 @@ def save_whole_files() -> None:
         state = {
             'epoch': epoch,
             'iter': current_iter,
+            'seed': run.current.seed,
             'optimizers': [optimizer.state_dict() for optimizer in self.optimizers],
             'schedulers': [scheduler.state_dict() for scheduler in self.schedulers],
         }
@@ -527,10 +529,10 @@ def keep_a_journal() -> None:
         def __call__(self, log_vars):
             if not self.is_master:
                 return
-            losses = {key: value for key, value in log_vars.items() if key.startswith('l_')}
             timings = {key: log_vars[key] for key in ('epoch', 'time', 'data_time') if key in log_vars}
+            losses = {key: value for key, value in log_vars.items() if key not in (*timings, 'iter', 'lrs')}
             self.journal.report({'iter': log_vars['iter'], **timings, 'lr': log_vars['lrs'], **losses})
-            self.journal.show(losses)
+            self.journal.show(log_vars['iter'], losses)
             with self.journal.only_to_file(self.logger):
                 super().__call__(log_vars)
 

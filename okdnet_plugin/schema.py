@@ -1,6 +1,7 @@
 """What an option file may say, as far as it is checked before anything of an earlier run is moved."""
 
 import inspect
+import re
 from collections.abc import Iterable, Mapping
 from copy import deepcopy
 from os import path as osp
@@ -14,7 +15,9 @@ from basicsr.utils.registry import (
     Registry,
 )
 
-from okdnet_plugin.errors import InputError, did_you_mean
+from okdnet_plugin.errors import InputError, UnknownNameError, did_you_mean
+
+_NUMBER = re.compile(r'[+-]?\d+(\.\d*)?[eE][+-]?\d+')
 
 
 def check_options(opt: Mapping) -> None:
@@ -29,8 +32,12 @@ def check_options(opt: Mapping) -> None:
     Raises:
         InputError: the first mistake; UnknownNameError if it is a name that is not registered.
     """
+    _check_numbers(opt)
     model = MODEL_REGISTRY.get(opt['model_type'])
     _check_engine(opt, model)
+    scheduler = (opt.get('train') or {}).get('scheduler')
+    if scheduler:
+        _check_scheduler(scheduler)
     for key, block in _typed_blocks(opt, prefix='network_'):
         _check_arguments(key, block, ARCH_REGISTRY)
     for key, block in _typed_blocks(opt.get('train') or {}, suffix='_opt'):
@@ -47,16 +54,54 @@ def check_options(opt: Mapping) -> None:
 
 
 def _check_engine(opt: Mapping, model: type) -> None:
-    """Find options of the engine at a model that would not read them."""
+    """Find options of the engine that are misspelt, or at a model that would not read them."""
     from okdnet_plugin.models.restoration_model import RestorationModel
 
-    if issubclass(model, RestorationModel):
-        return
     for option in RestorationModel.engine_options:
         *level, key = option.split(':')
         block = opt.get(level[0]) or {} if level else opt
+        for written in block:
+            if written != key and did_you_mean(written, [key], cutoff=0.8):
+                raise InputError(
+                    f'option {":".join([*level, str(written)])}: nothing reads it (did you mean {option}?)'
+                )
+        if issubclass(model, RestorationModel):
+            continue
         if block.get(key):
             raise InputError(f'option {option}: {opt["model_type"]} does not read it; use model_type: RestorationModel')
+
+
+def _check_numbers(block: object, place: str = '') -> None:
+    """Find numbers that YAML has read as texts: it wants a point before the exponent."""
+    if isinstance(block, str) and _NUMBER.fullmatch(block):
+        raise InputError(
+            f'option {place} is the text {block!r} to YAML; write {float(block)!r}, or a point before the exponent: 1.0e-4'
+        )
+    items = block.items() if isinstance(block, Mapping) else enumerate(block) if isinstance(block, list | tuple) else ()
+    for key, value in items:
+        _check_numbers(value, f'{place}:{key}' if place else str(key))
+
+
+def _check_scheduler(block: Mapping) -> None:
+    from basicsr.models.lr_scheduler import CosineAnnealingRestartLR, MultiStepRestartLR
+
+    known = {
+        'MultiStepLR': MultiStepRestartLR,
+        'MultiStepRestartLR': MultiStepRestartLR,
+        'CosineAnnealingRestartLR': CosineAnnealingRestartLR,
+    }
+    name = block.get('type')
+    if name not in known:
+        raise UnknownNameError(
+            f"option train:scheduler:type: the toolbox has no schedule '{name}'{did_you_mean(name, known)}; "
+            f'it has {", ".join(known)}'
+        )
+    arguments = [argument for argument in inspect.signature(known[name]).parameters if argument != 'optimizer']
+    for argument in block.keys() - {'type', *arguments}:
+        raise InputError(
+            f'option train:scheduler:{argument}: {name} has no such argument{did_you_mean(argument, arguments)}; '
+            f'it has {", ".join(arguments)}'
+        )
 
 
 def _typed_blocks(blocks: Mapping, prefix: str = '', suffix: str = '') -> Iterable[tuple[str, Mapping]]:

@@ -36,7 +36,7 @@ SWITCHES = {
 }
 NETWORKS = {
     'OKDNet': {'type': 'OKDNet'},
-    'RIDNet': {'type': 'RIDNet', 'in_channels': 3, 'mid_channels': 64, 'out_channels': 3},
+    'RIDNet': {'type': 'RIDNet', 'in_channels': 3, 'mid_channels': 64, 'out_channels': 3, 'img_range': 1},
     'SwinIR': {
         'type': 'SwinIR', 'upscale': 1, 'img_size': 64, 'window_size': 8, 'depths': [6, 6, 6, 6], 'embed_dim': 60,
         'num_heads': [6, 6, 6, 6], 'mlp_ratio': 2, 'upsampler': '', 'in_chans': 3,

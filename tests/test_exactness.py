@@ -36,6 +36,10 @@ def content(experiment):
         path.name: torch.load(path, weights_only=True)
         for path in sorted([*experiment.glob('models/*_14.pth'), *experiment.glob('training_states/14.state')])
     }
+    saved |= {
+        name: torch.load(experiment / 'models' / name, weights_only=True)
+        for name in ('net_g_best.pth', 'net_g_latest.pth')
+    }
     return {'journal': lines, **saved}
 
 
@@ -77,7 +81,7 @@ def whole_and_in_halves(folder, options, processes=1):
     halves = folder / 'halves' / 'experiments' / 'small'
     shutil.copytree(whole, halves)
     for path in [*halves.glob('models/*'), *halves.glob('training_states/*')]:
-        if not path.stem.endswith(str(INTERRUPTED)):
+        if not path.stem.endswith((str(INTERRUPTED), 'best', 'latest')):
             path.unlink()
     train(folder / 'halves', options, processes, '--auto_resume')
     return content(whole), content(halves)

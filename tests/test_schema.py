@@ -29,6 +29,12 @@ def test_right_options_pass_and_stay_as_they_are(model_options):
 @pytest.mark.parametrize(
     ('keys', 'value', 'message'),
     [
+        ('train:optim_g:lr', '1e-4', "option train:optim_g:lr is the text '1e-4' to YAML; write 0.0001"),
+        ('train:optim_g:betas', ['9e-1', 0.999], 'option train:optim_g:betas:0 is the text'),
+        ('train:scheduler:type', 'MultiStep', 'no schedule .MultiStep. .did you mean MultiStepLR'),
+        ('train:scheduler:milestone', [3], 'train:scheduler:milestone: .*did you mean milestones'),
+        ('channel_last', True, 'option channel_last: nothing reads it .did you mean channels_last'),
+        ('logger:save_bset', 'Held/psnr', 'option logger:save_bset: nothing reads it .did you mean logger:save_best'),
         ('model_type', 'OKDNetModle', 'did you mean OKDNetModel'),
         ('network_g:type', 'OKDNett', 'did you mean OKDNet'),
         ('network_g:numblocks', [1, 1, 1], 'option network_g:numblocks: .*did you mean num_blocks'),

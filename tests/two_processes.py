@@ -79,6 +79,9 @@ def main():
     alone.net_g_ema.load_state_dict(together.net_g_ema.state_dict())
     torch.distributed.broadcast_object_list(state := [alone.net_g_ema.state_dict()])
     alone.net_g_ema.load_state_dict(state[0])
+    if rank == 1:  # as statistics are without sync_bn: each process has its own, and the first one's count
+        for buffer in together.net_g_ema.buffers():
+            buffer += 1
     figures = validate(together, held_out), validate(alone, held_out)
     if rank == 0:
         result = {

@@ -120,7 +120,7 @@ def load(path: str) -> object:
 
 
 def _first_line(error: Exception) -> str:
-    return next(iter(str(error).splitlines()), type(error).__name__)
+    return next(iter(str(error).splitlines()), type(error).__name__).split('. ')[0]
 
 
 def load_state(path: str) -> dict:

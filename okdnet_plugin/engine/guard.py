@@ -61,8 +61,9 @@ class UpdateGuard:
             if self._in_a_row > self.max_bad_steps:
                 raise BadUpdatesError(
                     f'{self._in_a_row} updates in a row were not finite up to iteration {iteration}, more than '
-                    f'train:max_bad_steps ({self.max_bad_steps}); the network is as it was before them. Lower the '
-                    f'learning rate, use amp: bf16 or off, set train:grad_clip, or look at the pictures: {culprits}'
+                    f'train:max_bad_steps ({self.max_bad_steps}); the network as it was before them is saved, and no '
+                    'earlier one is removed. Set train:grad_clip, use amp: bf16 or off, go on from an earlier state '
+                    f'(path:resume_state), or look at the pictures: {culprits}'
                 )
 
     def state_dict(self) -> dict:

@@ -6,7 +6,7 @@ import logging
 import math
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from os import path as osp
 
 from tqdm import tqdm
@@ -77,19 +77,24 @@ class Journal:
 
     def advance(self) -> None:
         """One iteration more."""
-        if self._bar is not None:
-            self._bar.update()
+        self._change_bar(lambda bar: bar.update())
 
-    def show(self, losses: Mapping[str, float]) -> None:
-        """Losses beside the bar."""
-        if self._bar is not None:
-            self._bar.set_postfix({key: f'{value:.4g}' for key, value in losses.items()}, refresh=False)
+    def show(self, iteration: int, losses: Mapping[str, float]) -> None:
+        """Losses beside the bar; models that do not tell of each iteration get on by this."""
+        shown = {key: f'{value:.4g}' for key, value in losses.items()}
+        self._change_bar(lambda bar: (bar.set_postfix(shown, refresh=False), bar.update(iteration - bar.n)))
 
     def close(self) -> None:
         """Leave the bar where it stands."""
+        self._change_bar(lambda bar: bar.close())
+        self._bar = None
+
+    def _change_bar(self, change: Callable[[tqdm], object]) -> None:
         if self._bar is not None:
-            self._bar.close()
-            self._bar = None
+            try:
+                change(self._bar)
+            except OSError:  # the terminal is gone, and the training goes on to save
+                self._bar = None
 
 
 class _AboveTheBar:

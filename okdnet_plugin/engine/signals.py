@@ -1,4 +1,4 @@
-"""Signals that ask a training to stop: SIGINT (Ctrl-C), SIGTERM (kill, shutdown), SIGUSR1 (SLURM's warning)."""
+"""Signals that ask a training to stop: SIGINT (Ctrl-C), SIGTERM (kill), SIGHUP (closed terminal), SIGUSR1 (SLURM)."""
 
 import contextlib
 import multiprocessing
@@ -10,8 +10,9 @@ import time
 import torch
 import torch.distributed
 
-# Windows has no SIGUSR1.
-STOPPING = tuple(getattr(signal, name) for name in ('SIGINT', 'SIGTERM', 'SIGUSR1') if hasattr(signal, name))
+# Windows has no SIGHUP and no SIGUSR1.
+_NAMES = ('SIGINT', 'SIGTERM', 'SIGHUP', 'SIGUSR1')
+STOPPING = tuple(getattr(signal, name) for name in _NAMES if hasattr(signal, name))
 # Launchers hand on what the terminal has sent to all processes anyway: such a pair is one request.
 _ONE_REQUEST = 0.5  # seconds
 
@@ -85,7 +86,7 @@ class StopRequest:
 
 
 def exit_code(number: int) -> int:
-    """What a shell reports of a process that a signal has ended: 130 SIGINT, 143 SIGTERM, 138 SIGUSR1."""
+    """What a shell reports of a process that a signal has ended: 130 SIGINT, 143 SIGTERM, 129 SIGHUP, 138 SIGUSR1."""
     return 128 + number
 
 

@@ -17,6 +17,7 @@ import torch.distributed
 from basicsr.archs import build_network
 from basicsr.losses import build_loss
 from basicsr.metrics import calculate_metric
+from basicsr.models.lr_scheduler import MultiStepRestartLR
 from basicsr.models.sr_model import SRModel
 from basicsr.utils import get_root_logger, tensor2img
 from basicsr.utils.registry import METRIC_REGISTRY, MODEL_REGISTRY
@@ -107,6 +108,12 @@ class RestorationModel(SRModel):
             _check_choice(key, opt.get(key, False), (True, False, None))
         if not opt['is_train']:
             return
+        for key in ('amp', 'compile', 'sync_bn'):
+            if opt.get(key) not in (None, False, 'off') and not opt['dist'] and (opt['num_gpu'] or 0) > 1:
+                raise InputError(
+                    f'option {key} needs a process for each of the {opt["num_gpu"]} GPUs: start with '
+                    'scripts/dist_train.sh, or set num_gpu: 1'
+                )
         _check_compile(opt)
         train = opt['train']
         for key, smallest in {'accumulate': 1, 'max_bad_steps': 0}.items():
@@ -114,7 +121,9 @@ class RestorationModel(SRModel):
         _check_count('logger:keep_last', opt['logger'].get('keep_last'), 1)
         clip = train.get('grad_clip')
         if clip is not None and (isinstance(clip, bool) or not isinstance(clip, int | float) or clip <= 0):
-            raise InputError(f'option train:grad_clip is {clip}; write the largest L2 norm of the gradient, above 0')
+            raise InputError(f'option train:grad_clip is {clip!r}; write the largest L2 norm of the gradient, as 0.01')
+        if not isinstance(train.get('optim_g'), dict):
+            raise InputError('option train:optim_g is missing; add the optimiser, as {type: Adam, lr: 0.001}')
         if train['optim_g'].get('type') is not None:  # the toolbox takes it out when it has read it
             optimizers.check('train:optim_g', train['optim_g'])
         cls._check_losses(train)
@@ -213,8 +222,8 @@ class RestorationModel(SRModel):
             randomness.set_state(self._random_states)
             self._random_states = None
         super().update_learning_rate(current_iter, warmup_iter)
-        if current_iter == warmup_iter:
-            # The toolbox ends one iteration early, and schedules that go on from the last rate never reach it.
+        if current_iter == warmup_iter and all(isinstance(s, MultiStepRestartLR) for s in self.schedulers):
+            # The toolbox ends one iteration early, and this schedule goes on from the last rate.
             self._set_lr(self._get_init_lr())
 
     def feed_data(self, data: dict) -> None:
@@ -282,7 +291,7 @@ class RestorationModel(SRModel):
         if self.scaler.is_enabled():
             self.scaler.step(optimizer)
             self.scaler.update()
-        elif self.device.type != 'cpu' and optimizer.defaults.get('fused'):
+        elif self.device.type != 'cpu' and _heeds_flag(optimizer):
             # Fused kernels look at the flag themselves, on the device, as they do for a GradScaler.
             optimizer.grad_scale, optimizer.found_inf = None, is_bad.float()
             optimizer.step()
@@ -294,7 +303,8 @@ class RestorationModel(SRModel):
         try:
             self.guard.look()
         except BadUpdatesError:
-            self.save(0, self.current_iter)
+            # Beside the others, none of which goes: the update before these may have been the ruinous one.
+            super().save(0, self.current_iter)
             raise
 
     def compute_losses(self) -> dict[str, Tensor]:
@@ -358,7 +368,7 @@ class RestorationModel(SRModel):
             for dataset, records in getattr(self, 'best_metric_results', {}).items()
         }
         return {
-            'seed': self.run.seed,
+            'optimizer': type(self.optimizer_g).__name__,
             # Those of the state that the run goes on from, as long as they have not been taken up.
             'random_states': validation.gather(self._random_states or randomness.get_state(), self.cpu_group),
             'best_metric_results': best,
@@ -368,7 +378,12 @@ class RestorationModel(SRModel):
         }
 
     def resume_training(self, resume_state: dict) -> None:
-        """Take optimisers, schedules, random numbers, best figures and counters up from a state."""
+        """Take optimisers, schedules, random numbers, best figures and counters up from a state.
+
+        Raises:
+            InputError: the state is of another optimiser.
+        """
+        self._check_optimizer_of(resume_state)
         super().resume_training(resume_state)
         self.current_iter = self._saved_iter = resume_state['iter']
         if 'random_states' not in resume_state:
@@ -384,15 +399,36 @@ class RestorationModel(SRModel):
                 f'The state was saved by {len(states)} processes and goes on with {self.opt["world_size"]}: '
                 'dropout draws new random numbers.'
             )
-        if resume_state['best_metric_results']:
-            self.best_metric_results = resume_state['best_metric_results']
+        has_metrics = bool((self.opt.get('val') or {}).get('metrics'))
+        for dataset, records in resume_state['best_metric_results'].items() if has_metrics else ():
+            self._initialize_best_metric_results(dataset)
+            known = self.best_metric_results[dataset]
+            known.update((metric, record) for metric, record in records.items() if metric in known)
         val = self.opt.get('val')
         if resume_state['is_validated']:
             self._validated = {(self.current_iter, loader.dataset.opt['name']) for loader in self.run.val_loaders}
         elif val is not None and self.current_iter > 0 and self.current_iter % val['val_freq'] == 0:
             self._unvalidated = list(self.run.val_loaders)
-        self.scaler.load_state_dict(resume_state['scaler'])
+        if self.scaler.is_enabled() and resume_state['scaler']:
+            self.scaler.load_state_dict(resume_state['scaler'])
         self.guard.load_state_dict(resume_state['guard'])
+
+    def _check_optimizer_of(self, state: dict) -> None:
+        """Say what of the option file does not count, because the state decides it."""
+        name = type(self.optimizer_g).__name__
+        if state.get('optimizer', name) != name:
+            raise InputError(
+                f'option train:optim_g:type is {name}, but the state is of {state["optimizer"]}; write that again, or '
+                'begin a new run from the weights by path:pretrain_network_g'
+            )
+        of_state = state['optimizers'][0]['param_groups'][0]
+        for key, wanted in self.optimizer_g.defaults.items():
+            saved = of_state.get('initial_lr' if key == 'lr' else key)  # the rate itself follows the schedule
+            if None not in (wanted, saved) and _plain(saved) != _plain(wanted):
+                get_root_logger().warning(
+                    f'option train:optim_g:{key} is {wanted}, but the run goes on with {saved}, as its state says; for '
+                    'another value begin a new run from the weights by path:pretrain_network_g'
+                )
 
     def load_network(self, net: nn.Module, load_path: str, strict: bool = True, param_key: str = 'params') -> None:
         """As in the toolbox.
@@ -433,6 +469,8 @@ class RestorationModel(SRModel):
         loader = validation.loader_of_share(dataset, opt['rank'], opt['world_size'], self._num_workers(dataset.opt))
         shown = tqdm(loader, unit='image', leave=False, disable=opt['rank'] != 0 or not opt['val'].get('pbar', False))
         share = [self._figures_of(data, name, current_iter, save_img) for data in self._until_stopped(shown)]
+        if self.device.type == 'cuda':
+            torch.cuda.empty_cache()  # pictures of all sizes have left blocks that no batch fits
         is_whole = len(share) == len(loader)
         shares = validation.gather((share, None if is_whole else self.stop_request.signal), self.cpu_group)
         signals = [signal for _, signal in shares if signal is not None]
@@ -523,6 +561,17 @@ class RestorationModel(SRModel):
 
 
 # ---------------------------------------------------------------------------------------------------- checks of options
+
+
+def _plain(value: object) -> object:
+    return list(value) if isinstance(value, tuple | list) else value
+
+
+def _heeds_flag(optimizer: Optimizer) -> bool:
+    """Whether it leaves an update out by itself; a state may say otherwise than the option file."""
+    groups = optimizer.param_groups
+    # SGD would begin its momentum with what lies in memory.
+    return all(group.get('fused') and not group.get('momentum') for group in groups)
 
 
 def _cpu_has_bf16() -> bool:

@@ -88,7 +88,7 @@ def test_journal_that_is_not_open_writes_nothing(tmp_path, monkeypatch):
     journal = Journal()
     journal.report({'iter': 1})
     journal.advance()
-    journal.show({'l_pix': 0.5})
+    journal.show(1, {'l_pix': 0.5})
     journal.close()
     assert list(tmp_path.iterdir()) == []
 
@@ -128,7 +128,7 @@ def test_new_run_begins_a_new_file(tmp_path):
 def test_nothing_but_a_terminal_gets_a_bar(tmp_path, capfd):
     journal, logger = begun(tmp_path)
     journal.advance()
-    journal.show({'l_pix': 0.5})
+    journal.show(1, {'l_pix': 0.5})
     with journal.only_to_file(logger):
         logger.warning('of the iteration')
     journal.close()
@@ -142,7 +142,7 @@ def test_bar_counts_from_where_the_run_goes_on(tmp_path):
         assert '3/10' in shown()
         for _ in range(7):
             journal.advance()
-        journal.show({'l_pix': 0.123456})
+        journal.show(10, {'l_pix': 0.123456})
         journal.close()
         assert '10/10' in shown()
         assert 'l_pix=0.1235' in shown()

@@ -278,6 +278,59 @@ def test_failed_write_stops_and_leaves_what_was_saved(saving, tmp_path, monkeypa
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
 
 
+def test_run_that_bad_updates_end_removes_no_earlier_network(saving, tmp_path):
+    """The update before the bad ones was finite, and may yet have been the ruinous one."""
+    saving['logger']['keep_last'], saving['train']['max_bad_steps'] = 1, 0
+    model, batch = build(saving), batch_of(saving)
+    step(model, batch, 1)
+    model.save(0, 1)
+    latest = (tmp_path / 'net_g_latest.pth').read_bytes()
+    with pytest.raises(BadUpdatesError, match='no earlier one is removed'):
+        step(model, batch | {'gt': batch['gt'] * float('nan')}, 2)
+    assert {'net_g_1.pth', '1.state', 'net_g_2.pth', '2.state'} < {path.name for path in tmp_path.iterdir()}
+    assert (tmp_path / 'net_g_latest.pth').read_bytes() == latest
+
+
+@pytest.fixture
+def state(saving, tmp_path):
+    """A state of the option file after one iteration."""
+    model = build(saving)
+    step(model, batch_of(saving), 1)
+    model.save(0, 1)
+    return torch.load(tmp_path / '1.state', weights_only=True)
+
+
+def test_state_of_another_optimizer_is_refused(saving, state):
+    saving['train']['optim_g'] = {'type': 'SGD', 'lr': 0.1}
+    with pytest.raises(InputError, match='optim_g:type is SGD, but the state is of Adam'):
+        build(saving).resume_training(state)
+
+
+def test_optimizer_settings_that_the_state_decides_are_said(saving, state, warnings):
+    saving['train']['optim_g'] |= {'lr': 5e-4, 'weight_decay': 0.1}
+    build(saving).resume_training(state)
+    assert [message.split(',')[0] for message in warnings] == [
+        'option train:optim_g:lr is 0.0005',
+        'option train:optim_g:weight_decay is 0.1',
+    ]
+
+
+def test_run_goes_on_with_another_precision_and_another_metric(saving, state):
+    saving['val']['metrics']['niqe'] = {'type': 'calculate_niqe', 'crop_border': 0, 'better': 'lower'}
+    state['best_metric_results'] = {'Held': {'psnr': {'better': 'higher', 'val': 12.0, 'iter': 1}}}
+    model = build(saving | {'amp': 'fp16'})
+    model.resume_training(state)
+    assert model.best_metric_results['Held']['psnr']['val'] == 12
+    assert model.best_metric_results['Held']['niqe']['iter'] == -1
+    assert model.scaler.get_scale() == 65536
+
+
+@pytest.mark.parametrize('key', ['amp', 'compile', 'sync_bn'])
+def test_several_gpus_without_a_launcher_are_refused_what_they_would_do_wrongly(model_options, key):
+    with pytest.raises(InputError, match=f'option {key} needs a process for each of the 2 GPUs'):
+        build(model_options | {'num_gpu': 2, key: 'bf16' if key == 'amp' else True})
+
+
 def test_weights_with_code_in_them_are_refused(saving, tmp_path):
     torch.save({'params': {'weight': SimpleNamespace()}}, tmp_path / 'foreign.pth')
     saving['path']['pretrain_network_g'] = str(tmp_path / 'foreign.pth')
