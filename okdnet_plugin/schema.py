@@ -75,7 +75,7 @@ def _check_numbers(block: object, place: str = '') -> None:
     """Find numbers that YAML has read as texts: it wants a point before the exponent."""
     if isinstance(block, str) and _NUMBER.fullmatch(block):
         raise InputError(
-            f'option {place} is the text {block!r} to YAML; write {float(block)!r}, or a point before the exponent: 1.0e-4'
+            f'option {place} is the text {block!r} to YAML; write {float(block)!r}, or a point before the exponent'
         )
     items = block.items() if isinstance(block, Mapping) else enumerate(block) if isinstance(block, list | tuple) else ()
     for key, value in items:
