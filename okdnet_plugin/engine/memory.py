@@ -12,7 +12,8 @@ def keep_freed_memory() -> bool:
     """Let this process keep what it frees, where the C library is glibc.
 
     glibc gives large blocks back to the system when they are freed. Every iteration then gets its activations anew,
-    page by page and filled with zeros, which takes about a tenth of a training step. Peak memory is hardly more.
+    page by page and filled with zeros, which takes a tenth of a training step and more. Freed blocks of other sizes lie
+    beside them, by which the process may need half as much memory again.
 
     Returns:
         Whether it could be done.
