@@ -436,6 +436,7 @@ def count_the_iterations_of_an_epoch() -> None:
                 f'of {train_loader.batch_size} (batch_size_per_gpu x train:accumulate) in each of {opt["world_size"]} '
                 'processes; raise dataset_enlarge_ratio, which repeats them, or lower batch_size_per_gpu'
             )
+        logger.info(f'An epoch has {len(train_loader)} iterations of {train_loader.batch_size} pictures a process.')
         return train_loader, sampler, val_loaders, math.ceil(total_iters / len(train_loader)), total_iters
 
     _replace_function('basicsr.train:create_train_val_dataloader', create_train_val_dataloader)

@@ -138,7 +138,7 @@ class RestorationModel(SRModel):
                     f'option train:{key}: {cls.__name__} knows no such loss{did_you_mean(key, cls.loss_blocks)}; '
                     f'it reads {", ".join(cls.loss_blocks)}'
                 )
-            if train.get('accumulate', 1) > 1 and train[key].get('reduction') == 'sum':
+            if (train.get('accumulate') or 1) > 1 and train[key].get('reduction') == 'sum':
                 raise InputError(
                     f'option train:{key}:reduction is sum, of which train:accumulate would make a mean; use mean'
                 )
@@ -422,6 +422,9 @@ class RestorationModel(SRModel):
                 'begin a new run from the weights by path:pretrain_network_g'
             )
         of_state = state['optimizers'][0]['param_groups'][0]
+        # How an update is computed is no part of what it is.
+        for group in state['optimizers'][0]['param_groups']:
+            group.update({key: self.optimizer_g.defaults[key] for key in ('fused', 'foreach') if key in group})
         for key, wanted in self.optimizer_g.defaults.items():
             saved = of_state.get('initial_lr' if key == 'lr' else key)  # the rate itself follows the schedule
             if None not in (wanted, saved) and _plain(saved) != _plain(wanted):

@@ -315,6 +315,16 @@ def test_optimizer_settings_that_the_state_decides_are_said(saving, state, warni
     ]
 
 
+def test_run_goes_on_with_a_fused_optimizer(saving, state, warnings):
+    saving['train']['optim_g'] |= {'fused': True}
+    model = build(saving)
+    model.resume_training(state)
+    assert {group['fused'] for group in model.optimizer_g.param_groups} == {True}
+    step(model, batch_of(saving), 2)
+    assert {float(values['step']) for values in model.optimizer_g.state.values()} == {2.0}
+    assert warnings == []
+
+
 def test_run_goes_on_with_another_precision_and_another_metric(saving, state):
     saving['val']['metrics']['niqe'] = {'type': 'calculate_niqe', 'crop_border': 0, 'better': 'lower'}
     state['best_metric_results'] = {'Held': {'psnr': {'better': 'higher', 'val': 12.0, 'iter': 1}}}
