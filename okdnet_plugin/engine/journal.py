@@ -28,7 +28,6 @@ class Journal:
     def __init__(self):
         self.path: str | None = None
         self._bar: tqdm | None = None
-        self._quiet = contextlib.ExitStack()
 
     def open(
         self, folder: str, start_iter: int, total_iter: int, logger: logging.Logger, is_validated: bool = True
