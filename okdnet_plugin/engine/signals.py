@@ -53,12 +53,6 @@ class StopRequest:
             if received[0] in STOPPING:
                 self._handle(received[0])
 
-    def uninstall(self) -> None:
-        """Give the signals back to their defaults."""
-        signal.set_wakeup_fd(-1)
-        for number in STOPPING:
-            signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
-
     def _handle(self, number: int) -> None:
         name = signal.Signals(number).name
         if self.signal is None:

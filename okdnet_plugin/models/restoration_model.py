@@ -571,7 +571,7 @@ def _plain(value: object) -> object:
 
 
 def _heeds_flag(optimizer: Optimizer) -> bool:
-    """Whether it leaves an update out by itself; a state may say otherwise than the option file."""
+    """Whether it leaves an update out by itself."""
     groups = optimizer.param_groups
     # SGD would begin its momentum with what lies in memory.
     return all(group.get('fused') and not group.get('momentum') for group in groups)

@@ -88,12 +88,6 @@ def test_later_signal_ends_the_process_at_once(first, second, capfd):
     assert f'{second.name} again: ended at once' in capfd.readouterr().err
 
 
-def test_signals_are_given_back_to_their_defaults(request_):
-    request_.uninstall()
-    handlers = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)]
-    assert handlers == [signal.default_int_handler, signal.SIG_DFL, signal.SIG_DFL]
-
-
 def test_exit_codes_are_those_of_a_shell():
     assert [exit_code(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)] == [130, 143, 138]
 
