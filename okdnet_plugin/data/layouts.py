@@ -6,7 +6,7 @@ A rule looks at the stem of a file name: the name without its folder and without
 
 import re
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from os import path as osp
 
@@ -126,6 +126,22 @@ def layout_from_template(filename_tmpl: str) -> Layout:
     rule = 'equal stems' if filename_tmpl == '{}' else f"hazy stem = '{filename_tmpl}' filled with the clear stem"
     # DOTALL: a file name may hold any character.
     return Layout('filename_tmpl', rule, r'(?s)(.*)', template=filename_tmpl)
+
+
+RULES = {'layout': get_layout, 'pairing': layout_from_regex, 'filename_tmpl': layout_from_template}
+"""The options that say how pictures are paired."""
+
+
+def layout_of(opt: Mapping) -> Layout:
+    """Layout that the options of a data set ask for: `layout`, `pairing` or `filename_tmpl`; by default equal stems.
+
+    Raises:
+        InputError: more than one is given, or one that cannot be used.
+    """
+    given = [key for key in RULES if opt.get(key) is not None]
+    if len(given) > 1:
+        raise InputError(f'{" and ".join(given)} are given; each says how pictures are paired: keep one of them')
+    return RULES[given[0]](opt[given[0]]) if given else layout_from_template('{}')
 
 
 def pair_names(hazy: Sequence[str], clear: Sequence[str], layout: Layout) -> list[tuple[str, str]]:

@@ -1,11 +1,13 @@
 """Where the pictures of a data set lie: files in a folder, or records of an LMDB of the toolbox's form.
 
-Both kinds have the same methods. A name stands for one picture; both can be pickled, and hold nothing open.
+Both kinds have the same methods. A name stands for one picture; both can be pickled, and hold nothing open. An LMDB of
+the toolbox's form is a folder NAME.lmdb: `data.mdb` has the content of each file under its stem, and `meta_info.txt` a
+line `STEM.ext (h,w,c) level` for each of them.
 """
 
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from os import path as osp
 
 import lmdb
@@ -19,20 +21,21 @@ PICTURE_EXTENSIONS = ('.png', '.jpg', '.jpeg', '.bmp', '.webp', '.tif', '.tiff',
 class PictureFolder:
     """Pictures as files; a name is a path."""
 
-    def __init__(self, root: str, recursive: bool):
+    def __init__(self, root: str, recursive: bool, extensions: Sequence[str] = PICTURE_EXTENSIONS):
         if not osp.isdir(root):
             raise InputError(f'the folder {root} does not exist; correct the path (relative: from {os.getcwd()})')
         self.root = root
         self._recursive = recursive
+        self._extensions = tuple(extensions)
         self._client = FileClient('disk')
 
     def names(self) -> list[str]:
         names = []
         for folder, folders, files in os.walk(self.root, followlinks=True):
             folders[:] = [name for name in folders if self._recursive and not name.startswith('.')]
-            names += [osp.join(folder, name) for name in files if _is_picture(name)]
+            names += [osp.join(folder, name) for name in files if self._is_picture(name)]
         if not names:
-            kinds = ' '.join(PICTURE_EXTENSIONS)
+            kinds = ' '.join(self._extensions)
             raise InputError(
                 f'the folder {self.root} holds no picture ({kinds}); give the folder that the files lie in'
             )
@@ -40,7 +43,7 @@ class PictureFolder:
 
     def names_in(self, list_file: str) -> list[str]:
         """Names in a list of the toolbox's form, in its order."""
-        names = [osp.join(self.root, name) for name in _read_meta_info(list_file)]
+        names = [osp.join(self.root, name) for name in read_meta_info(list_file)]
         missing = [name for name in names if not osp.isfile(name)]
         if missing:
             raise InputError(
@@ -63,6 +66,9 @@ class PictureFolder:
     def path(self, name: str) -> str:
         return name
 
+    def _is_picture(self, name: str) -> bool:
+        return not name.startswith('.') and name.lower().endswith(self._extensions)
+
 
 class PictureLmdb:
     """Pictures in an LMDB of the toolbox's form; a name is a key with the extension that meta_info.txt gives it."""
@@ -77,18 +83,12 @@ class PictureLmdb:
         self._options = options
 
     def names(self) -> list[str]:
-        names = _read_meta_info(osp.join(self.root, 'meta_info.txt'))
-        foreign = [name for name in names if not name.isascii()]
-        if foreign:
-            raise InputError(
-                f"key '{_key(foreign[0])}' in {self.root} is not ASCII, which the toolbox's LMDB reader cannot find; "
-                'make the LMDB with ASCII keys, or read the files with io_backend disk'
-            )
-        return names
+        return read_meta_info(osp.join(self.root, 'meta_info.txt'))
 
     def read(self, name: str) -> bytes:
         try:
-            content = _open_lmdb(self.root, self._options).get(_key(name))
+            with open_lmdb(self.root, self._options).begin() as transaction:
+                content = transaction.get(_key(name).encode())
         except lmdb.Error as error:
             raise InputError(
                 f'{self.label(name)} cannot be read ({error}); make the LMDB again, or end its other user'
@@ -105,50 +105,66 @@ class PictureLmdb:
         return name if '.' in _key(name) else _key(name)
 
 
-_lmdb_clients: dict[tuple[int, str], FileClient] = {}
+_environments: dict[tuple[int, str], lmdb.Environment] = {}
 
 
-def _open_lmdb(root: str, options: dict) -> FileClient:
-    """The one client of an LMDB in this process; the options of the first who opens it hold.
+def open_lmdb(root: str, options: Mapping) -> lmdb.Environment:
+    """The one environment of an LMDB in this process; the options of the first who opens it hold.
 
     py-lmdb >= 2 refuses to open an environment twice in one process, but training and validation may share the clear
-    pictures. A client that a forked worker has inherited counts as open and must not be used: it is dropped, which
-    closes the worker's copy alone.
+    pictures. One that a forked worker has inherited counts as open and must not be used: it is dropped, which closes
+    the worker's copy alone.
+
+    Raises:
+        InputError: its file is shorter than it says, which would kill the process that reads the missing part.
+        lmdb.Error: it cannot be opened.
     """
-    for key in [key for key in _lmdb_clients if key[0] != os.getpid()]:
-        del _lmdb_clients[key]
+    for key in [key for key in _environments if key[0] != os.getpid()]:
+        del _environments[key]
     key = os.getpid(), osp.realpath(root)
-    if key not in _lmdb_clients:
-        _lmdb_clients[key] = FileClient('lmdb', db_paths=root, **options)
-    return _lmdb_clients[key]
+    if key not in _environments:
+        # As the toolbox opens them: on read-only media too, and without reading more than is asked for.
+        environment = lmdb.open(root, **{'readonly': True, 'lock': False, 'readahead': False, **options})
+        _check_length(root, environment)
+        _environments[key] = environment
+    return _environments[key]
 
 
-def open_source(root: str, io_backend: Mapping, recursive: bool = False) -> PictureFolder | PictureLmdb:
+def _check_length(root: str, environment: lmdb.Environment) -> None:
+    file = osp.join(root, 'data.mdb')
+    expected = (environment.info()['last_pgno'] + 1) * environment.stat()['psize']
+    if osp.getsize(file) < expected:
+        environment.close()
+        raise InputError(
+            f'{file} is cut short: it has {osp.getsize(file)} of {expected} bytes; copy it or make it again'
+        )
+
+
+def open_source(
+    root: str, io_backend: Mapping, recursive: bool = False, extensions: Sequence[str] = PICTURE_EXTENSIONS
+) -> PictureFolder | PictureLmdb:
     """The pictures below a path of an option file.
 
     Args:
         root: folder or LMDB.
         io_backend: `{type: disk}`, or `{type: lmdb}` with further options of the toolbox's LMDB reader.
         recursive: look into the folders of a folder.
+        extensions: of the files of a folder that count, in lower case.
 
     Raises:
         InputError: there is no such folder or LMDB.
     """
     options = dict(io_backend)
     if options.pop('type') == 'disk':
-        return PictureFolder(os.fspath(root), recursive)
+        return PictureFolder(os.fspath(root), recursive, extensions)
     return PictureLmdb(os.fspath(root), options)
-
-
-def _is_picture(name: str) -> bool:
-    return not name.startswith('.') and name.lower().endswith(PICTURE_EXTENSIONS)
 
 
 def _key(name: str) -> str:
     return osp.splitext(name)[0]
 
 
-def _read_meta_info(path: str) -> list[str]:
+def read_meta_info(path: str) -> list[str]:
     """Names in a list with lines `NAME.ext (h,w,c) level`; names may hold spaces, all after them may be missing."""
     try:
         with open(path, encoding='utf-8-sig') as file:

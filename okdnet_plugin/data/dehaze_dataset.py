@@ -1,0 +1,73 @@
+"""What the data sets share: messages that say where, and what happens to a picture that cannot be read."""
+
+import random
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+
+import torch
+from basicsr.utils import get_root_logger
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from okdnet_plugin.data.options import located
+from okdnet_plugin.errors import InputError
+
+_TRIES = 10
+
+
+class DehazeDataset(Dataset, ABC):
+    """A data set that its block of an option file describes.
+
+    With `on_error: skip` a picture of a training that cannot be used is left out, said once, and another one, drawn at
+    random, takes its place. `skipped` says which: one flag a picture, shared with the workers of a loader.
+
+    Args:
+        opt: the block; it is not changed.
+
+    Raises:
+        InputError: the block, or what it names, cannot be used. Reading a picture raises it too. The message begins
+            with phase and data set.
+    """
+
+    def __init__(self, opt: Mapping):
+        self.opt = opt  # the toolbox's models read the name from here
+        self.where = f'phase {opt.get("phase")}, data set {opt.get("name", "without name")}'
+        with located(self.where):
+            self._open()
+        self.skipped = torch.zeros(len(self), dtype=torch.bool).share_memory_() if self._skips else None
+
+    @abstractmethod
+    def __len__(self) -> int: ...
+
+    @abstractmethod
+    def _open(self) -> None:
+        """Check the options and find the pictures."""
+
+    @abstractmethod
+    def _sample(self, index: int) -> dict[str, Tensor | str]:
+        """Read one sample."""
+
+    def __getitem__(self, index: int) -> dict[str, Tensor | str]:
+        with located(self.where):
+            if not self._skips:
+                return self._sample(index)
+            for _ in range(_TRIES):
+                try:
+                    return self._sample(index)
+                except InputError as error:
+                    last = error
+                    self._leave_out(index, error)
+                index = random.randrange(len(self))
+            raise InputError(f'{_TRIES} pictures in a row cannot be used; the last one: {last}')
+
+    def _leave_out(self, index: int, error: InputError) -> None:
+        if not self.skipped[index]:
+            self.skipped[index] = True
+            self._warn(f'left out ({int(self.skipped.sum())} of {len(self)} so far): {error}')
+
+    @property
+    def _skips(self) -> bool:
+        return self.opt.get('on_error') == 'skip'
+
+    def _warn(self, message: str) -> None:
+        get_root_logger().warning(f'{self.where}: {message}')

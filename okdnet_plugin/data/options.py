@@ -1,0 +1,142 @@
+"""What the data sets have in common when they look at their options: keys, values, and where a mistake stands."""
+
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from numbers import Real
+
+from okdnet_plugin.errors import InputError, did_you_mean
+
+PHASES = ('train', 'val', 'test')
+# Read from the same block by the toolbox's loader, sampler and prefetcher, or customary there.
+OF_THE_LOADER = (
+    'batch_size_per_gpu',
+    'num_worker_per_gpu',
+    'dataset_enlarge_ratio',
+    'prefetch_mode',
+    'num_prefetch_queue',
+    'pin_memory',
+    'persistent_workers',
+    'use_shuffle',
+)
+OF_ANY = ('name', 'type', 'phase', 'scale', 'io_backend', 'on_error')
+OF_A_TENSOR = ('color', 'mean', 'std')
+OF_A_TRAINING = ('gt_size', 'resize', 'use_hflip', 'use_rot')
+_OF_THE_BACKEND = {
+    'disk': ('type',),
+    'lmdb': ('type', 'readonly', 'lock', 'readahead', 'meminit', 'max_readers', 'max_spare_txns', 'map_size'),
+}
+
+
+@contextmanager
+def located(where: str) -> Iterator[None]:
+    """Put the place before the message of an InputError."""
+    try:
+        yield
+    except InputError as error:
+        raise InputError(f'{where}: {error}') from None
+
+
+def require(holds: bool, message: str) -> None:
+    """Raise an InputError unless something holds."""
+    if not holds:
+        raise InputError(message)
+
+
+def check_keys(opt: Mapping, required: Sequence[str], optional: Sequence[str]) -> None:
+    """Refuse unknown keys, and see that none is missing."""
+    known = (*required, *optional, *OF_ANY, *OF_THE_LOADER)
+    for key in opt:
+        if key not in known:
+            raise InputError(f"unknown option '{key}'{did_you_mean(key, known)}; correct or remove it")
+    for key in required:
+        if opt.get(key) is None:
+            raise InputError(f"option '{key}' is missing; add it")
+
+
+def check_source(opt: Mapping, keys: Iterable[str]) -> None:
+    """Check the paths under `keys`, the phase, the backend, the scale and on_error."""
+    for key in keys:
+        require(
+            opt.get(key) is None or isinstance(opt[key], str | os.PathLike), f'{key} is {opt.get(key)}; write one path'
+        )
+    phase, backend, scale = opt['phase'], backend_of(opt), scale_of(opt)
+    require(phase in PHASES, f"phase is '{phase}'; write train, val or test")
+    kind = backend.get('type') if isinstance(backend, Mapping) else None
+    require(kind in _OF_THE_BACKEND, f'io_backend is {backend}; write {{type: disk}} or {{type: lmdb}}')
+    for key in backend:
+        known = _OF_THE_BACKEND[kind]
+        require(key in known, f"unknown option '{key}' of io_backend {kind}{did_you_mean(key, known)}; remove it")
+    require(is_count(scale), f'scale is {scale}; write a whole number from 1')
+    on_error = opt.get('on_error')
+    require(on_error in (None, 'raise', 'skip'), f"on_error is '{on_error}'; write raise or skip")
+    require(
+        on_error != 'skip' or phase == 'train',
+        f'on_error: skip is for training, where another picture takes the place; take it out of phase {phase}',
+    )
+
+
+def check_tensor(opt: Mapping) -> None:
+    """Check what becomes of the values of a picture: color, mean and std."""
+    mean, std = opt.get('mean'), opt.get('std')
+    require(opt.get('color') in (None, 'rgb', 'y'), f"color is '{opt.get('color')}'; write y, or leave it out")
+    require((mean is None) == (std is None), 'mean and std go together; give both or neither')
+    for key, values in {'mean': mean, 'std': std}.items():
+        require(
+            values is None or _is_per_channel(values, 1 if opt.get('color') == 'y' else 3),
+            f'{key} is {values}; write a number, or a list with one for each channel',
+        )
+    zero = std is not None and 0 in (std if isinstance(std, list | tuple) else [std])
+    require(not zero, f'std is {std}; a zero cannot be divided by')
+
+
+def check_training(opt: Mapping) -> None:
+    """Check how pictures get a size and are turned: gt_size, resize, use_hflip and use_rot."""
+    phase, scale, gt_size, resize = opt['phase'], scale_of(opt), opt.get('gt_size'), size_of(opt.get('resize'))
+    require(gt_size is None or resize is None, 'gt_size crops and resize resizes; give one of them')
+    require(
+        phase != 'train' or gt_size is not None or resize is not None,
+        "option 'gt_size' (random crop) or 'resize' is missing; training needs one of them",
+    )
+    require(gt_size is None or is_count(gt_size), f'gt_size is {gt_size}; write a whole number of px from 1')
+    require(gt_size is None or gt_size % scale == 0, f'gt_size {gt_size} is no multiple of scale {scale}; change it')
+    require(resize is None or scale == 1, f'resize makes both pictures one size, but scale is {scale}; use gt_size')
+    require(
+        resize is None or resize[0] == resize[1] or not opt.get('use_rot'),
+        f'use_rot turns {resize} on its side, so that a batch has two sizes; use a square resize or use_rot: false',
+    )
+
+
+def backend_of(opt: Mapping) -> Mapping:
+    """The option `io_backend`; files by default."""
+    return opt.get('io_backend') or {'type': 'disk'}
+
+
+def scale_of(opt: Mapping) -> int:
+    """The option `scale`; 1 by default."""
+    return 1 if opt.get('scale') is None else opt['scale']
+
+
+def size_of(resize: object) -> tuple[int, int] | None:
+    """Height and width of the option `resize`."""
+    if resize is None:
+        return None
+    size = tuple(resize) if isinstance(resize, list | tuple) else (resize, resize)
+    if len(size) != 2 or not all(is_count(edge) for edge in size):
+        raise InputError(f'resize is {resize}; write a number of px, or [height, width]')
+    return size
+
+
+def is_count(value: object) -> bool:
+    """Whether it is a whole number from 1."""
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 1
+
+
+def is_number(value: object) -> bool:
+    """Whether it is a number; true and false are none."""
+    return isinstance(value, Real) and not isinstance(value, bool)
+
+
+def _is_per_channel(values: object, channels: int) -> bool:
+    values = values if isinstance(values, list | tuple) else [values]
+    return len(values) in (1, channels) and all(is_number(value) for value in values)

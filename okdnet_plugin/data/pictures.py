@@ -1,0 +1,155 @@
+"""Pictures of a data set, from the bytes of a file to the tensor that a network sees."""
+
+import io
+
+import cv2
+import numpy as np
+import torch
+from basicsr.utils import bgr2ycbcr, img2tensor
+from PIL import Image
+from torch import Tensor
+
+from okdnet_plugin.errors import InputError
+
+_FRAME = 10  # px on each side of a framed clear picture
+_WHITE_RING = 5  # px: further inside the frame is dithered into the picture
+_WHITE = 250
+_JPEG, _END_OF_JPEG, _START_OF_SCAN = b'\xff\xd8', b'\xff\xd9', 0xDA
+_ORIENTATION = 0x0112  # EXIF's tag; what its values ask for:
+_TURNS = {
+    2: lambda img: img[:, ::-1],
+    3: lambda img: img[::-1, ::-1],
+    4: lambda img: img[::-1],
+    5: lambda img: img.transpose(1, 0, 2),
+    6: lambda img: np.rot90(img, -1),
+    7: lambda img: img[::-1, ::-1].transpose(1, 0, 2),
+    8: lambda img: np.rot90(img),
+}
+
+
+def decode(content: bytes, label: str, keep_16_bits: bool = False) -> np.ndarray:
+    """Picture of a file's content: PNG, JPEG, WebP, TIFF, BMP, or what else OpenCV knows.
+
+    Grey becomes colour, alpha is left out, the rotation that EXIF asks for is made. Of 16 bits the upper eight are
+    kept, as the toolbox does.
+
+    Args:
+        content: the whole file.
+        label: what messages call it.
+        keep_16_bits: give uint16 for pictures of 16 bits a channel.
+
+    Returns:
+        The picture, (H, W, 3), BGR, uint8 in [0, 255], or uint16 in [0, 65535].
+
+    Raises:
+        InputError: it is empty, damaged, cut short or no picture.
+    """
+    img = _decoded(content, cv2.IMREAD_COLOR | (cv2.IMREAD_ANYDEPTH if keep_16_bits else 0))
+    if img is None or img.dtype not in (np.uint8, np.uint16) or _is_cut_short(content):
+        raise InputError(f'{label} {_complaint(content)}; get the file again or take it out, then go on')
+    return _turned(img, content)
+
+
+def to_tensor(img: np.ndarray, color: str | None = None) -> Tensor:
+    """Tensor of a picture, with the values of the toolbox's `img2tensor(img / 255)`.
+
+    Args:
+        img: (H, W, 3), BGR, uint8 or uint16.
+        color: `y` for the luma alone.
+
+    Returns:
+        float32 RGB (3, H, W), or luma (1, H, W), in [0, 1], contiguous.
+    """
+    largest = np.iinfo(img.dtype).max
+    if color == 'y':
+        return img2tensor(bgr2ycbcr(img.astype(np.float32) / largest, y_only=True)[..., None], float32=True)
+    planes = np.empty((3, *img.shape[:2]), img.dtype)
+    cv2.split(img, [planes[2], planes[1], planes[0]])  # moved as uint8, a quarter of float32
+    return torch.from_numpy(planes).float().div_(largest)
+
+
+def resized(img: np.ndarray, height: int, width: int) -> np.ndarray:
+    """Picture of another size: by area when neither edge grows, else linearly."""
+    if img.shape[:2] == (height, width):
+        return img
+    shrinks = height <= img.shape[0] and width <= img.shape[1]
+    return cv2.resize(img, (width, height), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
+
+
+def cut_white_frame(img_gt: np.ndarray, size: tuple[int, ...], labels: str) -> np.ndarray:
+    """Clear picture without the frame that SOTS-indoor's original files have and their hazy ones lack.
+
+    Args:
+        img_gt: clear picture, (H, W, 3), uint8.
+        size: height and width of the hazy picture; only a clear one that is 20 px larger can have a frame.
+        labels: what messages call the pair.
+
+    Raises:
+        InputError: it is 20 px larger, but what surrounds it is not white.
+    """
+    if any(img_gt.shape[axis] - size[axis] != 2 * _FRAME for axis in (0, 1)):
+        return img_gt
+    ring = np.ones(img_gt.shape[:2], bool)
+    ring[_WHITE_RING:-_WHITE_RING, _WHITE_RING:-_WHITE_RING] = False
+    if img_gt[ring].min() < _WHITE:
+        raise InputError(
+            f'{labels} do not fit: the clear picture is {2 * _FRAME} px larger, but has no white frame to be cut off; '
+            'give the original clear pictures, or ones of the hazy size'
+        )
+    return img_gt[_FRAME:-_FRAME, _FRAME:-_FRAME]
+
+
+def cut_remainder(img_gt: np.ndarray, size: tuple[int, ...], scale: int, exact: bool, labels: str) -> np.ndarray:
+    """Clear picture of `scale` times the hazy size; unless `exact`, a remainder smaller than `scale` is cut off."""
+    (h_lq, w_lq), (h_gt, w_gt) = size[:2], img_gt.shape[:2]
+    largest = 0 if exact else scale - 1
+    if not (0 <= h_gt - h_lq * scale <= largest and 0 <= w_gt - w_lq * scale <= largest):
+        raise InputError(
+            f'{labels} do not fit: the hazy picture is {h_lq}x{w_lq}, the clear one {h_gt}x{w_gt} (height x width), '
+            f'but scale is {scale}; make the sizes fit, take the pair out, or correct scale'
+        )
+    return img_gt[: h_lq * scale, : w_lq * scale]
+
+
+def check_large_enough(img: np.ndarray, gt_size: int, label: str) -> None:
+    """Refuse a picture that a crop does not fit into."""
+    if min(img.shape[:2]) < gt_size:
+        height, width = img.shape[:2]
+        raise InputError(
+            f'{label} is {height}x{width} (height x width), smaller than gt_size {gt_size}; lower gt_size, use resize, '
+            'or take the pair out'
+        )
+
+
+def _decoded(content: bytes, flags: int) -> np.ndarray | None:
+    if content[8:12] == b'WEBP':
+        flags |= cv2.IMREAD_IGNORE_ORIENTATION
+    try:
+        return cv2.imdecode(np.frombuffer(content, np.uint8), flags) if content else None
+    except cv2.error:  # more pixels than OpenCV takes, or a kind of picture that it knows by name only
+        return None
+
+
+def _complaint(content: bytes) -> str:
+    return 'cannot be decoded: it is damaged, cut short or no picture' if content else 'is empty (0 bytes)'
+
+
+def _is_cut_short(content: bytes) -> bool:
+    """Whether a JPEG ends within its picture: some versions of OpenCV fill up what is missing with grey."""
+    if not content.startswith(_JPEG):
+        return False
+    position = len(_JPEG)
+    while content[position : position + 1] == b'\xff':
+        if content[position + 1] == _START_OF_SCAN:
+            return content.find(_END_OF_JPEG, position) < 0
+        position += 2 + int.from_bytes(content[position + 2 : position + 4], 'big')
+    return True
+
+
+def _turned(img: np.ndarray, content: bytes) -> np.ndarray:
+    """The picture as EXIF wants it seen; OpenCV sees to that by itself, but not for WebP."""
+    if content[8:12] != b'WEBP' or b'EXIF' not in content:
+        return img
+    with Image.open(io.BytesIO(content)) as picture:
+        orientation = picture.getexif().get(_ORIENTATION, 1)
+    return np.ascontiguousarray(_TURNS.get(orientation, lambda img: img)(img))
