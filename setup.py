@@ -34,5 +34,6 @@ setup(
     entry_points={
         'console_scripts': ['basicsr = okdnet_plugin.cli:main'],
         'basicsr.plugins': ['okdnet = okdnet_plugin:register'],
+        'basicsr.commands': ['lmdb = okdnet_plugin.commands.lmdb:main'],
     },
 )

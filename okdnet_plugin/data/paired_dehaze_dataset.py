@@ -1,7 +1,5 @@
 """Pairs of a hazy and a clear picture, from folders or from LMDBs that the toolbox made."""
 
-from os import path as osp
-
 import numpy as np
 from basicsr.data.transforms import augment, paired_random_crop
 from basicsr.utils.registry import DATASET_REGISTRY
@@ -12,7 +10,7 @@ from okdnet_plugin.data import options
 from okdnet_plugin.data.dehaze_dataset import DehazeDataset
 from okdnet_plugin.data.layouts import RULES, Layout, layout_from_template, layout_of, pair_listed, pair_names, stem
 from okdnet_plugin.data.options import located
-from okdnet_plugin.data.picture_sources import PictureFolder, PictureLmdb, open_source
+from okdnet_plugin.data.picture_sources import PictureFolder, PictureLmdb, names_of_both_sides, open_source
 from okdnet_plugin.data.pictures import check_large_enough, cut_remainder, cut_white_frame, decode, resized, to_tensor
 
 
@@ -95,16 +93,12 @@ class PairedDehazeDataset(DehazeDataset):
 
     def _find_pairs(self) -> list[tuple[str, str]]:
         lq, gt = self._sources['lq'], self._sources['gt']
-        hazy, listed = lq.names(), self.opt.get('meta_info_file')
+        listed = self.opt.get('meta_info_file')
         if listed and isinstance(gt, PictureFolder):
-            return pair_listed(hazy, gt.names_in(listed), self.layout)
+            return pair_listed(lq.names(), gt.names_in(listed), self.layout)
         if listed:
             self._warn(f'meta_info_file {listed} is not used: an LMDB has its own meta_info.txt')
-        clear = gt.names()
-        if osp.realpath(lq.root) == osp.realpath(gt.root):
-            # One folder for both, as NH-HAZE comes: the name tells which is which.
-            hazy = [name for name in clear if not self.layout.is_clear(name)]
-            clear = [name for name in clear if self.layout.is_clear(name)] or clear
+        hazy, clear = names_of_both_sides(lq, gt, self.layout)
         pairs = pair_names(hazy, clear, self._layout_for_keys(hazy, clear))
         unused = len(clear) - len({gt_name for _, gt_name in pairs})
         if unused:

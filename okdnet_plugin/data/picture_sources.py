@@ -8,12 +8,16 @@ line `STEM.ext (h,w,c) level` for each of them.
 import os
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from os import path as osp
 
 import lmdb
 from basicsr.utils import FileClient
 
+from okdnet_plugin.data.layouts import Layout
 from okdnet_plugin.errors import InputError
+
+_SHAPE = re.compile(r'\s+\((\d+(?:,\s*\d+)*)\)')
 
 PICTURE_EXTENSIONS = ('.png', '.jpg', '.jpeg', '.bmp', '.webp', '.tif', '.tiff', '.ppm')
 
@@ -43,7 +47,7 @@ class PictureFolder:
 
     def names_in(self, list_file: str) -> list[str]:
         """Names in a list of the toolbox's form, in its order."""
-        names = [osp.join(self.root, name) for name in read_meta_info(list_file)]
+        names = [osp.join(self.root, line.name) for line in read_lines(list_file)]
         missing = [name for name in names if not osp.isfile(name)]
         if missing:
             raise InputError(
@@ -83,7 +87,7 @@ class PictureLmdb:
         self._options = options
 
     def names(self) -> list[str]:
-        return read_meta_info(osp.join(self.root, 'meta_info.txt'))
+        return [line.name for line in read_lines(osp.join(self.root, 'meta_info.txt'))]
 
     def read(self, name: str) -> bytes:
         try:
@@ -123,21 +127,23 @@ def open_lmdb(root: str, options: Mapping) -> lmdb.Environment:
         del _environments[key]
     key = os.getpid(), osp.realpath(root)
     if key not in _environments:
+        _check_length(root, 1)
         # As the toolbox opens them: on read-only media too, and without reading more than is asked for.
         environment = lmdb.open(root, **{'readonly': True, 'lock': False, 'readahead': False, **options})
-        _check_length(root, environment)
+        try:
+            _check_length(root, (environment.info()['last_pgno'] + 1) * environment.stat()['psize'])
+        except InputError:
+            environment.close()
+            raise
         _environments[key] = environment
     return _environments[key]
 
 
-def _check_length(root: str, environment: lmdb.Environment) -> None:
+def _check_length(root: str, expected: int) -> None:
     file = osp.join(root, 'data.mdb')
-    expected = (environment.info()['last_pgno'] + 1) * environment.stat()['psize']
-    if osp.getsize(file) < expected:
-        environment.close()
-        raise InputError(
-            f'{file} is cut short: it has {osp.getsize(file)} of {expected} bytes; copy it or make it again'
-        )
+    size = osp.getsize(file)
+    if size < expected:
+        raise InputError(f'{file} is cut short: it has {size} of {expected} bytes; copy it again, or make it again')
 
 
 def open_source(
@@ -160,12 +166,40 @@ def open_source(
     return PictureLmdb(os.fspath(root), options)
 
 
-def _key(name: str) -> str:
-    return osp.splitext(name)[0]
+def names_of_both_sides(
+    lq: PictureFolder | PictureLmdb, gt: PictureFolder | PictureLmdb, layout: Layout
+) -> tuple[list[str], list[str]]:
+    """Names of the hazy and of the clear pictures; of one folder for both, as NH-HAZE comes, the names tell which."""
+    clear = gt.names()
+    if osp.realpath(lq.root) != osp.realpath(gt.root):
+        return lq.names(), clear
+    hazy = [name for name in clear if not layout.is_clear(name)]
+    return hazy, [name for name in clear if layout.is_clear(name)] or clear
 
 
-def read_meta_info(path: str) -> list[str]:
-    """Names in a list with lines `NAME.ext (h,w,c) level`; names may hold spaces, all after them may be missing."""
+@dataclass(frozen=True)
+class Line:
+    """A line of meta_info.txt: `NAME.ext (h,w,c) level`.
+
+    Args:
+        name: file name; it may hold spaces.
+        shape: height, width and channels; empty if the line has none.
+    """
+
+    name: str
+    shape: tuple[int, ...]
+
+    @property
+    def key(self) -> str:
+        return _key(self.name)
+
+
+def read_lines(path: str) -> list[Line]:
+    """Lines of a list of the toolbox's form; all after the name may be missing.
+
+    Raises:
+        InputError: it cannot be read, or is empty.
+    """
     try:
         with open(path, encoding='utf-8-sig') as file:
             lines = [line.strip() for line in file if line.strip()]
@@ -173,4 +207,12 @@ def read_meta_info(path: str) -> list[str]:
         raise InputError(f'{path} cannot be read ({error}); correct the path or the file') from None
     if not lines:
         raise InputError(f'{path} names no picture; write one NAME.ext (h,w,c) a line')
-    return [re.split(r'\s+\(\d+(?:,\s*\d+)*\)', line)[0] for line in lines]
+    return [_line(*_SHAPE.split(line, maxsplit=1)) for line in lines]
+
+
+def _line(name: str, shape: str = '', *_: str) -> Line:
+    return Line(name, tuple(map(int, shape.split(','))) if shape else ())
+
+
+def _key(name: str) -> str:
+    return osp.splitext(name)[0]

@@ -409,7 +409,7 @@ def overwrite_record(opt, root):
 @pytest.mark.parametrize(
     ('spoil', 'parts'),
     [
-        (break_file('clear.lmdb/data.mdb', lambda _: b''), ["key 'a' in", 'clear.lmdb cannot be read', 'make']),
+        (break_file('clear.lmdb/data.mdb', lambda _: b''), ['data.mdb is cut short', '0 of 1 bytes; copy it']),
         (break_file('clear.lmdb/data.mdb', lambda _: b'x' * 9999), ["key 'a' in", 'cannot be read', 'make']),
         (break_file('clear.lmdb/data.mdb', lambda whole: whole[:-4096]), ['data.mdb is cut short', 'bytes; copy it']),
         (overwrite_record, ["key 'a' in", 'clear.lmdb cannot be decoded', 'again']),
