@@ -24,6 +24,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from okdnet_plugin.data.depth import painted_depth
 from okdnet_plugin.data.haze import add_haze, transmission
 from okdnet_plugin.errors import InputError
 
@@ -283,20 +284,6 @@ def measured_depth(disparity: np.ndarray) -> np.ndarray:
 def last_known(rows: np.ndarray) -> np.ndarray:
     columns = np.where(np.isnan(rows), 0, np.arange(rows.shape[1]))
     return np.take_along_axis(rows, np.maximum.accumulate(columns, axis=1), axis=1)
-
-
-def painted_depth(picture: np.ndarray) -> np.ndarray:
-    """Made-up depth in [0.2, 1]: far at the top and near at the bottom, warm colours in front of cool ones.
-
-    Args:
-        picture: uint8 BGR, (H, W, 3).
-    """
-    lab = cv2.cvtColor(picture, cv2.COLOR_BGR2LAB)
-    # A wide median flattens texture and leaves outlines.
-    warmth = sum(cv2.medianBlur(lab[..., channel], 31).astype(np.float64) for channel in (1, 2))
-    coolness = (warmth.max() - warmth) / max(np.ptp(warmth), 1)
-    height = np.linspace(1, 0, picture.shape[0])[:, None]
-    return 0.2 + 0.8 * (0.6 * height + 0.4 * coolness)
 
 
 if __name__ == '__main__':

@@ -1,14 +1,18 @@
 """The shipped option files: they hold what the paper says, and the command runs each of them."""
 
 import math
+import shutil
 from pathlib import Path
 
+import cv2
+import numpy as np
 import pytest
 import yaml
 
-from conftest import REPOSITORY, basicsr
+from conftest import REPOSITORY, basicsr, write_options
 
 OPTIONS = REPOSITORY / 'options'
+SIDES = {'lq': 'hazy', 'gt': 'clear'}
 
 
 def load(name):
@@ -71,3 +75,40 @@ def test_shipped_test_file_finds_what_the_training_file_wrote(trained, pairs):
     pictures = trained / 'results/OKDNet_ITS_test/visualization'
     assert {path.name for path in pictures.iterdir()} == {'SOTS-indoor', 'SOTS-outdoor', 'I-HAZE', 'O-HAZE'}
     assert Path(pictures / 'O-HAZE/1_1_0.8_OKDNet_ITS_test.png').exists()
+
+
+def test_shipped_mixture_trains_on_all_its_parts(tmp_path, pairs):
+    """The parts are replaced by `pairs`: the toolbox's data set needs equal names, the made haze gets no depth."""
+    for side in ('hazy', 'clear'):
+        shutil.copytree(pairs / 'clear', tmp_path / 'equal' / side)
+    options = load('okdnet_mixed.yml')
+    train_set = options['datasets']['train'] | {'gt_size': 32, 'epoch_length': 10, 'num_worker_per_gpu': 0}
+    parts = train_set['parts']
+    parts['indoor'] |= {'dataroot_lq': str(pairs / 'hazy'), 'dataroot_gt': str(pairs / 'clear')}
+    parts['outdoor'] |= {f'dataroot_{side}': str(tmp_path / 'equal' / name) for side, name in SIDES.items()}
+    parts['made'] |= {'dataroot_gt': str(pairs / 'clear'), 'dataroot_depth': None, 'depth_norm': None}
+    options['datasets'] = {'train': train_set}
+    options['train']['total_iter'] = 2
+    options['logger'] |= {'print_freq': 1, 'save_best': None}
+    del options['val']
+    result = basicsr('train', '-opt', write_options(tmp_path / 'mixed.yml', options), cwd=tmp_path)
+    assert result.returncode == 0, result.stderr
+    assert 'an epoch has 10 samples: indoor 4 (of 8), made 2 (of 4), outdoor 4 (of 4)' in result.stderr
+    assert (tmp_path / 'experiments/OKDNet_mixed/models/net_g_latest.pth').exists()
+
+
+def test_shipped_file_for_photographs_dehazes_a_folder(trained, tmp_path):
+    for name, size in {'a.png': (21, 34), 'b.jpg': (40, 17), 'more/a.webp': (16, 16)}.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        picture = np.random.default_rng(0).integers(0, 256, (*size, 3), np.uint8)
+        cv2.imwrite(str(tmp_path / name), picture)
+    file = OPTIONS / 'okdnet_photos_test.yml'
+    result = basicsr('test', '-opt', file, '--force_yml', f'datasets:test:dataroot_lq={tmp_path}', cwd=trained)
+    assert result.returncode == 0, result.stderr
+    results = (trained / 'results/OKDNet_photos/visualization/photos').iterdir()
+    sizes = {path.name: cv2.imread(str(path)).shape[:2] for path in results}
+    assert sizes == {
+        'a_png_OKDNet_photos.png': (21, 34),
+        'b_OKDNet_photos.png': (40, 17),
+        'more_a_webp_OKDNet_photos.png': (16, 16),
+    }

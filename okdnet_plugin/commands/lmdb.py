@@ -38,10 +38,11 @@ def _parse(argv: list[str] | None) -> argparse.Namespace:
     workers = argparse.ArgumentParser(add_help=False)
     workers.add_argument('--workers', type=int, metavar='N', help='threads (default: one a core)')
 
-    build = commands.add_parser('build', parents=[pairing, workers], help='make OUT/hazy.lmdb and OUT/clear.lmdb')
-    build.add_argument('out', metavar='OUT', help='folder')
+    build = commands.add_parser('build', parents=[pairing, workers], help='make LMDBs of folders')
+    build.add_argument('out', metavar='OUT', help='folder for hazy.lmdb, clear.lmdb and depth.lmdb')
     build.add_argument('--hazy', metavar='DIR', help='folder of hazy pictures')
     build.add_argument('--clear', metavar='DIR', help='folder of clear pictures, each of which is stored once')
+    build.add_argument('--depth', metavar='DIR', help='folder of depth files, for SyntheticHazeDataset')
     build.add_argument('--resize', metavar='N|HxW', type=size, help='store pictures of this size (the paper: 256)')
     build.add_argument(
         '--encode',
@@ -77,6 +78,7 @@ def _build(args: argparse.Namespace) -> int:
         args.hazy,
         args.clear,
         _layout(args),
+        depth=args.depth,
         resize=args.resize,
         encode=args.encode,
         workers=args.workers,

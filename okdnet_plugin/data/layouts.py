@@ -71,6 +71,8 @@ LAYOUTS = {
         Layout('o_haze', '01_outdoor_hazy.jpg -> 01_outdoor_GT.jpg', f'{_SCENE}_outdoor_hazy', f'{_SCENE}_outdoor_GT'),
         Layout('nh_haze', '01_hazy.png -> 01_GT.png', f'{_SCENE}_hazy', f'{_SCENE}_GT'),
         Layout('dense_haze', '01_hazy.png -> 01_GT.png', f'{_SCENE}_hazy', f'{_SCENE}_GT'),
+        Layout('reside_6k', '1_1_0.90179.png -> 1_1_0.90179.png', r'(?s)(.*)'),
+        Layout('haze4k', '1_0.75_1.24.png -> 1.png', rf'(\d+)_{_NUMBER}_{_NUMBER}'),
     )
 }
 
@@ -144,6 +146,51 @@ def layout_of(opt: Mapping) -> Layout:
     return RULES[given[0]](opt[given[0]]) if given else layout_from_template('{}')
 
 
+@dataclass(frozen=True)
+class Matches:
+    """What a rule finds among hazy and clear names; lists are sorted by the stems of the hazy pictures.
+
+    Args:
+        pairs: hazy pictures, each with its one clear picture.
+        misfits: hazy pictures whose names the rule does not know.
+        lonely: hazy pictures without a clear one.
+        ambiguous: hazy pictures with more than one clear picture, and these.
+    """
+
+    pairs: list[tuple[str, str]]
+    misfits: list[str]
+    lonely: list[str]
+    ambiguous: dict[str, list[str]]
+
+
+def match_names(hazy: Iterable[str], clear: Iterable[str], layout: Layout) -> Matches:
+    """Look for the clear picture of every hazy picture, in time proportional to the number of names.
+
+    Args:
+        hazy: file names, with or without folders.
+        clear: file names; several hazy pictures may share one, and one may be left without any.
+        layout: naming rule.
+    """
+    clear = list(clear)
+    candidates = _by_scene(clear, layout.clear_scene)
+    if layout.template == '{}':
+        # A clear picture that is named by the scene alone comes first, even if its name also looks like a hazy one.
+        candidates |= _by_scene(clear, stem)
+    matches = Matches([], [], [], {})
+    for name in sorted(set(hazy), key=_sort_key):
+        scene = layout.hazy_scene(name)
+        partners = candidates.get(scene, [])
+        if scene is None:
+            matches.misfits.append(name)
+        elif not partners:
+            matches.lonely.append(name)
+        elif len(partners) > 1:
+            matches.ambiguous[name] = partners
+        else:
+            matches.pairs.append((name, partners[0]))
+    return matches
+
+
 def pair_names(hazy: Sequence[str], clear: Sequence[str], layout: Layout) -> list[tuple[str, str]]:
     """The clear picture of every hazy picture, in time proportional to the number of names.
 
@@ -158,19 +205,15 @@ def pair_names(hazy: Sequence[str], clear: Sequence[str], layout: Layout) -> lis
     Raises:
         InputError: the rule does not match a hazy name, or finds no clear picture for it, or more than one.
     """
-    candidates = _by_scene(clear, layout.clear_scene)
-    if layout.template == '{}':
-        # A clear picture that is named by the scene alone comes first, even if its name also looks like a hazy one.
-        candidates |= _by_scene(clear, stem)
-    scenes = {name: layout.hazy_scene(name) for name in sorted(hazy, key=_sort_key)}
-    _refuse([name for name, scene in scenes.items() if scene is None], 'is not a hazy name of this rule', layout, hazy)
-    lonely = [name for name, scene in scenes.items() if scene not in candidates]
-    if lonely:
-        _refuse(lonely, f"has no clear picture of the scene '{scenes[lonely[0]]}'", layout, hazy)
-    twice = [name for name, scene in scenes.items() if len(candidates[scene]) > 1]
-    if twice:
-        _refuse(twice, f'has several clear pictures ({", ".join(candidates[scenes[twice[0]]])})', layout, hazy)
-    return [(name, candidates[scene][0]) for name, scene in scenes.items()]
+    matches = match_names(hazy, clear, layout)
+    _refuse(matches.misfits, 'is not a hazy name of this rule', layout, hazy)
+    if matches.lonely:
+        scene = layout.hazy_scene(matches.lonely[0])
+        _refuse(matches.lonely, f"has no clear picture of the scene '{scene}'", layout, hazy)
+    if matches.ambiguous:
+        twice = list(matches.ambiguous)
+        _refuse(twice, f'has several clear pictures ({", ".join(matches.ambiguous[twice[0]])})', layout, hazy)
+    return matches.pairs
 
 
 def pair_listed(hazy: Sequence[str], clear: Sequence[str], layout: Layout) -> list[tuple[str, str]]:

@@ -8,6 +8,7 @@ from os import path as osp
 
 import lmdb
 
+from okdnet_plugin.data.depth import decode_depth
 from okdnet_plugin.data.layouts import Layout, layout_of
 from okdnet_plugin.data.lmdb_store import Recipe, Record, cores, is_intact, read_ahead, read_manifest
 from okdnet_plugin.data.picture_sources import Line, PictureLmdb, open_lmdb, read_lines
@@ -124,7 +125,8 @@ def _problems_of(content: Content, key: str, stored: bytes) -> Iterator[str]:
     if record and not is_intact(record, stored):
         yield f'{label} is not what was written: its checksum or length differs'
     try:
-        shape = decode(stored, label).shape
+        is_depth = content.recipe is not None and content.recipe.side == 'depth'
+        shape = (decode_depth if is_depth else decode)(stored, label).shape
     except InputError as error:
         yield str(error).split(';')[0]
         return
@@ -191,11 +193,11 @@ def option_lines(roots: Sequence[str]) -> str:
     recipes = {recipe.side: (root, recipe) for root in roots for recipe in [read(root).recipe]}
     lines = [
         f'    {key}: {json.dumps(recipes[side][0], ensure_ascii=False)}'
-        for side, key in {'hazy': 'dataroot_lq', 'clear': 'dataroot_gt'}.items()
+        for side, key in {'hazy': 'dataroot_lq', 'clear': 'dataroot_gt', 'depth': 'dataroot_depth'}.items()
         if side in recipes
     ]
     lines += ['    io_backend:', '      type: lmdb']
-    if len(recipes) == 2:
+    if {'hazy', 'clear'} <= recipes.keys():
         pairing = recipes['hazy'][1].pairing.items()
         lines += [f'    {key}: {json.dumps(value, ensure_ascii=False)}' for key, value in pairing if value != '{}']
     return '\n'.join(lines)

@@ -7,6 +7,7 @@ line `STEM.ext (h,w,c) level` for each of them.
 
 import os
 import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from os import path as osp
@@ -14,7 +15,7 @@ from os import path as osp
 import lmdb
 from basicsr.utils import FileClient
 
-from okdnet_plugin.data.layouts import Layout
+from okdnet_plugin.data.layouts import Layout, stem
 from okdnet_plugin.errors import InputError
 
 _SHAPE = re.compile(r'\s+\((\d+(?:,\s*\d+)*)\)')
@@ -31,18 +32,25 @@ class PictureFolder:
         self.root = root
         self._recursive = recursive
         self._extensions = tuple(extensions)
+        self._ambiguous: frozenset[str] = frozenset()
         self._client = FileClient('disk')
 
     def names(self) -> list[str]:
-        names = []
-        for folder, folders, files in os.walk(self.root, followlinks=True):
-            folders[:] = [name for name in folders if self._recursive and not name.startswith('.')]
-            names += [osp.join(folder, name) for name in files if self._is_picture(name)]
+        names, seen = [], set()
+        for folder, folders, files in os.walk(self.root, onerror=_refuse_folder, followlinks=True):
+            folders[:] = sorted(name for name in folders if self._recursive and not name.startswith('.'))
+            if osp.realpath(folder) in seen:  # a link has led back
+                folders.clear()
+                continue
+            seen.add(osp.realpath(folder))
+            names += [osp.join(folder, name) for name in sorted(files) if self._is_picture(name)]
         if not names:
             kinds = ' '.join(self._extensions)
             raise InputError(
                 f'the folder {self.root} holds no picture ({kinds}); give the folder that the files lie in'
             )
+        stems = Counter(map(stem, names))
+        self._ambiguous = frozenset(name for name, count in stems.items() if count > 1)
         return names
 
     def names_in(self, list_file: str) -> list[str]:
@@ -68,7 +76,11 @@ class PictureFolder:
         return name
 
     def path(self, name: str) -> str:
-        return name
+        """What result files are named by: the file, or, where several have its stem, its whole place below the root."""
+        if stem(name) not in self._ambiguous:
+            return name
+        place, extension = osp.splitext(osp.relpath(name, self.root))
+        return osp.join(self.root, f'{place.replace(os.sep, "_")}_{extension[1:]}{extension}')
 
     def _is_picture(self, name: str) -> bool:
         return not name.startswith('.') and name.lower().endswith(self._extensions)
@@ -107,6 +119,10 @@ class PictureLmdb:
     def path(self, name: str) -> str:
         # Result files are named by this path less its extension, and a dot inside the key must not be taken for one.
         return name if '.' in _key(name) else _key(name)
+
+
+def _refuse_folder(error: OSError) -> None:
+    raise InputError(f'the folder {error.filename} cannot be read ({error.strerror}); correct its permissions')
 
 
 _environments: dict[tuple[int, str], lmdb.Environment] = {}

@@ -2,6 +2,7 @@
 
 import contextlib
 import datetime
+import inspect
 import os
 import shutil
 from collections import OrderedDict
@@ -12,6 +13,7 @@ from signal import Signals
 from typing import ClassVar
 
 import cv2
+import numpy as np
 import torch
 import torch.distributed
 from basicsr.archs import build_network
@@ -228,6 +230,7 @@ class RestorationModel(SRModel):
 
     def feed_data(self, data: dict) -> None:
         self.lq = self._on_device(data['lq'])
+        vars(self).pop('gt', None)  # of the batch before this one
         if 'gt' in data:
             self.gt = self._on_device(data['gt'])
         self.lq_path = data.get('lq_path', [])
@@ -479,7 +482,11 @@ class RestorationModel(SRModel):
         signals = [signal for _, signal in shares if signal is not None]
         if signals:
             self._stop(signals[0])
-        means = validation.means_of(list(chain.from_iterable(share for share, _ in shares)))
+        figures = list(chain.from_iterable(share for share, _ in shares))
+        means = validation.means_of(figures)
+        left_out = [metric for metric in opt['val'].get('metrics') or {} if figures and metric not in means]
+        if left_out:
+            get_root_logger().info(f'{name} has no clear pictures, which {", ".join(left_out)} would need.')
         if means:
             self._note_means(means, name, current_iter, tb_logger)
         if self.is_train:
@@ -514,8 +521,17 @@ class RestorationModel(SRModel):
         if save_img:
             self._save_picture(pictures, data['lq_path'][0], dataset_name, current_iter)
         images = {'img': pictures['result']} | ({'img2': pictures['gt']} if 'gt' in pictures else {})
-        metrics = self.opt['val'].get('metrics') or {}
+        metrics = self._metrics_of(images)
         return Figures(index, {name: float(calculate_metric(images, block)) for name, block in metrics.items()})
+
+    def _metrics_of(self, images: Mapping[str, np.ndarray]) -> dict[str, Mapping]:
+        """The metrics of the option file, but for those that need a clear picture where there is none."""
+        metrics = self.opt['val'].get('metrics') or {}
+        return {
+            name: block
+            for name, block in metrics.items()
+            if 'img2' in images or 'img2' not in inspect.signature(METRIC_REGISTRY.get(block['type'])).parameters
+        }
 
     def _save_picture(self, pictures: dict, lq_path: str, dataset_name: str, current_iter: int | str) -> None:
         name, folder = osp.splitext(osp.basename(lq_path))[0], self.opt['path']['visualization']

@@ -4,9 +4,11 @@ import pytest
 
 from okdnet_plugin.data.layouts import (
     LAYOUTS,
+    Layout,
     get_layout,
     layout_from_regex,
     layout_from_template,
+    match_names,
     pair_listed,
     pair_names,
 )
@@ -27,6 +29,10 @@ from okdnet_plugin.errors import InputError
         ('nh_haze', '01_hazy.png', '01_GT.png'),
         ('dense_haze', '55_hazy.png', '55_gt.png'),
         ('dense_haze', '55_hazy.png', '55.png'),
+        ('reside_6k', '1_1_0.90179.png', '1_1_0.90179.png'),
+        ('reside_6k', '0025_0.8_0.04.jpg', '0025_0.8_0.04.png'),
+        ('haze4k', '1_0.75_1.24.png', '1.png'),
+        ('haze4k', '3000_1_0.66.png', '3000.png'),
     ],
 )
 def test_every_public_name_finds_its_clear_picture(name, hazy, clear):
@@ -47,6 +53,26 @@ def test_all_ots_names_pair():
     pairs = pair_names(hazy, clear, get_layout('ots'))
     assert len(pairs) == 72135
     assert all(lq[:4] == gt[:4] for lq, gt in pairs)
+
+
+def test_each_name_is_matched_once(monkeypatch):
+    matched = []
+    for side in ('hazy_scene', 'clear_scene'):
+        scene_of = getattr(Layout, side)
+        monkeypatch.setattr(Layout, side, lambda self, name, f=scene_of: matched.append(name) or f(self, name))
+    hazy = [f'{scene}_{variant}_1.png' for scene in range(100) for variant in range(10)]
+    clear = [f'{scene}.png' for scene in range(100)]
+    assert len(pair_names(hazy, clear, get_layout('its'))) == 1000
+    assert sorted(matched) == sorted([*hazy, *clear])
+
+
+def test_all_that_does_not_match_is_told_at_once():
+    hazy = ['9_1.png', 'cover.png', '2_1.png', '1_2.png', '1_1.png', '1_1.png', '8_1.png']
+    matches = match_names(hazy, ['1.png', '2.png', '2.jpg', '3.png'], SOTS)
+    assert matches.pairs == [('1_1.png', '1.png'), ('1_2.png', '1.png')]
+    assert matches.misfits == ['cover.png']
+    assert matches.lonely == ['8_1.png', '9_1.png']
+    assert matches.ambiguous == {'2_1.png': ['2.png', '2.jpg']}
 
 
 def test_pairs_are_sorted_by_hazy_stem():

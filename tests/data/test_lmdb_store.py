@@ -15,9 +15,10 @@ import torch
 from basicsr.data.paired_image_dataset import PairedImageDataset
 from PIL import Image
 
-from okdnet_plugin.data import lmdb_store
+from okdnet_plugin.data import lmdb_check, lmdb_store
 from okdnet_plugin.data.layouts import get_layout, layout_from_regex, layout_from_template
 from okdnet_plugin.data.paired_dehaze_dataset import PairedDehazeDataset
+from okdnet_plugin.data.synthetic_haze_dataset import SyntheticHazeDataset
 from okdnet_plugin.errors import InputError, SaveError
 
 
@@ -149,7 +150,29 @@ def test_one_folder_for_both_sides_is_parted(tmp_path):
 
 def test_only_some_hazy_pictures_are_taken(tmp_path, its):
     roots = lmdb_store.build(str(tmp_path / 'out'), *its, get_layout('its'), only=[f'{its[0]}/2_1_0.9.png'])
-    assert [sorted(records(root)) for root in roots] == [['2_1_0.9'], ['1', '2']]
+    assert [sorted(records(root)) for root in roots] == [['2_1_0.9'], ['2']]
+    [root] = lmdb_store.build(str(tmp_path / 'one side'), its[0], only=[f'{its[0]}/2_1_0.9.png'])
+    assert [*records(root)] == ['2_1_0.9']
+
+
+def test_depth_is_stored_as_it_is(tmp_path):
+    (tmp_path / 'depth').mkdir()
+    values = np.random.default_rng(0).integers(0, 65536, (20, 24), np.uint16)
+    cv2.imwrite(str(tmp_path / 'depth' / 'a.png'), values)
+    np.save(tmp_path / 'depth' / 'b.npy', values / np.float32(65535))
+    clear = write(tmp_path / 'clear', 'a.png', 'b.png')
+    folders = {'dataroot_gt': clear, 'dataroot_depth': str(tmp_path / 'depth')}
+    roots = lmdb_store.build(str(tmp_path / 'out'), clear=clear, depth=folders['dataroot_depth'])
+    assert records(roots[1]) == contents(tmp_path / 'depth')
+    assert [line.split(' ')[1] for line in Path(roots[1], 'meta_info.txt').read_text().splitlines()] == [
+        '(20,24,1)'
+    ] * 2
+    assert list(lmdb_check.verify(roots[1])) == []
+    how = {'name': 'x', 'phase': 'val', 'scale': 1, 'depth_norm': 'max', 'beta': 1, 'airlight': 0.9}
+    stored = SyntheticHazeDataset({**how, **dict(zip(folders, roots, strict=True)), 'io_backend': {'type': 'lmdb'}})
+    assert_same_samples(stored, SyntheticHazeDataset({**how, **folders}))
+    with pytest.raises(InputError, match=r'depth is stored as it is, .*; leave resize and encode out'):
+        lmdb_store.build(str(tmp_path / 'other'), depth=folders['dataroot_depth'], resize=(8, 8))
 
 
 def test_the_map_grows(tmp_path, monkeypatch):
@@ -326,7 +349,7 @@ def test_a_key_that_is_too_long_is_refused(monkeypatch, tmp_path):
 
 
 def test_no_folder_at_all_is_refused(tmp_path):
-    with pytest.raises(InputError, match='no folder is given; give --hazy, --clear or both'):
+    with pytest.raises(InputError, match='no folder is given; give --hazy, --clear or --depth'):
         lmdb_store.build(str(tmp_path))
 
 

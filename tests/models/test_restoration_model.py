@@ -10,8 +10,10 @@ import torch
 from basicsr.data import build_dataloader, build_dataset
 from basicsr.models import build_model
 from basicsr.utils import get_root_logger, set_random_seed
+from basicsr.utils.registry import METRIC_REGISTRY
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from okdnet_plugin.data.single_dehaze_dataset import SingleDehazeDataset
 from okdnet_plugin.engine.optimizers import OPTIMIZERS
 from okdnet_plugin.errors import BadUpdatesError, InputError, SaveError, UnknownNameError
 
@@ -396,6 +398,19 @@ def test_equal_pictures_are_counted_and_left_out_of_the_mean(validated, monkeypa
     model.validation(loader, 2, None)
     assert model.metric_results['psnr'] == pytest.approx(one['psnr'], abs=2)
     assert 'Held: psnr of 1 pictures is infinite' in warnings[-1]
+
+
+def test_metrics_that_need_a_clear_picture_are_left_out_where_there_is_none(validated, monkeypatch, caplog):
+    model, loader = validated
+    monkeypatch.setitem(METRIC_REGISTRY._obj_map, 'brightness', lambda img, **_: img.mean())
+    model.opt['val']['metrics']['brightness'] = {'type': 'brightness'}
+    root = loader.dataset.opt['dataroot_lq']
+    block = {'name': 'Photos', 'phase': 'val', 'dataroot_lq': root, 'num_worker_per_gpu': 0}
+    photos = SingleDehazeDataset(block)
+    with caplog.at_level('INFO', 'basicsr'):
+        model.validation(build_dataloader(photos, block), 1, None)
+    assert model.metric_results.keys() == {'brightness'}
+    assert 'Photos has no clear pictures, which psnr, ssim would need.' in caplog.messages
 
 
 def test_best_network_is_kept(validated, tmp_path):

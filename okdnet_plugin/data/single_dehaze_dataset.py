@@ -1,0 +1,61 @@
+"""Hazy pictures without clear ones."""
+
+from basicsr.utils.registry import DATASET_REGISTRY
+from torch import Tensor
+from torchvision.transforms.functional import normalize
+
+from okdnet_plugin.data import options
+from okdnet_plugin.data.dehaze_dataset import DehazeDataset
+from okdnet_plugin.data.layouts import stem
+from okdnet_plugin.data.options import located, require
+from okdnet_plugin.data.picture_sources import open_source
+from okdnet_plugin.data.pictures import decode, resized, to_tensor
+
+
+@DATASET_REGISTRY.register()
+class SingleDehazeDataset(DehazeDataset):
+    """Hazy pictures (lq) of which there are no clear ones, as URHI's or a user's own, for validation and test.
+
+    Args:
+        opt: a data set's block of an option file; it is not changed. Its keys:
+
+            - name; phase: val or test.
+            - dataroot_lq: folder or LMDB. recursive: look into the folders of the folder, too. Default: false.
+            - io_backend, color, mean, std: as PairedDehazeDataset has them.
+            - resize: size in px, `n` or `[h, w]`, to which pictures are brought. Default: their own.
+
+    Raises:
+        InputError: an option, a folder or a picture cannot be used. Reading a picture raises it too.
+    """
+
+    def _open(self) -> None:
+        opt = self.opt
+        options.check_keys(opt, ('phase', 'dataroot_lq'), (*options.OF_A_TENSOR, 'resize', 'recursive'))
+        options.check_source(opt, ('dataroot_lq',))
+        options.check_tensor(opt)
+        require(
+            opt['phase'] != 'train', 'training needs clear pictures; use PairedDehazeDataset or SyntheticHazeDataset'
+        )
+        recursive = opt.get('recursive')
+        require(recursive in (None, True, False), f'recursive is {recursive}; write true or false')
+        self.resize = options.size_of(opt.get('resize'))
+        with located('dataroot_lq'):
+            self._source = open_source(opt['dataroot_lq'], options.backend_of(opt), bool(recursive))
+            self.names = sorted(self._source.names(), key=lambda name: (stem(name), name))
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def _sample(self, index: int) -> dict[str, Tensor | str]:
+        """Read one picture.
+
+        Returns:
+            lq: float32 RGB tensor (3, H, W), or (1, H, W) for the luma, in [0, 1] before normalisation.
+            lq_path: file, or key of the LMDB.
+        """
+        name, opt = self.names[index], self.opt
+        img = decode(self._source.read(name), self._source.label(name), keep_16_bits=True)
+        tensor = to_tensor(resized(img, *self.resize) if self.resize else img, opt.get('color'))
+        if opt.get('mean') is not None:
+            tensor = normalize(tensor, opt['mean'], opt['std'], inplace=True)
+        return {'lq': tensor, 'lq_path': self._source.path(name)}

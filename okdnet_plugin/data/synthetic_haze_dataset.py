@@ -1,0 +1,284 @@
+"""Hazy pictures that are made on the fly, of clear pictures and their depth."""
+
+import random
+from collections.abc import Sequence
+from os import path as osp
+
+import cv2
+import numpy as np
+import torch
+from basicsr.data.transforms import augment
+from basicsr.utils.registry import DATASET_REGISTRY
+from torch import Tensor
+from torchvision.transforms.functional import normalize
+
+from okdnet_plugin.data import options
+from okdnet_plugin.data.dehaze_dataset import DehazeDataset
+from okdnet_plugin.data.depth import DEPTH_EXTENSIONS, KINDS, NORMS, DepthRule, decode_depth, distances, painted_depth
+from okdnet_plugin.data.haze import (
+    WHOLE,
+    Window,
+    add_haze,
+    equivalent_distance,
+    patches,
+    sine_of_elevation,
+    transmission,
+)
+from okdnet_plugin.data.haze_options import OF_HAZE, Haze, HazeRule
+from okdnet_plugin.data.layouts import stem
+from okdnet_plugin.data.options import located, require
+from okdnet_plugin.data.picture_sources import PICTURE_EXTENSIONS, PictureFolder, PictureLmdb, open_source
+from okdnet_plugin.data.pictures import check_large_enough, cut_white_frame, decode, resized, to_tensor
+from okdnet_plugin.errors import InputError
+
+_OF_DEPTH = ('depth_kind', 'depth_norm', 'depth_scale')
+
+
+@DATASET_REGISTRY.register()
+class SyntheticHazeDataset(DehazeDataset):
+    """Pairs of a clear picture (gt) and a hazy one (lq) that is made of it by I = J t + A (1 - t), t = exp(-beta d).
+
+    In a training the haze of a picture is drawn by the generator of numpy, which the engine seeds for every sample; in
+    validation and test it depends on `seed` and the picture's place alone. A hazy picture has the values that it would
+    have as a file of 8 bits.
+
+    Source: the model is OKDNet's Eq. (1). RESIDE's figures: Li et al., "Benchmarking Single-Image Dehazing and Beyond",
+    TIP 2019.
+
+    Args:
+        opt: a data set's block of an option file; it is not changed. Name, phase, io_backend, gt_size, resize,
+            use_hflip, use_rot, color, mean, std and on_error are PairedDehazeDataset's; scale is 1. Its own keys:
+
+            - dataroot_gt: folder or LMDB of clear pictures. meta_info_file: list of those to be used; not for LMDBs.
+            - dataroot_depth: folder or LMDB of their depth, of equal stems: PNG, TIFF, NPY or NPZ. Without it depth is
+              made up by `painted_depth`, in [0.2, 1].
+            - depth_scale: d = value / depth_scale. Whole numbers, as in PNG, need it, unless depth_norm says otherwise;
+              floating-point values are divided by 1 by default.
+            - depth_kind: depth, the default, or `inverse`: d = 1 / value, of values from a thousandth of the largest.
+            - depth_norm: none, the default; max: d / max d; minmax: (d - min d) / (max d - min d); both by picture, and
+              whatever depth_scale is.
+            - beta, airlight: a number, a range `[low, high]` to draw from uniformly, or `{choices: [...]}`.
+              airlight_per_channel: draw each channel by itself. Default: false.
+            - grid: each clear picture comes with every combination of the choices, as in RESIDE's lists: all beta for
+              the first airlight, then for the next. `lq_path` ends in the number of the combination, from 1, as
+              `1400_3`. Default: false.
+            - preset: what beta, airlight and grid are by default. reside_its: beta in [0.6, 1.8], airlight in
+              [0.7, 1]. reside_ots: airlight 0.8, 0.85, 0.9, 0.95 or 1; beta 0.04, 0.06, 0.08, 0.1, 0.12, 0.16 or 0.2,
+              per unit of the scale of the estimator that RESIDE took depth from: depth has to be in that scale.
+              sots_indoor: airlight 1, beta 0.6, 0.7 ... 1.5, grid; a white frame of clear pictures is cut off.
+            - field: homogeneous, the default; height: haze that thins out with height, by falloff per unit of depth
+              (no default), seen by a level camera of the vertical field of view fov in degrees (default 60); patchy:
+              beta times a smooth random field of mean 1, as uneven as patchiness in [0, 1] says (default 0.5); or
+              weights such as `{homogeneous: 0.6, patchy: 0.4}` to draw one for each picture.
+            - noise: standard deviation of Gaussian noise on the scale of [0, 1]. jpeg: quality from 1 to 100.
+              Default: none. These, falloff and patchiness may be drawn like beta.
+            - seed: of the haze in validation and test. Default: 0.
+            - return_maps: give transmission and airlight too. Default: false.
+
+    Raises:
+        InputError: an option, a folder, a picture or its depth cannot be used. Reading a picture raises it too.
+    """
+
+    def _open(self) -> None:
+        opt = self.opt
+        options.check_keys(
+            opt,
+            ('phase', 'dataroot_gt'),
+            (
+                *options.OF_A_TENSOR,
+                *options.OF_A_TRAINING,
+                *OF_HAZE,
+                *_OF_DEPTH,
+                'dataroot_depth',
+                'meta_info_file',
+                'return_maps',
+                'seed',
+            ),
+        )
+        options.check_source(opt, ('dataroot_gt', 'dataroot_depth', 'meta_info_file'))
+        options.check_training(opt)
+        options.check_tensor(opt)
+        self._check_own()
+        self.resize = options.size_of(opt.get('resize'))
+        self.haze = HazeRule(opt)
+        self.depth_rule = self._depth_rule()
+        self._clear = self._source('dataroot_gt', PICTURE_EXTENSIONS)
+        self._depth = self._source('dataroot_depth', DEPTH_EXTENSIONS) if opt.get('dataroot_depth') else None
+        self.pictures = self._find_pictures()
+        if self._depth is None:
+            self._warn(
+                f'no dataroot_depth: the depth of {len(self.pictures)} clear pictures in {self._clear.root} is made up '
+                '(far at the top, near at the bottom, warm colours in front of cool ones)'
+            )
+
+    def __len__(self) -> int:
+        return len(self.pictures) * max(1, len(self.haze.grid))
+
+    def lq_path(self, index: int) -> str:
+        """Path of a hazy picture: the clear picture's, with the place in a grid."""
+        place, variant = divmod(index, max(1, len(self.haze.grid)))
+        root, extension = osp.splitext(self.pictures[place][0])
+        number = f'_{variant + 1}' if self.haze.grid else ''
+        return self._clear.path(f'{root}{number}{extension}')
+
+    def _sample(self, index: int) -> dict[str, Tensor | str]:
+        """Make one pair.
+
+        Returns:
+            lq, gt: float32 RGB tensors (3, H, W), or (1, H, W) for the luma, in [0, 1] before normalisation.
+            lq_path, gt_path: the clear picture's file, or key of the LMDB; lq_path with the place in a grid.
+            transmission, airlight: with `return_maps`, float32: t of each pixel of lq, (1, H, W), in (0, 1], and RGB,
+            (3, 1, 1), in [0, 1].
+        """
+        opt = self.opt
+        place, variant = divmod(index, max(1, len(self.haze.grid)))
+        gt_name, depth_name = self.pictures[place]
+        rng = self._generator(index)
+
+        # HWC, BGR, uint8 in [0, 255], and HW, float32: the whole picture, to be decoded and scaled
+        img_gt, depth = self._read(gt_name, depth_name)
+        # what is needed of it; haze is made there only
+        size, window = depth.shape, self._window(img_gt, self._clear.label(gt_name))
+        haze = self.haze.draw(rng, variant)
+        t = self._transmission(depth[window], haze, rng, size, window)
+        img_gt = img_gt[window]
+        img_lq = _hazy(img_gt, t, haze, rng)
+        if self.resize:
+            img_gt, img_lq, t = (resized(img, *self.resize) for img in (img_gt, img_lq, t))
+        t = np.minimum(t, 1)[..., None]  # a resized one may be above by its last digit
+        if opt['phase'] == 'train':
+            img_gt, img_lq, t = augment([img_gt, img_lq, t], opt.get('use_hflip'), opt.get('use_rot'))
+
+        # CHW, RGB, float32 in [0, 1]
+        tensors = {'lq': to_tensor(img_lq, opt.get('color')), 'gt': to_tensor(img_gt, opt.get('color'))}
+        if opt.get('mean') is not None:
+            tensors = {side: normalize(img, opt['mean'], opt['std'], inplace=True) for side, img in tensors.items()}
+        sample = {**tensors, 'lq_path': self.lq_path(index), 'gt_path': self._clear.path(gt_name)}
+        if opt.get('return_maps'):
+            sample['transmission'] = torch.from_numpy(np.ascontiguousarray(t.transpose(2, 0, 1)))
+            sample['airlight'] = torch.tensor(haze.airlight).reshape(3, 1, 1)
+        return sample
+
+    def _check_own(self) -> None:
+        opt, scale = self.opt, options.scale_of(self.opt)
+        require(scale == 1, f'scale is {scale}, but hazy pictures are made of the clear size; write 1')
+        return_maps, seed = opt.get('return_maps'), opt.get('seed')
+        require(
+            return_maps is None or isinstance(return_maps, bool), f'return_maps is {return_maps}; write true or false'
+        )
+        require(
+            seed is None or opt['phase'] != 'train',
+            'seed is for the haze of val and test; in training manual_seed of the option file rules: remove it here',
+        )
+        require(
+            seed is None or seed == 0 or options.is_count(seed), f'seed is {seed}; write a whole number, 0 or above'
+        )
+
+    def _depth_rule(self) -> DepthRule:
+        opt = self.opt
+        for key in _OF_DEPTH:
+            require(
+                opt.get(key) is None or opt.get('dataroot_depth') is not None,
+                f'{key} says how depth files are read, but there is no dataroot_depth; add it or remove {key}',
+            )
+        kind, norm, scale = opt.get('depth_kind') or 'depth', opt.get('depth_norm') or 'none', opt.get('depth_scale')
+        require(kind in KINDS, f"depth_kind is '{kind}'; write {' or '.join(KINDS)}")
+        require(norm in NORMS, f"depth_norm is '{norm}'; write {' or '.join(NORMS)}")
+        require(
+            scale is None or (options.is_number(scale) and 0 < scale < np.inf),
+            f'depth_scale is {scale}; write a number above 0 (depth = value / depth_scale)',
+        )
+        return DepthRule(kind, norm, scale)
+
+    def _source(self, key: str, extensions: tuple[str, ...]) -> PictureFolder | PictureLmdb:
+        with located(key):
+            return open_source(self.opt[key], options.backend_of(self.opt), extensions=extensions)
+
+    def _find_pictures(self) -> list[tuple[str, str | None]]:
+        """Clear pictures, in the order of the list or of their stems, and their depth."""
+        listed = self.opt.get('meta_info_file')
+        require(
+            listed is None or isinstance(self._clear, PictureFolder),
+            f'meta_info_file {listed} is for folders, but an LMDB has its own meta_info.txt; remove it',
+        )
+        clear = _by_stem(self._clear.names_in(listed) if listed else sorted(self._clear.names(), key=stem))
+        if self._depth is None:
+            return [(name, None) for name in clear.values()]
+        depth = _by_stem([name for name in sorted(self._depth.names()) if stem(name) in clear])
+        lonely = [name for key, name in clear.items() if key not in depth]
+        if lonely:
+            raise InputError(
+                f'{lonely[0]} has no depth of equal stem in {self._depth.root} ({len(lonely)} of {len(clear)} such); '
+                'add the depth, or take these pictures out'
+            )
+        unscaled = self.depth_rule.scale is None and self.depth_rule.norm == 'none'
+        whole_numbers = [name for name in depth.values() if name.lower().endswith('.png')] if unscaled else []
+        if whole_numbers:
+            raise InputError(
+                f"option 'depth_scale' is missing, and {whole_numbers[0]} holds whole numbers; add it "
+                '(depth = value / depth_scale), or depth_norm: max'
+            )
+        return [(name, depth[key]) for key, name in clear.items()]
+
+    def _generator(self, index: int) -> np.random.Generator:
+        if self.opt['phase'] == 'train':
+            return np.random.default_rng(np.random.randint(2**63 - 1, dtype=np.int64))
+        return np.random.default_rng((self.opt.get('seed') or 0, index))
+
+    def _read(self, gt_name: str, depth_name: str | None) -> tuple[np.ndarray, np.ndarray]:
+        """Clear picture, uint8 BGR (H, W, 3), and depth, float32 (H, W)."""
+        gt_label = self._clear.label(gt_name)
+        img_gt = decode(self._clear.read(gt_name), gt_label)
+        if self._depth is None:
+            return img_gt, painted_depth(img_gt).astype(np.float32)
+        label = self._depth.label(depth_name)
+        values = decode_depth(self._depth.read(depth_name), label)
+        if self.opt.get('preset') == 'sots_indoor':
+            img_gt = cut_white_frame(img_gt, values.shape, f'{gt_label} and {label}')
+        if values.shape != img_gt.shape[:2]:
+            (h_gt, w_gt), (h_depth, w_depth) = img_gt.shape[:2], values.shape
+            raise InputError(
+                f'{label} is {h_depth}x{w_depth}, but {gt_label} is {h_gt}x{w_gt} (height x width); depth has the size '
+                'of its picture: make it again, or take the picture out'
+            )
+        return img_gt, distances(values, self.depth_rule, label)
+
+    def _window(self, img_gt: np.ndarray, label: str) -> Window:
+        """Place of the crop; the random numbers are those of the toolbox's paired_random_crop."""
+        edge = self.opt.get('gt_size')
+        if self.opt['phase'] != 'train' or edge is None:
+            return WHOLE
+        check_large_enough(img_gt, edge, label)
+        top, left = (random.randint(0, length - edge) for length in img_gt.shape[:2])
+        return np.s_[top : top + edge, left : left + edge]
+
+    def _transmission(
+        self, depth: np.ndarray, haze: Haze, rng: np.random.Generator, size: tuple[int, int], window: Window
+    ) -> np.ndarray:
+        """Transmission of a window, whose depth it is, in a picture of a size."""
+        if haze.field == 'height':
+            depth = equivalent_distance(depth, sine_of_elevation(size[0], self.haze.fov)[window[0]], haze.falloff)
+        if haze.field == 'patchy':
+            return transmission(depth, haze.beta * patches(*size, haze.patchiness, rng, window))
+        return transmission(depth, haze.beta)
+
+
+def _by_stem(names: Sequence[str]) -> dict[str, str]:
+    found = {}
+    for name in names:
+        if found.setdefault(stem(name), name) != name:
+            raise InputError(f'{found[stem(name)]} and {name} have the same stem; remove or rename one of them')
+    return found
+
+
+def _hazy(img_gt: np.ndarray, t: np.ndarray, haze: Haze, rng: np.random.Generator) -> np.ndarray:
+    """Hazy picture, uint8, as a file of it would hold it."""
+    airlight = 255 * np.float32(haze.airlight[::-1])  # BGR
+    img_lq = add_haze(img_gt, t, airlight)
+    if haze.noise:
+        img_lq += 255 * haze.noise * rng.standard_normal(img_lq.shape, np.float32)
+    img_lq = np.clip(np.rint(img_lq), 0, 255).astype(np.uint8)
+    if haze.jpeg is None:
+        return img_lq
+    content = cv2.imencode('.jpg', img_lq, [cv2.IMWRITE_JPEG_QUALITY, haze.jpeg])[1]
+    return cv2.imdecode(content, cv2.IMREAD_COLOR)

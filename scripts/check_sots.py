@@ -1,0 +1,107 @@
+"""Re-make genuine hazy pictures of SOTS-indoor from clear pictures and depth, and say how near they come.
+
+  check_sots.py CLEAR_DIR DEPTH_DIR HAZY_DIR
+
+A clear picture is 1400.png, cropped to 620x460 or with the white frame of the original files; its depth has the same
+stem, and a hazy picture is 1400_3.png, the third of ten. Only scenes that all three folders hold are compared. The
+pictures are made by SyntheticHazeDataset with the preset sots_indoor; PSNR is the toolbox's, in dB, of RGB.
+"""
+
+import argparse
+import sys
+import tempfile
+from pathlib import Path
+
+import cv2
+
+import okdnet_plugin  # noqa: F401  goes first: it mends the toolbox
+
+# isort: split
+from basicsr.metrics import calculate_psnr
+from basicsr.utils import tensor2img
+
+from okdnet_plugin.data.depth import DEPTH_EXTENSIONS
+from okdnet_plugin.data.layouts import get_layout
+from okdnet_plugin.data.picture_sources import PICTURE_EXTENSIONS
+from okdnet_plugin.data.synthetic_haze_dataset import SyntheticHazeDataset
+from okdnet_plugin.errors import InputError
+
+
+def main(argv: list[str] | None = None) -> int:
+    args = parse_arguments(argv)
+    try:
+        figures = check(args)
+    except (InputError, OSError) as error:
+        print(f'{Path(__file__).name}: error: {error}', file=sys.stderr)
+        return 2
+    print(f'{len(figures)} pictures: minimum {min(figures):.2f} dB, mean {sum(figures) / len(figures):.2f} dB')
+    return 0
+
+
+def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('clear', type=Path, metavar='CLEAR_DIR', help='folder of clear pictures')
+    parser.add_argument('depth', type=Path, metavar='DEPTH_DIR', help='folder of their depth')
+    parser.add_argument('hazy', type=Path, metavar='HAZY_DIR', help='folder of genuine hazy pictures')
+    parser.add_argument(
+        '--depth-scale', type=float, default=6553.5, help='depth = value / scale (default: %(default)s)'
+    )
+    return parser.parse_args(argv)
+
+
+def check(args: argparse.Namespace) -> list[float]:
+    """Print and return the PSNR of each hazy picture.
+
+    Raises:
+        InputError: the folders have no scene in common, or a picture of one cannot be used.
+    """
+    clear, depth = files(args.clear, PICTURE_EXTENSIONS), files(args.depth, DEPTH_EXTENSIONS)
+    hazy = files(args.hazy, PICTURE_EXTENSIONS)
+    scenes = {get_layout('sots_indoor').hazy_scene(file.name) for file in hazy.values()}
+    common = sorted(scenes & clear.keys() & depth.keys())
+    if not common:
+        raise InputError(
+            f'{args.clear}, {args.depth} and {args.hazy} have no scene in common; a scene has files such as 1400.png, '
+            '1400.png and 1400_3.png in them'
+        )
+    with tempfile.TemporaryDirectory() as folder:
+        listed = Path(folder) / 'list.txt'
+        listed.write_text(''.join(f'{clear[scene].name}\n' for scene in common), encoding='utf-8')
+        remade = SyntheticHazeDataset(
+            {
+                'name': 'SOTS-indoor',
+                'phase': 'test',
+                'preset': 'sots_indoor',
+                'dataroot_gt': str(args.clear),
+                'meta_info_file': str(listed),
+                'dataroot_depth': str(args.depth),
+                'depth_scale': args.depth_scale,
+            }
+        )
+    figures = []
+    for index in range(len(remade)):
+        stem = Path(remade.lq_path(index)).stem
+        if stem in hazy:
+            figures.append(psnr(tensor2img(remade[index]['lq']), hazy[stem]))
+            print(f'{stem} {figures[-1]:.2f} dB')
+    return figures
+
+
+def files(folder: Path, extensions: tuple[str, ...]) -> dict[str, Path]:
+    """Files of a folder by their stems."""
+    return {file.stem: file for file in sorted(folder.iterdir()) if file.suffix.lower() in extensions}
+
+
+def psnr(remade, file: Path) -> float:
+    genuine = cv2.imread(str(file))
+    if genuine is None or genuine.shape != remade.shape:
+        found = 'cannot be read' if genuine is None else f'is {genuine.shape[0]}x{genuine.shape[1]}'
+        raise InputError(
+            f'{file} {found}, and the remade picture is {remade.shape[0]}x{remade.shape[1]} (height x width); give '
+            'the original files'
+        )
+    return calculate_psnr(remade, genuine, crop_border=0)
+
+
+if __name__ == '__main__':
+    sys.exit(main())

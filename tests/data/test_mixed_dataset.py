@@ -1,0 +1,178 @@
+"""Several data sets in one training."""
+
+import random
+from collections import Counter
+from copy import deepcopy
+
+import cv2
+import numpy as np
+import pytest
+from basicsr.data import build_dataset
+from basicsr.utils.registry import DATASET_REGISTRY
+from torch.utils.data import DataLoader, Dataset
+
+from okdnet_plugin.data.mixed_dataset import MixedDataset, shares
+from okdnet_plugin.data.seeded_order import SeededDataset
+from okdnet_plugin.errors import InputError
+
+
+def folder(root, count):
+    """`count` pairs of equal names in hazy/ and clear/."""
+    for side in ('hazy', 'clear'):
+        (root / side).mkdir(parents=True)
+        for number in range(count):
+            cv2.imwrite(str(root / side / f'{number:03}.png'), np.full((16, 16, 3), number, np.uint8))
+    return {'dataroot_lq': str(root / 'hazy'), 'dataroot_gt': str(root / 'clear')}
+
+
+@pytest.fixture
+def block(tmp_path):
+    return {
+        'name': 'Mixture',
+        'type': 'MixedDataset',
+        'phase': 'train',
+        'scale': 1,
+        'gt_size': 8,
+        'use_hflip': True,
+        'use_rot': False,
+        'io_backend': {'type': 'disk'},
+        'batch_size_per_gpu': 2,
+        'parts': {
+            'many': {'type': 'PairedDehazeDataset', **folder(tmp_path / 'many', 20)},
+            'few': {'type': 'PairedImageDataset', **folder(tmp_path / 'few', 3)},
+        },
+    }
+
+
+def epoch(data, seed=0):
+    random.seed(seed)
+    return [data[index]['gt_path'] for index in range(len(data))]
+
+
+def test_without_weights_every_picture_of_every_part_is_seen_once(block):
+    before = deepcopy(block)
+    data = build_dataset(block)
+    assert block == before
+    assert (len(data), data.counts) == (23, [20, 3])
+    assert len(set(epoch(data))) == 23
+
+
+def test_weights_and_length_give_each_part_its_share(block):
+    block['parts']['many']['weight'], block['parts']['few']['weight'] = 1, 3
+    data = MixedDataset(block | {'epoch_length': 40})
+    seen = epoch(data)
+    assert len(seen) == 40
+    assert sum('/few/' in path for path in seen) == 30
+    # three pictures thirty times: evenly repeated, whatever is drawn
+    assert all(9 <= count <= 11 for path, count in Counter(seen).items() if '/few/' in path)
+
+
+def test_a_large_part_shows_all_its_pictures_in_the_long_run(block):
+    block['parts']['many']['weight'] = block['parts']['few']['weight'] = 1
+    data = MixedDataset(block | {'epoch_length': 10})
+    epochs = [epoch(data, seed) for seed in range(200)]
+    counts = Counter(path for seen in epochs for path in seen if '/many/' in path)
+    assert len(counts) == 20
+    assert max(counts.values()) < 2 * min(counts.values())
+    for seen in epochs:
+        assert len({path for path in seen if '/many/' in path}) == 5  # no picture twice in an epoch
+
+
+def test_it_follows_the_seed_of_the_training(block):
+    from okdnet_plugin.data.seeded_order import Draw
+
+    data = SeededDataset(MixedDataset(block | {'epoch_length': 6}), seed=1)
+    first, again, other = ([data[Draw(epoch, n)]['gt_path'] for n in range(6)] for epoch in (0, 0, 1))
+    assert first == again != other
+
+
+def test_samples_of_all_parts_fit_into_one_batch(block):
+    batch = next(iter(DataLoader(MixedDataset(block), batch_size=23)))
+    assert batch['lq'].shape == (23, 3, 8, 8)
+    assert batch.keys() == {'lq', 'gt', 'lq_path', 'gt_path'}
+
+
+def test_a_part_may_overrule_what_is_said_for_all(block):
+    block['parts']['many'] |= {'resize': 8, 'gt_size': None}
+    data = MixedDataset(block)
+    assert data.parts[0].resize == (8, 8)
+    assert data.parts[1].opt['gt_size'] == 8
+    assert data.parts[0].opt['name'] == 'Mixture/many'
+
+
+@pytest.mark.parametrize(
+    ('weights', 'length', 'expected'),
+    [
+        ([1], 5, [5]),
+        ([1, 1], 5, [3, 2]),
+        ([20, 3], 23, [20, 3]),
+        ([1, 1, 1], 2, [1, 1, 0]),
+        ([1000, 1], 10, [9, 1]),
+        ([0.1, 0.2, 0.7], 10, [1, 2, 7]),
+        ([13990, 72135, 40], 86165, [13990, 72135, 40]),
+    ],
+)
+def test_shares_are_whole_and_add_up(weights, length, expected):
+    assert shares(weights, length) == expected
+
+
+def put(path, value):
+    def change(block):
+        *levels, last = path.split(':')
+        for level in levels:
+            block = block[level]
+        block[last] = value
+
+    return change
+
+
+@pytest.mark.parametrize(
+    ('spoil', 'message'),
+    [
+        (put('phase', 'val'), "phase is 'val'; give each data set a block val_N of its own"),
+        (put('parts', {}), "option 'parts' is missing or empty; write"),
+        (put('parts', ['a']), "option 'parts' is missing or empty; write"),
+        (put('epoch_length', 0), 'epoch_length is 0; write'),
+        (put('parts:few', {'dataroot_gt': 'x'}), "parts:few: it is .*; write a block with 'type'"),
+        (put('parts:few:weight', 0), 'parts:few: weight is 0; write a number above 0'),
+        (put('parts:few:weight', 'much'), 'parts:few: weight is much'),
+        (put('parts:few:type', 'PairedImageDatset'), 'parts:few: .*did you mean PairedImageDataset'),
+        (put('parts:many:layuot', 'its'), "parts:many: phase train, .*Mixture/many: unknown option 'layuot'"),
+        (put('parts:many:dataroot_gt', 'nowhere'), 'parts:many: .*folder nowhere does not exist'),
+        (put('parts:few:dataroot_gt', 'nowhere'), 'parts:few: PairedImageDataset cannot be made of its block: '),
+        (put('parts:few:io_backend', {'type': 'lmdb'}), 'parts:few: PairedImageDataset cannot be made of its block: '),
+        (put('parts:few:gt_size', 4), r'different sizes \(many: 8x8, few: 4x4\); write one gt_size'),
+        (put('gt_szie', 8), "parts:many: .*unknown option 'gt_szie' .did you mean gt_size"),
+    ],
+)
+def test_a_mistake_names_the_part(block, spoil, message):
+    spoil(block)
+    with pytest.raises(InputError, match='^phase (train|val), data set Mixture: .*' + message) as caught:
+        MixedDataset(block)
+    assert '\n' not in str(caught.value)
+
+
+def test_an_error_of_a_toolbox_data_set_names_the_part_and_the_sample(block, tmp_path):
+    (tmp_path / 'few' / 'clear' / '001.png').write_bytes(b'?')
+    data = MixedDataset(block)
+    message = r'^phase train, data set Mixture: part few: PairedImageDataset fails at its sample'
+    with pytest.raises(InputError, match=message):
+        epoch(data)
+
+
+class Lonely(Dataset):
+    def __init__(self, opt):
+        self.opt = opt
+
+    def __len__(self):
+        return 1
+
+    def __getitem__(self, index):
+        return {'lq': 0, 'lq_path': ''}
+
+
+def test_a_part_without_clear_pictures_is_refused(block, monkeypatch):
+    monkeypatch.setitem(DATASET_REGISTRY._obj_map, 'Lonely', Lonely)
+    block['parts']['few'] = {'type': 'Lonely'}
+    with pytest.raises(InputError, match='part few: Lonely gives no gt, gt_path, which training needs; take it out'):
+        epoch(MixedDataset(block))

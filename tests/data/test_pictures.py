@@ -1,0 +1,143 @@
+"""Pictures from bytes to tensors."""
+
+import io
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from basicsr.utils import imfrombytes, img2tensor
+from PIL import Image
+
+from okdnet_plugin.data.pictures import cut_white_frame, decode, resized, to_tensor
+from okdnet_plugin.errors import InputError
+
+
+def picture(height=20, width=24):
+    noise = np.random.default_rng(0).integers(0, 256, (height, width, 3), dtype=np.uint8)
+    return cv2.GaussianBlur(noise, (3, 3), 0)
+
+
+def encode(extension, img=None, *parameters):
+    return cv2.imencode(extension, picture() if img is None else img, list(parameters))[1].tobytes()
+
+
+def by_pillow(img, kind, **parameters):
+    file = io.BytesIO()
+    Image.fromarray(img).save(file, kind, **parameters)
+    return file.getvalue()
+
+
+@pytest.mark.parametrize('extension', ['.png', '.bmp', '.tif', '.ppm'])
+def test_lossless_files_give_their_pixels(extension):
+    assert np.array_equal(decode(encode(extension), 'x'), picture())
+
+
+@pytest.mark.parametrize('extension', ['.png', '.jpg', '.webp', '.tif', '.bmp'])
+def test_eight_bits_are_read_as_the_toolbox_reads_them(extension):
+    for img in (picture(), picture()[..., 0]):
+        content = encode(extension, img)
+        assert np.array_equal(decode(content, 'x'), imfrombytes(content))
+
+
+def test_grey_becomes_colour_and_alpha_is_left_out():
+    grey = decode(encode('.png', picture()[..., 0]), 'x')
+    assert np.array_equal(grey, np.repeat(picture()[..., :1], 3, 2))
+    transparent = np.dstack([picture(), np.zeros((20, 24), np.uint8)])
+    assert np.array_equal(decode(encode('.png', transparent), 'x'), picture())
+
+
+@pytest.mark.parametrize('extension', ['.png', '.tif'])
+@pytest.mark.parametrize('channels', [1, 3])
+def test_sixteen_bits_are_kept_or_cut_to_the_upper_eight(extension, channels):
+    deep = (picture().astype(np.uint16) * 256 + 77)[..., :channels]
+    content = encode(extension, deep)
+    kept = decode(content, 'x', keep_16_bits=True)
+    assert kept.dtype == np.uint16
+    assert np.array_equal(kept, np.broadcast_to(deep, (20, 24, 3)))
+    assert np.array_equal(decode(content, 'x'), imfrombytes(content))
+    assert torch.equal(to_tensor(kept)[2], torch.from_numpy(deep[..., 0].astype(np.float32) / 65535))
+
+
+@pytest.mark.parametrize('kind', ['JPEG', 'PNG', 'TIFF', 'WEBP'])
+@pytest.mark.parametrize('orientation', range(1, 9))
+def test_exif_turns_a_picture_as_pillow_turns_it(kind, orientation):
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    content = by_pillow(picture(), kind, exif=exif, lossless=True)
+    with Image.open(io.BytesIO(content)) as stored:
+        from PIL import ImageOps
+
+        expected = np.asarray(ImageOps.exif_transpose(stored))
+    got = decode(content, 'x')[..., ::-1]
+    assert got.shape == expected.shape
+    assert np.abs(got.astype(int) - expected).mean() < 3  # JPEG decoders round differently
+
+
+@pytest.mark.parametrize('extension', ['.png', '.jpg', '.webp', '.tif', '.bmp'])
+@pytest.mark.parametrize('share', [0.3, 0.9, 0.99])
+def test_a_file_that_is_cut_short_is_refused(extension, share):
+    content = encode(extension, picture(60, 80))
+    with pytest.raises(InputError, match=r'^x cannot be decoded: it is damaged, cut short or no picture; get the file'):
+        decode(content[: int(len(content) * share)], 'x')
+
+
+def test_a_jpeg_that_ends_in_its_picture_is_refused_even_if_opencv_fills_it_up(monkeypatch):
+    exif = Image.Exif()
+    exif[0x010E] = 'a thumbnail ends with \xff\xd9'
+    content = by_pillow(picture(60, 80), 'JPEG', exif=exif.tobytes() + b'\xff\xd8 thumbnail \xff\xda \xff\xd9')
+    monkeypatch.setattr(cv2, 'imdecode', lambda *_: picture())
+    assert decode(content, 'x').shape == (20, 24, 3)
+    assert decode(content + b'what a camera adds \xff\xda', 'x').shape == (20, 24, 3)
+    for length in (2, 40, len(content) // 2, len(content) - 1):
+        with pytest.raises(InputError, match='cut short'):
+            decode(content[:length], 'x')
+
+
+@pytest.mark.parametrize(
+    ('content', 'message'),
+    [
+        (b'', r'^x is empty \(0 bytes\); get'),
+        (b'GIF89a', 'no picture'),
+        (b'%PDF-1.4 not a picture at all', 'no picture'),
+        (b'\xff\xd8', 'cut short'),
+        (b'RIFF\x00\x00\x00\x00WEBPEXIF', 'damaged'),
+        (encode('.tif', picture().astype(np.float32)), 'no picture'),
+    ],
+)
+def test_what_is_no_picture_is_refused(content, message):
+    with pytest.raises(InputError, match=message):
+        decode(content, 'x', keep_16_bits=True)
+
+
+def test_a_picture_with_too_many_pixels_is_refused():
+    header = bytearray(encode('.bmp'))
+    header[18:26] = (60_000).to_bytes(4, 'little') + (60_000).to_bytes(4, 'little')
+    with pytest.raises(InputError, match='cannot be decoded'):
+        decode(bytes(header), 'x')
+
+
+@pytest.mark.parametrize('img', [picture(), picture()[3:11, 2:10], picture()[:, ::-1], picture().transpose(1, 0, 2)])
+@pytest.mark.parametrize('color', [None, 'y'])
+def test_tensors_have_the_toolboxs_values(img, color):
+    from basicsr.utils import bgr2ycbcr
+
+    expected = img.astype(np.float32) / 255.0
+    expected = bgr2ycbcr(expected, y_only=True)[..., None] if color else expected
+    tensor = to_tensor(img, color)
+    assert torch.equal(tensor, img2tensor(expected))
+    assert tensor.is_contiguous() or color
+
+
+def test_resizing_is_by_area_only_when_it_shrinks():
+    assert np.array_equal(resized(picture(), 10, 12), cv2.resize(picture(), (12, 10), interpolation=cv2.INTER_AREA))
+    assert np.array_equal(resized(picture(), 40, 12), cv2.resize(picture(), (12, 40), interpolation=cv2.INTER_LINEAR))
+
+
+def test_only_a_white_frame_is_cut_off():
+    framed = cv2.copyMakeBorder(picture(), 10, 10, 10, 10, cv2.BORDER_CONSTANT, value=(255, 255, 255))
+    assert np.array_equal(cut_white_frame(framed, (20, 24), 'x'), picture())
+    assert cut_white_frame(framed, (40, 44), 'x') is framed
+    framed[1, 7] = 0
+    with pytest.raises(InputError, match='has no white frame to be cut off'):
+        cut_white_frame(framed, (20, 24), 'x')
