@@ -11,11 +11,8 @@ import sys
 import traceback
 from collections.abc import Callable
 from importlib.metadata import EntryPoint, entry_points
-from os import path as osp
 
-import yaml
-
-from okdnet_plugin import compat
+from okdnet_plugin import compat, option_file
 from okdnet_plugin.engine.checkpoints import save_error
 from okdnet_plugin.errors import BadUpdatesError, InputError, SaveError, UnknownNameError, did_you_mean
 
@@ -137,21 +134,10 @@ def _pipeline(command: str) -> Callable[[str], None]:
 
 
 def _check_option_file(arguments: list[str]) -> None:
-    """Let the toolbox's own parser complain of a missing -opt; of what it names, see that it is a YAML mapping."""
+    """Let the toolbox's own parser complain of a missing -opt; see that what it names can be read."""
     path = compat.option_file(arguments)
-    if path is None:
-        return
-    try:
-        with open(path, 'rb') as file:  # YAML tells its encoding itself
-            opt = yaml.safe_load(file)
-    except OSError as error:
-        folder = osp.dirname(path) or '.'
-        hint = did_you_mean(osp.basename(path), os.listdir(folder) if osp.isdir(folder) else [])
-        raise InputError(f'option file {path} cannot be read: {error.strerror}{hint}') from error
-    except yaml.YAMLError as error:
-        raise InputError(f'option file {path} is not valid YAML: {" ".join(str(error).split())}') from error
-    if not isinstance(opt, dict):
-        raise InputError(f'option file {path} holds no keys; see options/ for files to start from')
+    if path is not None:
+        option_file.load(path)
 
 
 def _split(argv: list[str]) -> tuple[str | None, list[str]]:

@@ -102,6 +102,36 @@ def provide_functional_tensor() -> None:
     )
 
 
+# -------------------------------------------------------------------------------------------------------- option files
+
+
+@_patch(lambda: 'CLoader as Loader' in _source_of('basicsr.utils.options:ordered_yaml'))
+def build_option_files_on_others() -> None:
+    """An option file repeats what others say, and its YAML may make objects of any class.
+
+    With it a file may say `_base_`, see `okdnet_plugin.option_file`; the copy that a run keeps says all, and plain
+    BasicSR runs it. Can go when the toolbox has inheritance and the safe loader.
+    """
+    options = importlib.import_module('basicsr.utils.options')
+    original, copy = options.ordered_yaml, options.copy_opt_file
+
+    @functools.wraps(original)
+    def ordered_yaml():
+        from okdnet_plugin.option_file import OptionLoader
+
+        return OptionLoader, original()[1]
+
+    @functools.wraps(copy)
+    def copy_opt_file(opt_file, experiments_root):
+        from okdnet_plugin.option_file import resolved_copy
+
+        with resolved_copy(opt_file) as file:
+            copy(file, experiments_root)
+
+    _replace_function('basicsr.utils.options:ordered_yaml', ordered_yaml)
+    _replace_function('basicsr.utils.options:copy_opt_file', copy_opt_file)
+
+
 # ------------------------------------------------------------------------------------------------------------ launching
 
 
@@ -114,14 +144,12 @@ def option_file(arguments: list[str]) -> str | None:
 
 def _backend_of_option_file() -> str | None:
     """The backend that the option file asks for, in words or by keeping the networks on the CPU."""
-    import yaml
-    from basicsr.utils.options import ordered_yaml
+    from okdnet_plugin.option_file import load
 
     path = option_file(sys.argv[1:])
     if path is None:
         return None
-    with open(path, encoding='utf-8') as file:
-        opt = yaml.load(file, Loader=ordered_yaml()[0])
+    opt = load(path)
     return 'gloo' if opt.get('num_gpu') == 0 else (opt.get('dist_params') or {}).get('backend')
 
 

@@ -15,7 +15,6 @@ from typing import NamedTuple
 
 import cv2
 import numpy as np
-import yaml
 
 import okdnet_plugin  # goes first: it mends the toolbox
 
@@ -25,6 +24,7 @@ from basicsr.metrics import calculate_metric
 from basicsr.utils import tensor2img
 from torch.utils.data import Dataset
 
+from okdnet_plugin import option_file
 from okdnet_plugin.errors import InputError
 
 TILE_WIDTH = 320
@@ -52,7 +52,7 @@ def main(argv: list[str] | None = None) -> int:
         parser.error('--rows must be positive')
     okdnet_plugin.register()
     try:
-        show(yaml.safe_load(args.opt.read_text(encoding='utf-8')), args.rows)
+        show(option_file.load(str(args.opt)), args.rows)
     except (InputError, OSError) as error:
         print(f'{Path(__file__).name}: error: {error}', file=sys.stderr)
         return 2

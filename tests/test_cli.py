@@ -121,7 +121,7 @@ def test_unknown_network_gets_near_names_and_the_plugins_in_one_line(tmp_path, t
     result = basicsr('train', '-opt', write_options(tmp_path / 'o.yml', train_options), cwd=tmp_path)
     assert result.returncode == 2
     assert result.stderr.splitlines()[-1] == (
-        "basicsr: error: No object named 'OKDNett' found in 'arch' registry (did you mean OKDNet?); "
+        "basicsr: error: No object named 'OKDNett' found in 'arch' registry (did you mean OKDNet or AODNet?); "
         f'plugins loaded: okdnet (okdnet_plugin {__version__})'
     )
     assert 'Traceback' not in result.stderr

@@ -133,7 +133,7 @@ def test_ema_with_decay_zero_is_an_exact_copy():
 def test_near_name_is_suggested():
     with pytest.raises(UnknownNameError) as raised:
         ARCH_REGISTRY.get('OKDNett')
-    assert str(raised.value) == "No object named 'OKDNett' found in 'arch' registry (did you mean OKDNet?)"
+    assert str(raised.value) == "No object named 'OKDNett' found in 'arch' registry (did you mean OKDNet or AODNet?)"
 
 
 def test_name_in_other_case_is_suggested():

@@ -16,6 +16,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import torch
+import yaml
 
 FOLDER = Path(tempfile.mkdtemp())
 
@@ -44,7 +45,7 @@ from basicsr.train import create_train_val_dataloader, load_resume_state  # noqa
 from basicsr.utils import MessageLogger  # noqa: E402
 from basicsr.utils.dist_util import init_dist  # noqa: E402
 from basicsr.utils.misc import make_exp_dirs, set_random_seed  # noqa: E402
-from basicsr.utils.options import parse_options  # noqa: E402
+from basicsr.utils.options import ordered_yaml, parse_options  # noqa: E402
 from basicsr.utils.registry import DATASET_REGISTRY, Registry  # noqa: E402
 
 os.environ.update(RANK='0', WORLD_SIZE='1', LOCAL_RANK='0')
@@ -139,6 +140,9 @@ with contextlib.redirect_stderr(io.StringIO()):
 defects['end_prefetching_with_its_error'] = reader.queue.empty()
 
 defects['prefetch_without_gpu'] = raises(Exception, CUDAPrefetcher, [], {'num_gpu': 0})
+
+yaml.load(f'!!python/object/apply:os.mkdir ["{FOLDER}/made-by-yaml"]', Loader=ordered_yaml()[0])
+defects['build_option_files_on_others'] = (FOLDER / 'made-by-yaml').is_dir()
 
 os.environ.update(SLURM_PROCID='0', SLURM_NTASKS='1', SLURM_NODELIST=f'node; touch {FOLDER}/run-by-the-shell')
 raises(Exception, init_dist, 'slurm', 'gloo')

@@ -1,5 +1,6 @@
 """A validation that all processes share, with the figures of a single one."""
 
+import inspect
 import math
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
@@ -8,6 +9,8 @@ import cv2
 import numpy as np
 import torch
 import torch.distributed
+from basicsr.metrics import calculate_metric
+from basicsr.utils.registry import METRIC_REGISTRY
 from torch import nn
 from torch.utils.data import DataLoader, Dataset, Subset
 
@@ -36,11 +39,15 @@ def loader_of_share(dataset: Dataset, rank: int, world_size: int, num_workers: i
 
     The last key of a batch's dictionary, `index`, is the picture's place in the data set.
     """
-    share = _Numbered(dataset, range(rank, len(dataset), world_size))
+    return loader_of(dataset, range(rank, len(dataset), world_size), num_workers)
+
+
+def loader_of(dataset: Dataset, places: Sequence[int], num_workers: int) -> DataLoader:
+    """Pictures of a data set, one at a time, read ahead by workers; `index` is the place of each."""
     return DataLoader(
-        share,
+        _Numbered(dataset, places),
         batch_size=1,
-        num_workers=min(num_workers, len(share)),
+        num_workers=min(num_workers, len(places)),
         worker_init_fn=leave_signals_to_the_parent,
         generator=torch.Generator().manual_seed(0),  # to start draws a number, which would not be the training's
     )
@@ -52,6 +59,31 @@ class _Numbered(Subset):
 
     def __getitems__(self, positions: list[int]) -> list[dict]:
         return [self[position] for position in positions]
+
+
+def figures_of(pictures: Mapping[str, np.ndarray], metrics: Mapping[str, Mapping]) -> dict[str, float]:
+    """Value of each metric that the pictures allow.
+
+    A metric that takes a clear picture is left out where there is none. One that has a parameter `lq` gets the hazy
+    picture.
+
+    Args:
+        pictures: result, and perhaps gt and lq, uint8 BGR (H, W, 3).
+        metrics: block of the option file of each metric, by name.
+    """
+    values = {}
+    for name, block in metrics.items():
+        parameters = inspect.signature(METRIC_REGISTRY.get(block['type'])).parameters
+        images = {'img': pictures['result']}
+        if 'lq' in parameters:
+            images['lq'] = pictures.get('lq')
+        takes_any = any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values())
+        if 'gt' in pictures and ('img2' in parameters or takes_any):
+            images['img2'] = pictures['gt']
+        elif 'img2' in parameters and parameters['img2'].default is not None:
+            continue
+        values[name] = float(calculate_metric(images, block))
+    return values
 
 
 def gather(share: object, group: torch.distributed.ProcessGroup | None) -> list:

@@ -2,7 +2,6 @@
 
 import contextlib
 import datetime
-import inspect
 import os
 import shutil
 from collections import OrderedDict
@@ -18,7 +17,6 @@ import torch
 import torch.distributed
 from basicsr.archs import build_network
 from basicsr.losses import build_loss
-from basicsr.metrics import calculate_metric
 from basicsr.models.lr_scheduler import MultiStepRestartLR
 from basicsr.models.sr_model import SRModel
 from basicsr.utils import get_root_logger, tensor2img
@@ -511,6 +509,20 @@ class RestorationModel(SRModel):
 
     def _figures_of(self, data: dict, dataset_name: str, current_iter: int | str, save_img: bool) -> Figures:
         index = int(data.pop('index'))
+        pictures = self.restore_picture(data)
+        if save_img:
+            self._save_picture(pictures, data['lq_path'][0], dataset_name, current_iter)
+        return Figures(index, validation.figures_of(pictures, self.opt['val'].get('metrics') or {}))
+
+    def restore_picture(self, data: dict) -> dict[str, np.ndarray]:
+        """What becomes of one picture of a test.
+
+        Args:
+            data: batch of one, as a loader gives it.
+
+        Returns:
+            lq, result and, if there is one, gt: uint8 BGR, (H, W, 3).
+        """
         self.feed_data(data)
         with torch.compiler.set_stance('force_eager'):  # pictures have many sizes, each of which would be compiled
             self.test()
@@ -518,20 +530,7 @@ class RestorationModel(SRModel):
         del self.lq, self.output
         if 'gt' in pictures:
             del self.gt
-        if save_img:
-            self._save_picture(pictures, data['lq_path'][0], dataset_name, current_iter)
-        images = {'img': pictures['result']} | ({'img2': pictures['gt']} if 'gt' in pictures else {})
-        metrics = self._metrics_of(images)
-        return Figures(index, {name: float(calculate_metric(images, block)) for name, block in metrics.items()})
-
-    def _metrics_of(self, images: Mapping[str, np.ndarray]) -> dict[str, Mapping]:
-        """The metrics of the option file, but for those that need a clear picture where there is none."""
-        metrics = self.opt['val'].get('metrics') or {}
-        return {
-            name: block
-            for name, block in metrics.items()
-            if 'img2' in images or 'img2' not in inspect.signature(METRIC_REGISTRY.get(block['type'])).parameters
-        }
+        return pictures
 
     def _save_picture(self, pictures: dict, lq_path: str, dataset_name: str, current_iter: int | str) -> None:
         name, folder = osp.splitext(osp.basename(lq_path))[0], self.opt['path']['visualization']
