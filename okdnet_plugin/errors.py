@@ -12,10 +12,19 @@ class InputError(ValueError):
     """
 
 
+class StoreError(InputError):
+    """What holds the pictures of a data set cannot be read: none of them can, and to leave one out does not help."""
+
+
 class UnknownNameError(InputError, KeyError):
     """A registry has no object of that name; a KeyError too, because that is what the toolbox raises."""
 
     __str__ = ValueError.__str__
+
+
+def message_of(error: Exception) -> str:
+    """The message of an error, without the traceback that a worker of a loader puts in front of it."""
+    return str(error).rsplit(f'{type(error).__name__}: ', 1)[-1].strip()
 
 
 def did_you_mean(word: object, known: Iterable[str], cutoff: float = 0.6) -> str:

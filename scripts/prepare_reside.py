@@ -1,7 +1,7 @@
 """Find public dehazing data sets in a folder of unpacked downloads, and make LMDBs and option lines of them.
 
   prepare_reside.py ROOT --dry-run     say what is there and what is missing; nothing is written
-  prepare_reside.py ROOT               make datasets/its/hazy.lmdb and so on of all that is found
+  prepare_reside.py ROOT               make datasets/lmdb/its/hazy.lmdb and so on of all that is found
   prepare_reside.py ROOT --files       option lines for the files as they lie, without LMDBs
 
 It knows ITS, OTS, SOTS, I-HAZE, O-HAZE, NH-HAZE, Dense-Haze, RESIDE-6K, Haze4K and URHI, by the names of folders and of
@@ -59,7 +59,7 @@ def main(argv: list[str] | None = None) -> int:
 def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('root', metavar='ROOT', help='folder that the downloads were unpacked into')
-    parser.add_argument('--out', metavar='DIR', default='datasets', help='folder of the LMDBs (default: %(default)s)')
+    parser.add_argument('--out', metavar='DIR', default='datasets/lmdb', help='folder of the LMDBs (default: %(default)s)')
     parser.add_argument('--only', metavar='NAMES', help=f'some of these, with commas between: {", ".join(DATASETS)}')
     parser.add_argument(
         '--resize', type=int, metavar='PX', help='make all pictures PX x PX, for training; tests want the full size'

@@ -8,7 +8,7 @@ from functools import partial
 from tqdm import tqdm
 
 from okdnet_plugin.data import lmdb_check, lmdb_store
-from okdnet_plugin.data.layouts import LAYOUTS, Layout, layout_of
+from okdnet_plugin.data.layouts import LAYOUTS, RULES, Layout, layout_of
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -68,7 +68,7 @@ def size(text: str) -> tuple[int, int]:
 
 
 def _layout(args: argparse.Namespace) -> Layout | None:
-    opt = {key: getattr(args, key) for key in ('layout', 'pairing', 'filename_tmpl') if getattr(args, key)}
+    opt = {key: getattr(args, key) for key in RULES if getattr(args, key) is not None}
     return layout_of(opt) if opt else None
 
 
@@ -84,7 +84,7 @@ def _build(args: argparse.Namespace) -> int:
         workers=args.workers,
     )
     print('\n'.join(lmdb_check.summary(path) for path in made))
-    print(f'\nfor an option file:\n\n{lmdb_check.option_lines(made)}')
+    print(f'\nfor an option file:\n\n{lmdb_check.option_lines(made)}', end='')
     return 0
 
 
@@ -96,7 +96,9 @@ def _verify(args: argparse.Namespace) -> int:
             for problem in lmdb_check.verify(root, _layout(args), args.workers, partial(bar.update, 1)):
                 bar.write(problem)
                 problems += 1
-        print(f'{root}: {problems} problems' if problems else f'{root}: {lmdb_check.verdict(root)}')
+        print(
+            f'{root}: {problems} problem{"s" * (problems > 1)}' if problems else f'{root}: {lmdb_check.verdict(root)}'
+        )
         found += problems
     return 1 if found else 0
 

@@ -1,15 +1,16 @@
 """Whether the LMDBs of a data set are whole, and what is in them."""
 
-import json
 import os
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from os import path as osp
 
 import lmdb
+import yaml
 
 from okdnet_plugin.data.depth import decode_depth
-from okdnet_plugin.data.layouts import Layout, layout_of
+from okdnet_plugin.data.layouts import Layout, layout_from_template, layout_of, match_names
 from okdnet_plugin.data.lmdb_store import Recipe, Record, cores, is_intact, read_ahead, read_manifest
 from okdnet_plugin.data.picture_sources import Line, PictureLmdb, open_lmdb, read_lines
 from okdnet_plugin.data.pictures import decode
@@ -25,11 +26,13 @@ class Content:
     Args:
         root: its path.
         lines: of meta_info.txt, by key.
+        repeated: keys that stand there more than once.
         recipe, records: its manifest; None and empty for one that the toolbox made.
     """
 
     root: str
     lines: Mapping[str, Line]
+    repeated: Sequence[str]
     recipe: Recipe | None
     records: Mapping[str, Record]
 
@@ -42,7 +45,8 @@ def find(paths: Sequence[str]) -> list[str]:
     """
     roots = []
     for path in paths:
-        found = [path] if path.rstrip('/').endswith('.lmdb') else []
+        path = osp.normpath(path)
+        found = [path] if path.endswith('.lmdb') else []
         if not found and osp.isdir(path):
             found = [
                 osp.join(folder, name)
@@ -64,8 +68,9 @@ def read(root: str) -> Content:
     """
     root = PictureLmdb(root, {}).root
     manifest = read_manifest(root)
-    lines = {line.key: line for line in read_lines(osp.join(root, 'meta_info.txt'))}
-    return Content(root, lines, *(manifest or (None, {})))
+    lines = read_lines(osp.join(root, 'meta_info.txt'))
+    repeated = sorted(key for key, count in Counter(line.key for line in lines).items() if count > 1)
+    return Content(root, {line.key: line for line in lines}, repeated, *(manifest or (None, {})))
 
 
 def verify(
@@ -74,7 +79,8 @@ def verify(
     """What is wrong with an LMDB, a line each.
 
     Every record has to be there once, to decode, to be of the size that meta_info.txt gives, and, if there is a
-    manifest, to have its checksum. Each hazy picture needs a clear one of a fitting size in the LMDB `clear` beside it.
+    manifest, to have its checksum. LMDBs that were made together are held against one another: each hazy picture needs
+    one clear picture of a fitting size, and each clear picture its depth.
 
     Args:
         root: path of the LMDB.
@@ -106,11 +112,13 @@ def verify(
 
 def _stored_keys(environment: lmdb.Environment) -> set[str]:
     with environment.begin() as transaction:
-        return {bytes(key).decode() for key in transaction.cursor().iternext(values=False)}
+        return {bytes(key).decode(errors='backslashreplace') for key in transaction.cursor().iternext(values=False)}
 
 
 def _differences(content: Content, stored: set[str]) -> Iterator[str]:
     listed = content.lines.keys()
+    for key in content.repeated:
+        yield f"key '{key}' in {content.root} stands in meta_info.txt more than once"
     for key in sorted(listed - stored):
         yield f"key '{key}' in {content.root} is in meta_info.txt, but not in data.mdb"
     for key in sorted(stored - listed):
@@ -130,41 +138,54 @@ def _problems_of(content: Content, key: str, stored: bytes) -> Iterator[str]:
     except InputError as error:
         yield str(error).split(';')[0]
         return
-    height_width = content.lines[key].shape[:2]
-    if height_width and tuple(height_width) != shape[:2]:
-        yield f'{label} is {shape[0]}x{shape[1]}, but meta_info.txt says {height_width[0]}x{height_width[1]}'
+    said = content.lines[key].shape[:2]
+    if said and tuple(said) != shape[:2]:
+        yield f'{label} is {_as_text(shape)}, but meta_info.txt says {_as_text(said)}'
 
 
 def _pairing_problems(content: Content, layout: Layout | None) -> Iterator[str]:
-    beside = osp.join(osp.dirname(osp.abspath(content.root)), 'clear.lmdb')
-    is_hazy = content.recipe.side == 'hazy' if content.recipe else osp.basename(content.root) == 'hazy.lmdb'
-    if not (is_hazy and osp.isdir(beside) and (layout or content.recipe)):
+    partner, layout = _partner(content, layout)
+    if partner is None:
         return
-    layout = layout or layout_of(content.recipe.pairing)
+    beside = osp.join(osp.dirname(osp.abspath(content.root)), partner)
     try:
-        clear = read(beside).lines
+        other = {line.name: line for line in read(beside).lines.values()}
     except InputError as error:
-        yield str(error)
+        yield f'{content.root} was made with {partner}: {error}'
         return
-    by_scene = {layout.clear_scene(line.name): line for line in clear.values()} | (
-        dict(clear) if layout.template == '{}' else {}
-    )
-    for key, line in content.lines.items():
-        scene = layout.hazy_scene(line.name)
-        if scene not in by_scene:
-            cause = f"no clear picture of the scene '{scene}'" if scene else f'no hazy name of {layout.rule}'
-            yield f"key '{key}' in {content.root} has no partner in {beside}: {cause}"
-        elif not _fits(line.shape, by_scene[scene].shape, layout):
-            sizes = ['x'.join(map(str, part.shape[:2])) for part in (line, by_scene[scene])]
+    own = {line.name: line for line in content.lines.values()}
+    matches = match_names(own, other, layout)
+    for name in (*matches.misfits, *matches.lonely):
+        cause = f'is no name of the rule {layout.rule}' if name in matches.misfits else f'has no picture in {beside}'
+        yield f"key '{own[name].key}' in {content.root} {cause}"
+    for name, several in matches.ambiguous.items():
+        yield f"key '{own[name].key}' in {content.root} has several pictures in {beside}: {', '.join(several)}"
+    for name, partner_name in matches.pairs:
+        sizes = own[name].shape, other[partner_name].shape
+        if not _fits(*sizes, layout):
             yield (
-                f"key '{key}' in {content.root} is {sizes[0]}, but its clear picture "
-                f"'{by_scene[scene].key}' is {sizes[1]}"
+                f"key '{own[name].key}' in {content.root} is {_as_text(sizes[0])}, but '{other[partner_name].key}' in "
+                f'{beside} is {_as_text(sizes[1])}'
             )
 
 
-def _fits(hazy: Sequence[int], clear: Sequence[int], layout: Layout) -> bool:
-    grown = [edge + _FRAME for edge in hazy[:2]] if layout.white_frame else hazy[:2]
-    return not hazy or not clear or list(clear[:2]) in (list(hazy[:2]), list(grown))
+def _partner(content: Content, layout: Layout | None) -> tuple[str | None, Layout | None]:
+    """Name of the LMDB that an LMDB goes with, and the rule that pairs them."""
+    recipe = content.recipe
+    if recipe and recipe.partner:
+        by_stem = layout_from_template('{}')
+        return recipe.partner, by_stem if recipe.side != 'hazy' else layout or layout_of(recipe.pairing)
+    is_toolboxs = recipe is None and layout is not None and osp.basename(content.root) == 'hazy.lmdb'
+    return ('clear.lmdb', layout) if is_toolboxs else (None, None)
+
+
+def _fits(one: Sequence[int], other: Sequence[int], layout: Layout) -> bool:
+    grown = [edge + _FRAME for edge in one[:2]] if layout.white_frame else one[:2]
+    return not one or not other or list(other[:2]) in (list(one[:2]), list(grown))
+
+
+def _as_text(shape: Sequence[int]) -> str:
+    return 'x'.join(map(str, shape[:2]))
 
 
 def summary(root: str) -> str:
@@ -185,19 +206,35 @@ def verdict(root: str) -> str:
     """What has been seen of an LMDB in which `verify` finds nothing."""
     content = read(root)
     checked = 'checksum, decoding and size' if content.recipe else 'decoding and size (it has no checksums)'
-    return f'{len(content.lines):,} pictures are whole: {checked}'
+    partner = content.recipe and content.recipe.partner
+    return f'{counted(len(content.lines), "picture")} whole: {checked}' + (f'; each fits {partner}' if partner else '')
+
+
+def counted(number: int, noun: str) -> str:
+    """`1 picture is`, `2 pictures are`."""
+    return f'{number:,} {noun} is' if number == 1 else f'{number:,} {noun}s are'
+
+
+_SETS = {
+    ('hazy', 'clear'): 'PairedDehazeDataset',
+    ('clear', 'depth'): 'SyntheticHazeDataset',
+    ('hazy',): 'SingleDehazeDataset',
+}
+_KEYS = {'hazy': 'dataroot_lq', 'clear': 'dataroot_gt', 'depth': 'dataroot_depth'}
 
 
 def option_lines(roots: Sequence[str]) -> str:
-    """Lines of a data set's block that read some LMDBs of one `build`."""
+    """A data set's block that reads some LMDBs of one `build`."""
     recipes = {recipe.side: (root, recipe) for root in roots for recipe in [read(root).recipe]}
-    lines = [
-        f'    {key}: {json.dumps(recipes[side][0], ensure_ascii=False)}'
-        for side, key in {'hazy': 'dataroot_lq', 'clear': 'dataroot_gt', 'depth': 'dataroot_depth'}.items()
-        if side in recipes
-    ]
-    lines += ['    io_backend:', '      type: lmdb']
-    if {'hazy', 'clear'} <= recipes.keys():
-        pairing = recipes['hazy'][1].pairing.items()
-        lines += [f'    {key}: {json.dumps(value, ensure_ascii=False)}' for key, value in pairing if value != '{}']
-    return '\n'.join(lines)
+    block = {'name': osp.basename(osp.dirname(osp.abspath(roots[0])))}
+    if tuple(recipes) in _SETS:
+        block['type'] = _SETS[tuple(recipes)]
+    block |= {_KEYS[side]: root for side, (root, _) in recipes.items()}
+    block['io_backend'] = {'type': 'lmdb'}
+    if {'hazy', 'clear'} <= recipes.keys() and recipes['hazy'][1].pairing != {'filename_tmpl': '{}'}:
+        block |= recipes['hazy'][1].pairing
+    size = recipes[next(iter(recipes))][1].resize
+    if size:
+        block['resize'] = size[0] if size[0] == size[1] else size
+    text = yaml.safe_dump(block, sort_keys=False, allow_unicode=True, width=10_000)
+    return ''.join(f'    {line}\n' for line in text.splitlines())

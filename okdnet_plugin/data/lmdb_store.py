@@ -11,6 +11,7 @@ import json
 import os
 import shutil
 import sys
+import time
 import zlib
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -21,6 +22,7 @@ from os import path as osp
 import cv2
 import lmdb
 import numpy as np
+from filelock import FileLock, Timeout
 from tqdm import tqdm
 
 from okdnet_plugin.data import options
@@ -43,8 +45,10 @@ ENCODINGS = {
 }
 """What records may be written as, and OpenCV's parameters for it; each keeps every pixel."""
 
+_PARTNERS = {'hazy': 'clear', 'clear': 'depth'}
 _FIRST_MAP = 2**26  # bytes that the map may hold at first; it is doubled as often as need be
 _BATCH = 2**26  # bytes that are written in one transaction
+_SECONDS = 5  # after which what is there is written
 _LONGEST_KEY = 511  # bytes, LMDB's own limit
 _DISK_IS_FULL = tuple(map(os.strerror, (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)))
 
@@ -59,6 +63,7 @@ class Recipe:
         resize: height and width of its pictures in px, or None for their own.
         encode: one of `ENCODINGS`.
         root: folder of the source files.
+        partner: LMDB beside it that has a picture for each of its own; None if it was made alone.
         format: of the manifest.
     """
 
@@ -67,6 +72,7 @@ class Recipe:
     resize: list[int] | None
     encode: str
     root: str
+    partner: str | None = None
     format: int = FORMAT
 
 
@@ -131,7 +137,7 @@ def build(
     layout = layout or layout_from_template('{}')
     encode = encode or ('bmp' if resize else 'keep')
     roots = {'hazy': hazy, 'clear': clear, 'depth': depth}
-    _check(roots, resize, encode, workers)
+    _check(out, roots, resize, encode, workers)
     extensions = {'depth': DEPTH_EXTENSIONS}
     sources = {
         side: PictureFolder(root, layout.recursive, extensions.get(side, PICTURE_EXTENSIONS))
@@ -148,9 +154,13 @@ def build(
         pairs = pair_names(names['hazy'], names['clear'], layout)
         hazy_of = {clear_name: hazy_name for hazy_name, clear_name in pairs}
         names['clear'] = names['clear'] if only is None else sorted(hazy_of)
+    if clear and depth:
+        _check_depth(names['clear'], names['depth'], depth)
     targets = []
     for side, source in sources.items():
-        recipe = Recipe(side, _option_of(layout), list(resize) if resize else None, encode, osp.abspath(source.root))
+        partner = f'{_PARTNERS[side]}.lmdb' if _PARTNERS.get(side) in sources else None
+        size = list(resize) if resize else None
+        recipe = Recipe(side, _option_of(layout), size, encode, osp.abspath(source.root), partner)
         encoder = _Encoder(source, recipe, hazy_of if layout.white_frame else {})
         targets.append(osp.join(out, f'{side}.lmdb'))
         _Build(targets[-1], recipe, _by_key(names[side])).run(encoder, workers or cores())
@@ -191,7 +201,7 @@ def read_ahead(function: Callable, items: Iterable, workers: int) -> Iterator:
         try:
             for item in items:
                 waiting.append(pool.submit(function, item))
-                if len(waiting) > 4 * workers:
+                if len(waiting) > 2 * workers:
                     yield waiting.popleft().result()
             while waiting:
                 yield waiting.popleft().result()
@@ -215,7 +225,7 @@ class _Encoder:
         if self._recipe.encode != 'keep':
             img = self._resized(img, path)
             extension = f'.{self._recipe.encode}'
-            content = cv2.imencode(extension, img, ENCODINGS[self._recipe.encode])[1].tobytes()
+            content = _encoded(extension, img, ENCODINGS[self._recipe.encode], path)
         source = osp.relpath(path, self._recipe.root)
         return Record(
             stem(path) + extension, [*img.shape], len(content), zlib.crc32(content), source, stamp(path)
@@ -245,33 +255,55 @@ class _Build:
         self._errors: list[InputError] = []
 
     def run(self, encode: Callable[[str], tuple[Record, bytes]], workers: int) -> None:
+        folder, name = osp.split(osp.abspath(self.target))
+        lock = FileLock(osp.join(folder, f'.{name}.lock'), timeout=0)
+        with self._saving():
+            os.makedirs(folder, exist_ok=True)
+            try:
+                lock.acquire()
+            except Timeout:
+                raise InputError(f'{self.target} is being made by another process; wait for it, or end it') from None
+        try:
+            with self._saving():
+                self._run(encode, workers)
+        finally:
+            with contextlib.suppress(OSError):
+                os.remove(lock.lock_file)
+            lock.release()
+            with contextlib.suppress(OSError):
+                os.rmdir(folder)  # if nothing has come of it
+
+    def _run(self, encode: Callable[[str], tuple[Record, bytes]], workers: int) -> None:
         if osp.exists(self.target):
             self._check_up_to_date()
             return
-        with self._saving():
-            done = self._begin()
-            self._check_room(done)
-            environment = lmdb.open(self.part, map_size=_FIRST_MAP)
-            with contextlib.closing(environment), _one_thread_in_opencv(), self._bar(len(done)) as bar:
-                done = self._drop_damaged(environment, done)
-                todo = [self.files[key] for key in sorted(self.files.keys() - done.keys())]
-                for batch in self._batches(read_ahead(_caught(encode), todo, workers), bar):
-                    self._commit(environment, batch)
-                    done |= {record.key: record for record, _ in batch}
-            self._refuse_bad_files(len(done))
-            self._finish(done)
+        done = self._begin()
+        self._check_room(done)
+        used = osp.getsize(osp.join(self.part, 'data.mdb')) if done else 0
+        environment = lmdb.open(self.part, map_size=max(_FIRST_MAP, 2 * used))
+        with contextlib.closing(environment), _one_thread_in_opencv(), self._bar() as bar:
+            done = self._drop_damaged(environment, done, bar)
+            todo = [self.files[key] for key in sorted(self.files.keys() - done.keys())]
+            for batch in self._batches(read_ahead(_caught(encode), todo, workers), bar):
+                self._commit(environment, batch)
+                done |= {record.key: record for record, _ in batch}
+        self._refuse_bad_files(len(done))
+        self._finish(done)
 
     def _check_up_to_date(self) -> None:
         recipe, records = read_manifest(self.target) or (None, {})
-        changed = [
+        changed = sorted(
             key
             for key in self.files.keys() | records.keys()
             if key not in records or key not in self.files or records[key].stamp != stamp(self.files[key])
-        ]
-        if recipe != self.recipe or changed:
-            cause = (
-                'with other options' if recipe != self.recipe else f"{len(changed)} files, as '{changed[0]}', differ"
-            )
+        )
+        if recipe != self.recipe:
+            there, here = (asdict(one) if one else {} for one in (recipe, self.recipe))
+            other = next(key for key in here if there.get(key) != here[key])
+            cause = f'{other}: {there.get(other)}, not {here[other]}'
+        else:
+            cause = f"{len(changed)} files, as '{changed[0]}', differ" if changed else None
+        if cause:
             raise InputError(
                 f'{self.target} was made from something else ({cause}); remove it, or choose another folder'
             )
@@ -279,12 +311,14 @@ class _Build:
 
     def _begin(self) -> dict[str, Record]:
         """Make the folder, or take up an earlier one: its records that are still those of the files."""
-        recipe, records = _tolerant(read_manifest, self.part) or (None, {})
+        recipe, records = _read_what_is_whole(self.part)
         if recipe != self.recipe:
             shutil.rmtree(self.part, ignore_errors=True)
             os.makedirs(self.part)
             self._note(asdict(self.recipe))
             return {}
+        # Without the half line that a process which was killed may have left.
+        self._write(MANIFEST, [_as_line(asdict(part)) for part in (recipe, *records.values())])
         return {
             key: record
             for key, record in records.items()
@@ -294,7 +328,8 @@ class _Build:
     def _check_room(self, done: Mapping[str, Record]) -> None:
         """Refuse at once what cannot fit."""
         if self.recipe.encode == 'keep':
-            needed = sum(osp.getsize(path) for key, path in self.files.items() if key not in done)
+            stamps = (stamp(path) for key, path in self.files.items() if key not in done)
+            needed = sum(known[0] for known in stamps if known)
         elif self.recipe.encode == 'bmp' and self.recipe.resize:
             needed = 3 * self.recipe.resize[0] * self.recipe.resize[1] * (len(self.files) - len(done))
         else:
@@ -308,34 +343,40 @@ class _Build:
                 'or choose another folder'
             )
 
-    def _drop_damaged(self, environment: lmdb.Environment, done: Mapping[str, Record]) -> dict[str, Record]:
+    def _drop_damaged(self, environment: lmdb.Environment, done: Mapping[str, Record], bar: tqdm) -> dict[str, Record]:
         """Of an earlier, interrupted build, keep the records that are whole and still asked for."""
-        whole = {}
-        with environment.begin(write=True) as transaction:
+        whole, other = {}, []
+        with environment.begin() as transaction:
             for key, content in transaction.cursor():
                 record = done.get(key.decode())
                 if record and is_intact(record, content):
                     whole[record.key] = record
-        with environment.begin(write=True) as transaction:
-            for key in [key for key in transaction.cursor().iternext(values=False) if key.decode() not in whole]:
-                transaction.delete(key)
+                    bar.update()
+                else:
+                    other.append(key)
+        self._change(environment, lambda transaction: [transaction.delete(key) for key in other])
         return whole
 
     def _batches(
         self, results: Iterable[tuple[Record, bytes] | InputError], bar: tqdm
     ) -> Iterator[list[tuple[Record, bytes]]]:
-        batch, size = [], 0
-        for result in results:
-            bar.update()
-            if isinstance(result, InputError):
-                bar.write(f'{osp.basename(self.target)}: {result}', file=sys.stderr)
-                self._errors.append(result)
-                continue
-            batch.append(result)
-            size += result[0].size
-            if size >= _BATCH:
-                yield batch
-                batch, size = [], 0
+        """What is written at once; little is lost if the process is killed, and nothing if it is interrupted."""
+        batch, size, begin = [], 0, time.monotonic()
+        try:
+            for result in results:
+                bar.update()
+                if isinstance(result, InputError):
+                    bar.write(f'{osp.basename(self.target)}: {result}', file=sys.stderr)
+                    self._errors.append(result)
+                    continue
+                batch.append(result)
+                size += result[0].size
+                if size >= _BATCH or time.monotonic() - begin > _SECONDS:
+                    yield batch
+                    batch, size, begin = [], 0, time.monotonic()
+        except KeyboardInterrupt:
+            yield batch
+            raise
         yield batch
 
     def _refuse_bad_files(self, done: int) -> None:
@@ -346,27 +387,34 @@ class _Build:
             )
 
     def _commit(self, environment: lmdb.Environment, batch: Sequence[tuple[Record, bytes]]) -> None:
+        self._change(
+            environment,
+            lambda transaction: [transaction.put(record.key.encode(), content) for record, content in batch],
+        )
+        self._note(*(asdict(record) for record, _ in batch))
+
+    def _change(self, environment: lmdb.Environment, change: Callable[[lmdb.Transaction], object]) -> None:
+        """Make a change in one transaction, in as large a map as it takes."""
         while True:
             try:
                 with environment.begin(write=True) as transaction:
-                    for record, content in batch:
-                        transaction.put(record.key.encode(), content)
-                break
+                    change(transaction)
+                return
             except lmdb.MapFullError:
                 environment.set_mapsize(2 * environment.info()['map_size'])
-        self._note(*(asdict(record) for record, _ in batch))
 
     def _note(self, *lines: Mapping) -> None:
         with open(osp.join(self.part, MANIFEST), 'a', encoding='utf-8') as file:
-            file.writelines(json.dumps(line, ensure_ascii=False) + '\n' for line in lines)
+            file.writelines(map(_as_line, lines))
+            file.flush()
+            os.fsync(file.fileno())
 
     def _finish(self, done: Mapping[str, Record]) -> None:
         level = _PNG_LEVEL if self.recipe.encode == 'png' else 0
         records = [done[key] for key in sorted(done)]
         lines = [f'{record.name} ({",".join(map(str, record.shape))}) {level}\n' for record in records]
         self._write('meta_info.txt', lines)
-        manifest = [json.dumps(asdict(part), ensure_ascii=False) + '\n' for part in (self.recipe, *records)]
-        self._write(MANIFEST, manifest)
+        self._write(MANIFEST, [_as_line(asdict(part)) for part in (self.recipe, *records)])
         os.remove(osp.join(self.part, 'lock.mdb'))
         os.rename(self.part, self.target)
 
@@ -384,16 +432,22 @@ class _Build:
         except SaveError:
             raise
         except (lmdb.Error, OSError) as error:
-            is_full = any(cause in str(error) for cause in _DISK_IS_FULL)
+            is_full = any(cause in str(error) for cause in _DISK_IS_FULL) or self._has_no_room()
             if is_full:
                 shutil.rmtree(self.part, ignore_errors=True)
             cure = 'it is removed: make room, then begin again' if is_full else 'mend the cause, then go on'
             raise SaveError(f'{self.part} cannot be written ({error}); {cure} with the same command') from error
 
-    def _bar(self, done: int) -> tqdm:
+    def _has_no_room(self) -> bool:
+        """LMDB calls it an input/output error when only a part could be written."""
+        with contextlib.suppress(OSError):
+            return shutil.disk_usage(self.part).free < _BATCH
+        return False
+
+    def _bar(self) -> tqdm:
         folder = osp.basename(osp.dirname(osp.abspath(self.target)))
         title = osp.join(folder, osp.basename(self.target))
-        return tqdm(total=len(self.files), initial=done, desc=title, unit='picture', dynamic_ncols=True, disable=None)
+        return tqdm(total=len(self.files), desc=title, unit='picture', dynamic_ncols=True, disable=None)
 
 
 def is_intact(record: Record, content: bytes | None) -> bool:
@@ -401,13 +455,44 @@ def is_intact(record: Record, content: bytes | None) -> bool:
     return content is not None and len(content) == record.size and zlib.crc32(content) == record.crc32
 
 
-def stamp(path: str) -> list[int]:
-    """Length of a file, and when it was changed last, in ns."""
-    status = os.stat(path)
+def stamp(path: str) -> list[int] | None:
+    """Length of a file, and when it was changed last, in ns; None if it cannot be looked at."""
+    try:
+        status = os.stat(path)
+    except OSError:
+        return None
     return [status.st_size, status.st_mtime_ns]
 
 
-def _check(sources: Mapping[str, str | None], resize: object, encode: str, workers: object) -> None:
+def _encoded(extension: str, img: np.ndarray, parameters: Sequence[int], path: str) -> bytes:
+    try:
+        is_done, content = cv2.imencode(extension, img, parameters)
+    except cv2.error:
+        is_done = False
+    if not is_done:
+        height, width = img.shape[:2]
+        raise InputError(
+            f'{path} cannot be stored as {extension[1:]}, being {height}x{width}; webp holds edges up to 16383 px: '
+            'choose png or bmp'
+        )
+    return content.tobytes()
+
+
+def _check_depth(clear: Sequence[str], depth: Sequence[str], root: str) -> None:
+    stems = set(map(stem, depth))
+    lonely = [name for name in clear if stem(name) not in stems]
+    if lonely:
+        raise InputError(
+            f'{lonely[0]} has no depth of equal stem in {root} ({len(lonely)} of {len(clear)} such); add it, or take '
+            'these pictures out'
+        )
+
+
+def _check(out: str, sources: Mapping[str, str | None], resize: object, encode: str, workers: object) -> None:
+    options.require(
+        bool(out) and not osp.normpath(out).endswith('.lmdb'),
+        f"OUT is '{out}', but it is the folder that the LMDBs are made in; give another name",
+    )
     options.require(any(sources.values()), 'no folder is given; give --hazy, --clear or --depth')
     options.require(
         encode in ENCODINGS, f"encode is '{encode}'{did_you_mean(encode, ENCODINGS)}; write {', '.join(ENCODINGS)}"
@@ -437,6 +522,8 @@ def _by_key(names: Iterable[str]) -> dict[str, str]:
         key = stem(name)
         if key in files:
             raise InputError(f"{name} and {files[key]} have the same key '{key}'; rename or remove one of them")
+        if not key.isprintable():  # nor are the bytes of another encoding, which Python carries along
+            raise InputError(f'{name!r} has signs in its name that no list can hold; give the file another name')
         if not 0 < len(key.encode()) <= _LONGEST_KEY:
             raise InputError(f'{name}: a key has at most {_LONGEST_KEY} bytes; give the file a shorter name')
         files[key] = name
@@ -453,11 +540,23 @@ def _caught(encode: Callable[[str], tuple[Record, bytes]]) -> Callable[[str], tu
     return encode_or_complain
 
 
-def _tolerant(read: Callable, root: str) -> object:
+def _read_what_is_whole(part: str) -> tuple[Recipe | None, dict[str, Record]]:
+    """The manifest of an unfinished build; a line that was not written to its end counts as not there."""
+    lines = []
+    with contextlib.suppress(OSError), open(osp.join(part, MANIFEST), encoding='utf-8', errors='replace') as file:
+        for line in file:
+            with contextlib.suppress(json.JSONDecodeError):
+                lines.append(json.loads(line))
     try:
-        return read(root)
-    except InputError:
-        return None
+        recipe, *records = lines
+        records = [Record(**line) for line in records]
+        return Recipe(**recipe), {record.key: record for record in records}
+    except (ValueError, TypeError):
+        return None, {}
+
+
+def _as_line(part: Mapping) -> str:
+    return json.dumps(part, ensure_ascii=False) + '\n'
 
 
 @contextlib.contextmanager

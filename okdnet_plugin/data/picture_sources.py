@@ -16,9 +16,10 @@ import lmdb
 from basicsr.utils import FileClient
 
 from okdnet_plugin.data.layouts import Layout, stem
-from okdnet_plugin.errors import InputError
+from okdnet_plugin.errors import InputError, StoreError
 
-_SHAPE = re.compile(r'\s+\((\d+(?:,\s*\d+)*)\)')
+# A name may hold brackets itself: the shape is the last pair of them, at the end of the line.
+_LINE = re.compile(r'(.+?)(?:\s+\((\d+(?:,\s*\d+){1,2})\)(?:\s+\S+)?)?')
 
 PICTURE_EXTENSIONS = ('.png', '.jpg', '.jpeg', '.bmp', '.webp', '.tif', '.tiff', '.ppm')
 
@@ -32,7 +33,7 @@ class PictureFolder:
         self.root = root
         self._recursive = recursive
         self._extensions = tuple(extensions)
-        self._ambiguous: frozenset[str] = frozenset()
+        self._renamed: dict[str, str] = {}
         self._client = FileClient('disk')
 
     def names(self) -> list[str]:
@@ -49,8 +50,7 @@ class PictureFolder:
             raise InputError(
                 f'the folder {self.root} holds no picture ({kinds}); give the folder that the files lie in'
             )
-        stems = Counter(map(stem, names))
-        self._ambiguous = frozenset(name for name, count in stems.items() if count > 1)
+        self._renamed = self._names_of_results(names)
         return names
 
     def names_in(self, list_file: str) -> list[str]:
@@ -69,7 +69,7 @@ class PictureFolder:
             return self._client.get(name)
         except OSError as error:
             raise InputError(
-                f'{name} cannot be read ({error.strerror}); restore it, then go on with --auto_resume'
+                f'{name} cannot be read ({error.strerror}); restore it or take it out, then go on'
             ) from None
 
     def label(self, name: str) -> str:
@@ -77,10 +77,21 @@ class PictureFolder:
 
     def path(self, name: str) -> str:
         """What result files are named by: the file, or, where several have its stem, its whole place below the root."""
-        if stem(name) not in self._ambiguous:
-            return name
-        place, extension = osp.splitext(osp.relpath(name, self.root))
-        return osp.join(self.root, f'{place.replace(os.sep, "_")}_{extension[1:]}{extension}')
+        return self._renamed.get(name, name)
+
+    def _names_of_results(self, names: Sequence[str]) -> dict[str, str]:
+        """A name of its own for each picture whose stem others have too."""
+        stems = Counter(map(stem, names))
+        taken, renamed = set(stems), {}
+        for name in names:
+            if stems[stem(name)] > 1:
+                place, extension = osp.splitext(osp.relpath(name, self.root))
+                own = f'{place.replace(os.sep, "_")}_{extension[1:]}'
+                while own in taken:
+                    own += '_'
+                taken.add(own)
+                renamed[name] = osp.join(self.root, own + extension)
+        return renamed
 
     def _is_picture(self, name: str) -> bool:
         return not name.startswith('.') and name.lower().endswith(self._extensions)
@@ -90,6 +101,7 @@ class PictureLmdb:
     """Pictures in an LMDB of the toolbox's form; a name is a key with the extension that meta_info.txt gives it."""
 
     def __init__(self, root: str, options: dict):
+        root = osp.normpath(root)
         if not root.endswith('.lmdb'):
             raise InputError(f'{root} does not end in .lmdb; for io_backend lmdb give an LMDB, or set type: disk')
         for file in ('data.mdb', 'meta_info.txt'):
@@ -106,7 +118,7 @@ class PictureLmdb:
             with open_lmdb(self.root, self._options).begin() as transaction:
                 content = transaction.get(_key(name).encode())
         except lmdb.Error as error:
-            raise InputError(
+            raise StoreError(
                 f'{self.label(name)} cannot be read ({error}); make the LMDB again, or end its other user'
             ) from None
         if content is None:
@@ -125,7 +137,7 @@ def _refuse_folder(error: OSError) -> None:
     raise InputError(f'the folder {error.filename} cannot be read ({error.strerror}); correct its permissions')
 
 
-_environments: dict[tuple[int, str], lmdb.Environment] = {}
+_environments: dict[tuple[int, str, int, int], lmdb.Environment] = {}
 
 
 def open_lmdb(root: str, options: Mapping) -> lmdb.Environment:
@@ -136,19 +148,22 @@ def open_lmdb(root: str, options: Mapping) -> lmdb.Environment:
     the worker's copy alone.
 
     Raises:
-        InputError: its file is shorter than it says, which would kill the process that reads the missing part.
+        StoreError: its file is shorter than it says, which would kill the process that reads the missing part.
         lmdb.Error: it cannot be opened.
     """
     for key in [key for key in _environments if key[0] != os.getpid()]:
         del _environments[key]
-    key = os.getpid(), osp.realpath(root)
+    _check_length(root, 1)
+    path, file = osp.realpath(root), os.stat(osp.join(root, 'data.mdb'))
+    key = os.getpid(), path, file.st_ino, file.st_mtime_ns
+    for old in [old for old in _environments if old[1] == path and old != key]:
+        _environments.pop(old).close()  # another LMDB has taken its place
     if key not in _environments:
-        _check_length(root, 1)
         # As the toolbox opens them: on read-only media too, and without reading more than is asked for.
         environment = lmdb.open(root, **{'readonly': True, 'lock': False, 'readahead': False, **options})
         try:
             _check_length(root, (environment.info()['last_pgno'] + 1) * environment.stat()['psize'])
-        except InputError:
+        except StoreError:
             environment.close()
             raise
         _environments[key] = environment
@@ -159,7 +174,7 @@ def _check_length(root: str, expected: int) -> None:
     file = osp.join(root, 'data.mdb')
     size = osp.getsize(file)
     if size < expected:
-        raise InputError(f'{file} is cut short: it has {size} of {expected} bytes; copy it again, or make it again')
+        raise StoreError(f'{file} is cut short: it has {size} of {expected} bytes; copy it again, or make it again')
 
 
 def open_source(
@@ -223,10 +238,10 @@ def read_lines(path: str) -> list[Line]:
         raise InputError(f'{path} cannot be read ({error}); correct the path or the file') from None
     if not lines:
         raise InputError(f'{path} names no picture; write one NAME.ext (h,w,c) a line')
-    return [_line(*_SHAPE.split(line, maxsplit=1)) for line in lines]
+    return [_line(*_LINE.fullmatch(line).groups()) for line in lines]
 
 
-def _line(name: str, shape: str = '', *_: str) -> Line:
+def _line(name: str, shape: str | None) -> Line:
     return Line(name, tuple(map(int, shape.split(','))) if shape else ())
 
 

@@ -25,21 +25,17 @@ def test_build_verify_and_ls_through_the_installed_command(tmp_path, folders):
     build = basicsr('lmdb', 'build', 'out', *folders, '--resize', '8x12', cwd=tmp_path)
     assert build.returncode == 0, build.stderr
     block = yaml.safe_load(build.stdout.partition('for an option file:')[2])
-    data = PairedDehazeDataset(
-        {
-            'name': 'x',
-            'phase': 'val',
-            **{k: str(tmp_path / v) if k.startswith('dataroot') else v for k, v in block.items()},
-        }
-    )
+    assert (block['name'], block['type'], block['resize']) == ('out', 'PairedDehazeDataset', [8, 12])
+    roots = {key: str(tmp_path / block[key]) for key in ('dataroot_lq', 'dataroot_gt')}
+    data = PairedDehazeDataset({**block, **roots, 'phase': 'val'})
     assert len(data) == 2
     assert data[0]['gt'].shape == (3, 8, 12)
     verify = basicsr('lmdb', 'verify', 'out', cwd=tmp_path)
     assert (verify.returncode, verify.stdout.splitlines()) == (
         0,
         [
-            'out/clear.lmdb: 1 pictures are whole: checksum, decoding and size',
-            'out/hazy.lmdb: 2 pictures are whole: checksum, decoding and size',
+            'out/clear.lmdb: 1 picture is whole: checksum, decoding and size',
+            'out/hazy.lmdb: 2 pictures are whole: checksum, decoding and size; each fits clear.lmdb',
         ],
     )
 
@@ -53,7 +49,7 @@ def test_verify_says_what_is_wrong_and_exits_with_1(tmp_path, folders, capsys):
     assert command.main(['verify', root]) == 1
     assert capsys.readouterr().out.splitlines() == [
         f"key '1_2_0.9' in {root} is in meta_info.txt, but not in data.mdb",
-        f'{root}: 1 problems',
+        f'{root}: 1 problem',
     ]
 
 

@@ -46,6 +46,11 @@ def change(root, **records):
                 transaction.put(key.encode(), content)
 
 
+def change_key(root, key):
+    with lmdb.open(str(root)) as environment, environment.begin(write=True) as transaction:
+        transaction.put(key, png())
+
+
 def edit(file, change):
     file.write_text(change(file.read_text()))
 
@@ -59,7 +64,10 @@ def test_a_whole_lmdb_has_no_problem_and_every_record_is_counted(out):
     assert problems(out / 'hazy.lmdb', on_record=lambda: seen.append(1), workers=2) == []
     assert problems(out / 'clear.lmdb') == []
     assert len(seen) == 3
-    assert lmdb_check.verdict(str(out / 'hazy.lmdb')) == '3 pictures are whole: checksum, decoding and size'
+    assert (
+        lmdb_check.verdict(str(out / 'hazy.lmdb'))
+        == '3 pictures are whole: checksum, decoding and size; each fits clear.lmdb'
+    )
 
 
 @pytest.mark.parametrize(
@@ -88,7 +96,7 @@ def test_a_whole_lmdb_has_no_problem_and_every_record_is_counted(out):
             lambda out: edit(out / 'hazy.lmdb/meta_info.txt', lambda text: text.replace('(20,24,3)', '(21,24,3)', 1)),
             [
                 "key '1_1_0.9' in {hazy} is 20x24, but meta_info.txt says 21x24",
-                "key '1_1_0.9' in {hazy} is 21x24, but its clear picture '1' is 20x24",
+                "key '1_1_0.9' in {hazy} is 21x24, but '1' in {clear} is 20x24",
             ],
         ),
         (
@@ -101,7 +109,7 @@ def test_a_whole_lmdb_has_no_problem_and_every_record_is_counted(out):
         ),
         (
             lambda out: edit(out / 'clear.lmdb/meta_info.txt', lambda text: text.splitlines(True)[0]),
-            ["key '2_1_0.9' in {hazy} has no partner in {clear}: no clear picture of the scene '2'"],
+            ["key '2_1_0.9' in {hazy} has no picture in {clear}"],
         ),
         (
             lambda out: (out / 'hazy.lmdb/meta_info.txt').unlink(),
@@ -109,7 +117,19 @@ def test_a_whole_lmdb_has_no_problem_and_every_record_is_counted(out):
         ),
         (
             lambda out: (out / 'clear.lmdb/meta_info.txt').unlink(),
-            ['{clear}/meta_info.txt does not exist; correct the path, or make the LMDB again'],
+            ['{hazy} was made with clear.lmdb: {clear}/meta_info.txt does not exist; correct the path, or make'],
+        ),
+        (
+            lambda out: shutil.rmtree(out / 'clear.lmdb'),
+            ['{hazy} was made with clear.lmdb: '],
+        ),
+        (
+            lambda out: edit(out / 'hazy.lmdb/meta_info.txt', lambda text: text + text.splitlines(True)[0]),
+            ["key '1_1_0.9' in {hazy} stands in meta_info.txt more than once"],
+        ),
+        (
+            lambda out: change_key(out / 'hazy.lmdb', b'\xff'),
+            ["key '\\xff' in {hazy} is in data.mdb, but not in meta_info.txt"],
         ),
         (
             lambda out: (out / 'hazy.lmdb/data.mdb').write_bytes(b''),
@@ -148,7 +168,36 @@ def test_sizes_have_to_fit_but_for_a_white_frame(tmp_path):
     lmdb_store.build(str(tmp_path / 'out'), hazy, clear, get_layout('sots_indoor'))
     assert problems(tmp_path / 'out' / 'hazy.lmdb') == []
     [line] = problems(tmp_path / 'out' / 'hazy.lmdb', layout=get_layout('sots_outdoor'))
-    assert 'no hazy name of 0001_0.8_0.2.jpg -> 0001.png' in line
+    assert 'is no name of the rule 0001_0.8_0.2.jpg -> 0001.png' in line
+
+
+def test_depth_has_to_be_there_for_every_clear_picture(tmp_path):
+    clear = write(tmp_path / 'clear', '1.png', '2.png')
+    (tmp_path / 'depth').mkdir()
+    np.save(tmp_path / 'depth' / '1.npy', np.ones((20, 24), np.float32))
+    arguments = {'out': str(tmp_path / 'out'), 'clear': clear, 'depth': str(tmp_path / 'depth')}
+    with pytest.raises(InputError, match=r'2\.png has no depth of equal stem in .*depth .1 of 2 such.; add it'):
+        lmdb_store.build(**arguments)
+    np.save(tmp_path / 'depth' / '2.npy', np.ones((21, 24), np.float32))
+    lmdb_store.build(**arguments)
+    [line] = problems(tmp_path / 'out' / 'clear.lmdb')
+    assert "'2' in" in line
+    assert 'is 20x24, but' in line
+    change(tmp_path / 'out' / 'depth.lmdb', **{'1': b'\x93NUMPY'})
+    assert len(problems(tmp_path / 'out' / 'depth.lmdb')) == 2
+
+
+def test_an_lmdb_that_has_been_replaced_is_read_anew(tmp_path):
+    [root] = lmdb_store.build(str(tmp_path / 'out'), clear=write(tmp_path / 'clear', '1.png'))
+    assert list(lmdb_check.verify(root)) == []
+    shutil.rmtree(root)
+    lmdb_store.build(str(tmp_path / 'out'), clear=write(tmp_path / 'clear', '2.png'))
+    assert list(lmdb_check.verify(root)) == []
+
+
+def test_a_slash_at_the_end_does_not_matter(out):
+    assert lmdb_check.find([f'{out}/hazy.lmdb/']) == [str(out / 'hazy.lmdb')]
+    assert problems(f'{out}/hazy.lmdb/') == []
 
 
 def test_one_of_the_toolboxs_is_checked_as_far_as_that_goes(tmp_path):

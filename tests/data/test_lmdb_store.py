@@ -18,6 +18,7 @@ from PIL import Image
 from okdnet_plugin.data import lmdb_check, lmdb_store
 from okdnet_plugin.data.layouts import get_layout, layout_from_regex, layout_from_template
 from okdnet_plugin.data.paired_dehaze_dataset import PairedDehazeDataset
+from okdnet_plugin.data.picture_sources import PictureLmdb
 from okdnet_plugin.data.synthetic_haze_dataset import SyntheticHazeDataset
 from okdnet_plugin.errors import InputError, SaveError
 
@@ -31,7 +32,7 @@ def write(folder, *names, **how):
     for name in names:
         file = folder / name
         file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_bytes(cv2.imencode(file.suffix, picture(list(name.encode()), **how))[1].tobytes())
+        file.write_bytes(cv2.imencode(file.suffix, picture(list(os.fsencode(name)), **how))[1].tobytes())
     return str(folder)
 
 
@@ -202,6 +203,7 @@ def test_layouts_come_back_from_the_manifest(tmp_path):
 
 def interrupt_after(monkeypatch, count):
     """Let the encoder be interrupted after some pictures, each of which is committed; count what it is asked for."""
+    monkeypatch.setattr(lmdb_store, '_FIRST_MAP', 2**16)  # so small that every change needs a larger one
     asked, encode = [], lmdb_store._Encoder.__call__
 
     def interrupted(self, path):
@@ -264,6 +266,42 @@ def test_a_record_that_was_damaged_meanwhile_is_written_again(tmp_path, interrup
     assert interrupted() == ['1_2_0.9.png', '2_2_0.9.png', '2_3_0.9.png']
 
 
+def test_many_large_records_that_are_no_longer_asked_for_are_dropped(tmp_path, its, interrupted):
+    part = str(tmp_path / 'out' / 'hazy.lmdb.part')
+    with lmdb.open(part, map_size=2**24) as environment, environment.begin(write=True) as transaction:
+        for number in range(200):
+            transaction.put(b'old %d' % number, bytes(30_000))
+    assert interrupted() == ['2_2_0.9.png', '2_3_0.9.png']
+
+
+def test_what_was_read_before_an_interruption_is_kept(tmp_path, its, monkeypatch):
+    with monkeypatch.context() as patch:
+        interrupt_after(patch, 4)
+        patch.setattr(lmdb_store, '_BATCH', 2**30)
+        with pytest.raises(KeyboardInterrupt):
+            lmdb_store.build(str(tmp_path / 'out'), hazy=its[0], layout=get_layout('its'), workers=1)
+    assert len(records(tmp_path / 'out' / 'hazy.lmdb.part')) == 4
+
+
+def test_a_line_that_was_cut_off_costs_no_more_than_its_record(tmp_path, its, monkeypatch):
+    part = tmp_path / 'out' / 'hazy.lmdb.part'
+
+    def stop_after(count):
+        with monkeypatch.context() as patch:
+            interrupt_after(patch, count)
+            with pytest.raises(KeyboardInterrupt):
+                lmdb_store.build(str(tmp_path / 'out'), hazy=its[0], layout=get_layout('its'), workers=1)
+        return sorted(records(part))
+
+    names = ['1_1_0.9', '1_2_0.9', '1_3_0.9', '2_1_0.9']
+    assert stop_after(3) == names[:3]
+    (part / 'manifest.jsonl').write_text((part / 'manifest.jsonl').read_text()[:-20])
+    assert stop_after(2) == names  # the third again, and the fourth
+    asked = interrupt_after(monkeypatch, 99)
+    lmdb_store.build(str(tmp_path / 'out'), hazy=its[0], layout=get_layout('its'), workers=1)
+    assert [os.path.basename(path) for path in asked] == ['2_2_0.9.png', '2_3_0.9.png']
+
+
 def test_another_recipe_begins_anew(tmp_path, its, interrupted):
     lmdb_store.build(str(tmp_path / 'out'), hazy=its[0], layout=get_layout('its'), encode='bmp')
     assert all(content.startswith(b'BM') for content in records(tmp_path / 'out' / 'hazy.lmdb').values())
@@ -277,7 +315,7 @@ def test_what_is_there_is_left_and_another_one_is_refused(tmp_path, its, capsys,
     lmdb_store.build(*arguments)
     assert asked == []
     assert 'hazy.lmdb is there already, with these 6 pictures' in capsys.readouterr().out
-    with pytest.raises(InputError, match=r'hazy\.lmdb was made from something else .with other options.; remove it'):
+    with pytest.raises(InputError, match=r'hazy\.lmdb was made from something else .encode: keep, not png.; remove it'):
         lmdb_store.build(*arguments, encode='png')
     write(tmp_path / 'hazy', '2_4_0.7.png')
     with pytest.raises(InputError, match=r"1 files, as '2_4_0\.7', differ.; remove it"):
@@ -302,7 +340,7 @@ def test_too_little_room_is_said_before_anything_is_written(tmp_path, its, monke
     monkeypatch.setattr(shutil, 'disk_usage', lambda path: shutil._ntuple_diskusage(10, 9, 1))
     with pytest.raises(SaveError, match=r'hazy\.lmdb needs about 0\.0 GB, but 0\.0 GB are free there; make room'):
         lmdb_store.build(str(tmp_path / 'out'), *its, get_layout('its'))
-    assert os.listdir(tmp_path / 'out') == []
+    assert not (tmp_path / 'out').exists()
 
 
 def test_a_disk_that_becomes_full_leaves_one_line_and_no_folder(tmp_path, its):
@@ -317,7 +355,19 @@ def test_a_disk_that_becomes_full_leaves_one_line_and_no_folder(tmp_path, its):
     assert 'SaveError' in last
     assert 'clear.lmdb.part cannot be written' in last
     assert 'it is removed: make room' in last
-    assert os.listdir(tmp_path / 'out') == []
+    assert not (tmp_path / 'out').exists()
+
+
+@pytest.mark.parametrize(('free', 'cure'), [(10, 'it is removed: make room'), (10**12, 'mend the cause, then go on')])
+def test_a_write_that_the_disk_has_cut_off_is_told_from_other_failures(tmp_path, its, monkeypatch, free, cure):
+    def fail(self, environment, batch):
+        monkeypatch.setattr(shutil, 'disk_usage', lambda path: shutil._ntuple_diskusage(free, 0, free))
+        raise lmdb.Error('mdb_txn_commit: Input/output error')
+
+    monkeypatch.setattr(lmdb_store._Build, '_commit', fail)
+    with pytest.raises(SaveError, match=rf'hazy\.lmdb\.part cannot be written .*{cure}'):
+        lmdb_store.build(str(tmp_path / 'out'), *its, get_layout('its'))
+    assert (tmp_path / 'out').exists() == (free > 10)
 
 
 @pytest.mark.parametrize(
@@ -346,6 +396,65 @@ def test_a_key_that_is_too_long_is_refused(monkeypatch, tmp_path):
     monkeypatch.setattr(lmdb_store, '_LONGEST_KEY', 3)
     with pytest.raises(InputError, match=r'four\.png: a key has at most 3 bytes; give the file a shorter name'):
         lmdb_store.build(str(tmp_path / 'out'), write(tmp_path / 'hazy', 'four.png'))
+
+
+@pytest.mark.parametrize('name', ['a\nb.png', 'a\x07.png', os.fsdecode(b'\xff.png')])
+def test_a_name_that_no_list_can_hold_is_refused(tmp_path, name):
+    with pytest.raises(InputError, match='has signs in its name that no list can hold; give the file another name'):
+        lmdb_store.build(str(tmp_path / 'out'), write(tmp_path / 'hazy', name))
+
+
+@pytest.mark.parametrize('name', ['photo (1)', 'a (1,2)', 'b (1,2,3) 4', 'c  d', '(1,2,3)'])
+def test_names_with_brackets_come_back(tmp_path, name):
+    [root] = lmdb_store.build(str(tmp_path / 'out'), write(tmp_path / 'hazy', f'{name}.png', 'photo.png'))
+    source = PictureLmdb(root, {})
+    assert sorted(source.names()) == sorted([f'{name}.png', 'photo.png'])
+    assert source.read(f'{name}.png') == (tmp_path / 'hazy' / f'{name}.png').read_bytes()
+    assert list(lmdb_check.verify(root)) == []
+
+
+def test_a_picture_that_webp_cannot_hold_is_named(tmp_path):
+    folder = write(tmp_path / 'clear', 'wide.png', height=1, width=17_000)
+    with pytest.raises(InputError, match=r'wide\.png cannot be stored as webp, being 1x17000; .*choose png or bmp'):
+        lmdb_store.build(str(tmp_path / 'out'), clear=folder, encode='webp')
+
+
+def test_a_file_that_has_become_a_dangling_link_is_named(tmp_path, its):
+    arguments = str(tmp_path / 'out'), *its, get_layout('its')
+    lmdb_store.build(*arguments)
+    os.remove(f'{its[0]}/1_1_0.9.png')
+    os.symlink('nowhere', f'{its[0]}/1_1_0.9.png')
+    with pytest.raises(InputError, match=r"1 files, as '1_1_0\.9', differ"):
+        lmdb_store.build(*arguments)
+    with pytest.raises(InputError, match=r'1_1_0\.9\.png cannot be read .No such file or directory.; restore it'):
+        lmdb_store.build(str(tmp_path / 'other'), *its, get_layout('its'))
+
+
+def test_two_builds_of_one_lmdb_do_not_meet(tmp_path, its, monkeypatch):
+    arguments = str(tmp_path / 'out'), its[0], None, get_layout('its')
+    encode, met = lmdb_store._Encoder.__call__, []
+
+    def meanwhile(self, path):
+        if not met:
+            met.append(path)
+            with pytest.raises(
+                InputError, match=r'hazy\.lmdb is being made by another process; wait for it, or end it'
+            ):
+                lmdb_store.build(*arguments)
+        return encode(self, path)
+
+    monkeypatch.setattr(lmdb_store._Encoder, '__call__', meanwhile)
+    lmdb_store.build(*arguments, workers=1)
+    assert met
+    assert os.listdir(tmp_path / 'out') == ['hazy.lmdb']
+    assert len(records(tmp_path / 'out' / 'hazy.lmdb')) == 6
+
+
+@pytest.mark.parametrize('out', ['', 'x.lmdb', 'x.lmdb/'])
+def test_out_is_a_folder_for_lmdbs(tmp_path, its, monkeypatch, out):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(InputError, match=f"OUT is '{out}', but it is the folder that the LMDBs are made in"):
+        lmdb_store.build(out, *its, get_layout('its'))
 
 
 def test_no_folder_at_all_is_refused(tmp_path):

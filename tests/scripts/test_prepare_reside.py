@@ -105,7 +105,7 @@ def test_every_set_of_the_tree_becomes_lmdbs_that_the_data_set_reads(script, dow
     assert [block['name'] for block in blocks.values()] == [DATASETS[key].name for key in DATASETS if key in TREE]
     for key in TREE.keys() - {'urhi'}:
         block = blocks[DATASETS[key].name]
-        assert block['dataroot_lq'] == f'datasets/{key}/hazy.lmdb'
+        assert block['dataroot_lq'] == f'datasets/lmdb/{key}/hazy.lmdb'
         assert block['io_backend'] == {'type': 'lmdb'}
         data = opened(block)
         assert len(data) == len(TREE[key][1])
@@ -119,19 +119,19 @@ def test_a_set_without_clear_pictures_gets_a_block_of_its_own_kind(script, downl
         'URHI': {
             'name': 'URHI',
             'type': 'SingleDehazeDataset',
-            'dataroot_lq': 'datasets/urhi/hazy.lmdb',
+            'dataroot_lq': 'datasets/lmdb/urhi/hazy.lmdb',
             'io_backend': {'type': 'lmdb'},
         }
     }
-    assert records('datasets/urhi/hazy.lmdb').keys() == {'a', 'b'}
+    assert records('datasets/lmdb/urhi/hazy.lmdb').keys() == {'a', 'b'}
 
 
 def test_lmdbs_hold_the_bytes_of_the_files(script, downloads):
     assert script.main(['downloads', '--only', 'ots,nh_haze']) == 0
     file = downloads / 'OTS_BETA/haze/part1/0025_0.8_0.04.jpg'
-    assert records('datasets/ots/hazy.lmdb')['0025_0.8_0.04'] == file.read_bytes()
-    assert records('datasets/nh_haze/hazy.lmdb').keys() == {'01_hazy', '02_hazy'}
-    assert records('datasets/nh_haze/clear.lmdb').keys() == {'01_GT', '02_GT'}
+    assert records('datasets/lmdb/ots/hazy.lmdb')['0025_0.8_0.04'] == file.read_bytes()
+    assert records('datasets/lmdb/nh_haze/hazy.lmdb').keys() == {'01_hazy', '02_hazy'}
+    assert records('datasets/lmdb/nh_haze/clear.lmdb').keys() == {'01_GT', '02_GT'}
 
 
 def test_a_second_run_changes_no_byte(script, downloads):
@@ -146,7 +146,7 @@ def test_pictures_are_resized_and_the_option_lines_say_so(script, downloads, cap
     (block,) = option_blocks(capsys.readouterr().out).values()
     sample = PairedDehazeDataset({**block, 'phase': 'train'})[0]
     assert sample['lq'].shape == (3, 16, 16)
-    content = records('datasets/its/clear.lmdb')['1']
+    content = records('datasets/lmdb/its/clear.lmdb')['1']
     assert cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR).shape == (16, 16, 3)
 
 
@@ -174,7 +174,7 @@ def test_a_dry_run_writes_nothing(script, downloads, tmp_path, capsys):
     before = contents(tmp_path)
     assert script.main(['downloads', '--dry-run']) == 0
     output = capsys.readouterr().out
-    assert option_blocks(output)['ITS']['dataroot_lq'] == 'datasets/its/hazy.lmdb'
+    assert option_blocks(output)['ITS']['dataroot_lq'] == 'datasets/lmdb/its/hazy.lmdb'
     assert 'once the LMDBs are made' in output
     assert contents(tmp_path) == before
     assert [path.name for path in tmp_path.iterdir()] == ['downloads']
@@ -222,7 +222,7 @@ def test_unpaired_pictures_refuse_that_set_and_the_others_go_on(script, download
     assert 'its: 3 of 5 hazy pictures cannot be used' in captured.err
     assert '--skip-unpaired' in captured.err
     assert list(option_blocks(captured.out)) == ['Haze4K-test']
-    assert not Path('datasets/its').exists()
+    assert not Path('datasets/lmdb/its').exists()
 
 
 def test_unpaired_pictures_are_left_out_on_demand(script, downloads, capsys):
@@ -270,7 +270,7 @@ def test_a_clear_picture_that_cannot_be_used_takes_its_hazy_ones_along_or_ends_i
     assert script.main(['downloads', '--only', 'its']) == 1
     assert 'clear/1.png is empty, or another clear picture has its stem' in capsys.readouterr().err
     assert script.main(['downloads', '--only', 'its', '--skip-unpaired']) == 0
-    lines = Path('datasets/its/clear.lmdb/meta_info.txt').read_text().splitlines()
+    lines = Path('datasets/lmdb/its/clear.lmdb/meta_info.txt').read_text().splitlines()
     assert [line.split()[0] for line in lines] == ['2.png']
 
 
