@@ -14,7 +14,7 @@ from importlib.metadata import EntryPoint, entry_points
 
 from okdnet_plugin import compat, option_file
 from okdnet_plugin.engine.checkpoints import save_error
-from okdnet_plugin.errors import BadUpdatesError, InputError, SaveError, UnknownNameError, did_you_mean
+from okdnet_plugin.errors import BadUpdatesError, InputError, SaveError, UnknownNameError, did_you_mean, message_of
 
 USAGE = """\
 usage: basicsr COMMAND [ARGUMENTS]
@@ -80,8 +80,7 @@ def main(argv: list[str] | None = None) -> int:
     try:
         return _run(command, arguments)
     except InputError as error:
-        # An error in a worker of a data loader arrives with the worker's traceback in front.
-        return _fail(str(error).rsplit('InputError: ', 1)[-1].strip(), 2)
+        return _fail(message_of(error), 2)
     except (SaveError, BadUpdatesError) as error:
         return _fail(str(error), 1)
     except OSError as error:
@@ -134,10 +133,12 @@ def _pipeline(command: str) -> Callable[[str], None]:
 
 
 def _check_option_file(arguments: list[str]) -> None:
-    """Let the toolbox's own parser complain of a missing -opt; see that what it names can be read."""
+    """Let the toolbox's own parser complain of a missing -opt; see that what it names can be read and parsed."""
     path = compat.option_file(arguments)
     if path is not None:
-        option_file.load(path)
+        from okdnet_plugin.schema import check_paths
+
+        check_paths(option_file.load(path))
 
 
 def _split(argv: list[str]) -> tuple[str | None, list[str]]:

@@ -459,10 +459,12 @@ def count_the_iterations_of_an_epoch() -> None:
         train_loader, sampler, val_loaders, _, total_iters = original(opt, logger)
         if len(train_loader) == 0:
             block = opt['datasets']['train']
+            is_mixed = block.get('type') == 'MixedDataset'
             raise InputError(
                 f'phase train, data set {block.get("name")}: {len(train_loader.dataset)} pictures do not fill a batch '
                 f'of {train_loader.batch_size} (batch_size_per_gpu x train:accumulate) in each of {opt["world_size"]} '
-                'processes; raise dataset_enlarge_ratio, which repeats them, or lower batch_size_per_gpu'
+                f'processes; raise {"epoch_length" if is_mixed else "dataset_enlarge_ratio, which repeats them"}, or '
+                'lower batch_size_per_gpu'
             )
         logger.info(f'An epoch has {len(train_loader)} iterations of {train_loader.batch_size} pictures a process.')
         return train_loader, sampler, val_loaders, math.ceil(total_iters / len(train_loader)), total_iters

@@ -15,6 +15,9 @@ from basicsr.utils.registry import (
     Registry,
 )
 
+from okdnet_plugin.data import options
+from okdnet_plugin.data.dehaze_dataset import where
+from okdnet_plugin.data.options import located
 from okdnet_plugin.errors import InputError, UnknownNameError, did_you_mean
 
 _NUMBER = re.compile(r'[+-]?\d+(\.\d*)?[eE][+-]?\d+')
@@ -50,7 +53,36 @@ def check_options(opt: Mapping) -> None:
     if hasattr(model, 'check_options'):
         model.check_options(opt)
     for phase, block in _typed_blocks(opt['datasets']):
-        _look_up(f'datasets:{phase}', block, DATASET_REGISTRY)(deepcopy(block))
+        make = _look_up(f'datasets:{phase}', block, DATASET_REGISTRY)
+        with located(where({'phase': phase, **block})):
+            options.check_name(block)
+        make(deepcopy(block))
+
+
+def check_paths(opt: Mapping) -> None:
+    """Find what the toolbox's parser would stumble over: blocks that are none, and paths that are no text.
+
+    Args:
+        opt: the option file as it is written.
+
+    Raises:
+        InputError: the first mistake.
+    """
+    for key in ('datasets', 'path'):
+        if not isinstance(opt.get(key), Mapping):
+            raise InputError(f'option {key} is {options.shown(opt.get(key))}; write a block of keys and values')
+    for phase, block in opt['datasets'].items():
+        if not isinstance(block, Mapping):
+            raise InputError(
+                f'option datasets:{phase} is {options.shown(block)}; write the block of a data set, or take it out'
+            )
+        with located(where({**block, 'phase': phase})):
+            for key in ('dataroot_lq', 'dataroot_gt'):
+                options.check_path(block, key)
+    for key in opt['path']:
+        if 'resume_state' in str(key) or 'pretrain_network' in str(key):
+            with located('option path'):
+                options.check_path(opt['path'], key)
 
 
 def _check_engine(opt: Mapping, model: type) -> None:

@@ -2,6 +2,8 @@
 
 import sys
 
+import cv2
+import numpy as np
 import pytest
 
 from conftest import basicsr, write_options
@@ -104,6 +106,26 @@ def test_option_file_that_is_none_is_named(text, complaint, tmp_path, capsys):
     assert printed.count('\n') == 1
 
 
+def test_path_that_is_a_list_is_one_line(tmp_path, capsys, train_options):
+    train_options['datasets']['val']['dataroot_lq'] = ['a']
+    assert cli.main(['test', '-opt', write_options(tmp_path / 'o.yml', train_options)]) == 2
+    message = (
+        'basicsr: error: phase val, data set Held: dataroot_lq is [a]; write one path, a number in quotation marks\n'
+    )
+    assert capsys.readouterr().err == message
+
+
+def test_data_set_without_name_leaves_no_folder(tmp_path, train_options):
+    train_options['datasets']['val'] |= {'type': 'PairedImageDataset'}
+    for key in ('name', 'layout'):
+        del train_options['datasets']['val'][key]
+    result = basicsr('train', '-opt', write_options(tmp_path / 'o.yml', train_options), cwd=tmp_path)
+    assert result.returncode == 2
+    message = "basicsr: error: phase val, data set without name: option 'name' is missing; add it"
+    assert result.stderr.splitlines()[-1].startswith(message)
+    assert not (tmp_path / 'experiments').exists()
+
+
 @pytest.mark.parametrize(
     ('launched', 'expected'),
     [
@@ -125,6 +147,28 @@ def test_unknown_network_gets_near_names_and_the_plugins_in_one_line(tmp_path, t
         f'plugins loaded: okdnet (okdnet_plugin {__version__})'
     )
     assert 'Traceback' not in result.stderr
+
+
+def test_bad_picture_of_a_test_is_named_when_all_others_are_done(tmp_path, train_options):
+    photos = tmp_path / 'photos'
+    photos.mkdir()
+    for name, height in {'a': 32, 'b': 1, 'c': 32}.items():
+        cv2.imwrite(str(photos / f'{name}.png'), np.full((height, 32, 3), 100, np.uint8))
+    block = {'type': 'SingleDehazeDataset', 'dataroot_lq': str(photos), 'io_backend': {'type': 'disk'}}
+    train_options['datasets'] = {'test_1': block | {'name': 'First'}, 'test_2': block | {'name': 'Second'}}
+    result = basicsr('test', '-opt', write_options(tmp_path / 'o.yml', train_options), cwd=tmp_path)
+    assert result.returncode == 2
+    (line,) = (line for line in result.stderr.splitlines() if line.startswith('basicsr: error: '))
+    assert line.startswith(f'basicsr: error: phase test, data set First: {photos}/b.png is 1x32 ')
+    assert line.endswith('(2 such pictures, named in the log, are left out; the others are done)')
+    assert 'Traceback' not in result.stderr
+    results = (tmp_path / 'results' / 'small' / 'visualization').glob('*/*.png')
+    assert sorted(f'{path.parent.name}/{path.name[0]}' for path in results) == [
+        'First/a',
+        'First/c',
+        'Second/a',
+        'Second/c',
+    ]
 
 
 @pytest.mark.parametrize('workers', [0, 1])

@@ -5,7 +5,7 @@ import copy
 import pytest
 
 from okdnet_plugin.errors import InputError
-from okdnet_plugin.schema import check_options
+from okdnet_plugin.schema import check_options, check_paths
 
 
 def spoiled(options, keys, value):
@@ -47,12 +47,40 @@ def test_right_options_pass_and_stay_as_they_are(model_options):
         ('path:pretrain_network_g', 'nowhere.pth', 'path:pretrain_network_g: there is no file nowhere.pth'),
         ('datasets:train:batch_size_per_gpu', 1, 'batch_size_per_gpu is 1'),
         ('datasets:train:layout', 'itss', 'phase train, data set Pairs: .*did you mean its'),
+        ('datasets:val:name', None, "phase val, data set without name: option 'name' is missing; add it"),
+        (
+            'datasets:val',
+            {'type': 'PairedImageDataset', 'phase': 'val'},
+            "phase val, .*option 'name' is missing; add it",
+        ),
+        ('datasets:val:name', 7, 'phase val, data set 7: name is 7; write a text'),
         ('datasets:val:type', 'PairedDehazeDatset', 'did you mean PairedDehazeDataset'),
     ],
 )
 def test_mistake_is_named_with_its_key(model_options, keys, value, message):
     with pytest.raises(InputError, match=message.replace('(', r'\(')):
         check_options(spoiled(model_options, keys, value))
+
+
+@pytest.mark.parametrize(
+    ('keys', 'value', 'message'),
+    [
+        ('datasets:val:dataroot_lq', ['a'], 'phase val, data set Held: dataroot_lq is [a]; write one path'),
+        (
+            'datasets:train:dataroot_gt',
+            7,
+            'phase train, data set Pairs: dataroot_gt is 7; write one path, a number in q',
+        ),
+        ('datasets:val', 'x', "option datasets:val is 'x'; write the block of a data set"),
+        ('datasets', ['x'], 'option datasets is [x]; write a block'),
+        ('path', None, 'option path is null; write a block'),
+        ('path:pretrain_network_g', ['x'], 'option path: pretrain_network_g is [x]; write one path'),
+    ],
+)
+def test_what_the_parser_would_stumble_over_is_named(train_options, keys, value, message):
+    check_paths(train_options)
+    with pytest.raises(InputError, match='^' + message.replace('[', r'\[')):
+        check_paths(spoiled(train_options, keys, value))
 
 
 @pytest.mark.parametrize('keys', ['amp', 'train:accumulate', 'logger:keep_last'])

@@ -10,16 +10,22 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from okdnet_plugin.data.options import located
-from okdnet_plugin.errors import InputError
+from okdnet_plugin.errors import InputError, StoreError
 
 _TRIES = 10
+
+
+def where(opt: Mapping) -> str:
+    """What the messages of a data set begin with."""
+    return f'phase {opt.get("phase")}, data set {opt.get("name") or "without name"}'
 
 
 class DehazeDataset(Dataset, ABC):
     """A data set that its block of an option file describes.
 
     With `on_error: skip` a picture of a training that cannot be used is left out, said once, and another one, drawn at
-    random, takes its place. `skipped` says which: one flag a picture, shared with the workers of a loader.
+    random, takes its place. `skipped` says which: one flag a picture, shared with the workers of a loader. A store of
+    pictures that cannot be read ends the training nevertheless.
 
     Args:
         opt: the block; it is not changed.
@@ -31,10 +37,10 @@ class DehazeDataset(Dataset, ABC):
 
     def __init__(self, opt: Mapping):
         self.opt = opt  # the toolbox's models read the name from here
-        self.where = f'phase {opt.get("phase")}, data set {opt.get("name", "without name")}'
+        self.where = where(opt)
         with located(self.where):
             self._open()
-        self.skipped = torch.zeros(len(self), dtype=torch.bool).share_memory_() if self._skips else None
+        self.skipped = torch.zeros(self._count(), dtype=torch.bool).share_memory_() if self._skips else None
 
     @abstractmethod
     def __len__(self) -> int: ...
@@ -45,25 +51,36 @@ class DehazeDataset(Dataset, ABC):
 
     @abstractmethod
     def _sample(self, index: int) -> dict[str, Tensor | str]:
-        """Read one sample."""
+        """Read one sample, of the picture of that number."""
+
+    def _count(self) -> int:
+        """Pictures, if they are others than samples."""
+        return len(self)
+
+    def _picture(self, index: int) -> int:
+        """Number of the picture that a sample is to be made of."""
+        return index
 
     def __getitem__(self, index: int) -> dict[str, Tensor | str]:
         with located(self.where):
             if not self._skips:
-                return self._sample(index)
+                return self._sample(self._picture(index))
             for _ in range(_TRIES):
+                number = self._picture(index)
                 try:
-                    return self._sample(index)
+                    return self._sample(number)
+                except StoreError:  # no other picture can be read either
+                    raise
                 except InputError as error:
                     last = error
-                    self._leave_out(index, error)
+                    self._leave_out(number, error)
                 index = random.randrange(len(self))
             raise InputError(f'{_TRIES} pictures in a row cannot be used; the last one: {last}')
 
-    def _leave_out(self, index: int, error: InputError) -> None:
-        if not self.skipped[index]:
-            self.skipped[index] = True
-            self._warn(f'left out ({int(self.skipped.sum())} of {len(self)} so far): {error}')
+    def _leave_out(self, number: int, error: InputError) -> None:
+        if not self.skipped[number]:
+            self.skipped[number] = True
+            self._warn(f'left out ({int(self.skipped.sum())} of {len(self.skipped)} so far): {error}')
 
     @property
     def _skips(self) -> bool:

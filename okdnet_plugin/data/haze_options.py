@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from okdnet_plugin.data.options import is_number, require
+from okdnet_plugin.data.options import check_switch, is_number, require, shown
 from okdnet_plugin.errors import did_you_mean
 
 # Source: Li et al., "Benchmarking Single-Image Dehazing and Beyond", TIP 2019, and the names of the published files.
@@ -86,7 +86,7 @@ class HazeRule:
     def __init__(self, opt: Mapping):
         opt = {**_preset(opt.get('preset')), **{key: value for key, value in opt.items() if value is not None}}
         for key in ('airlight_per_channel', 'grid'):
-            require(isinstance(opt.get(key, False), bool), f'{key} is {opt.get(key)}; write true or false')
+            check_switch(opt, key)
         for key in ('beta', 'airlight'):
             require(key in opt, f"option '{key}' is missing; add it, or a preset: {', '.join(PRESETS)}")
         self._weights = _weights(opt.get('field', 'homogeneous'))
@@ -96,7 +96,7 @@ class HazeRule:
         self.fov = opt.get('fov', 60)
         require(
             is_number(self.fov) and 0 < self.fov < 180,
-            f'fov is {self.fov}; write the vertical field of view in degrees, between 0 and 180',
+            f'fov is {shown(self.fov)}; write the vertical field of view in degrees, between 0 and 180',
         )
         self._values = {key: _values(key, opt[key], limits) for key, limits in _LIMITS.items() if key in opt}
         self._per_channel = opt.get('airlight_per_channel', False)
@@ -148,7 +148,7 @@ def _preset(name: object) -> Mapping:
     known = isinstance(name, str) and name in PRESETS
     require(
         name is None or known,
-        f"preset: '{name}' is not known{did_you_mean(name, PRESETS)}; known are {', '.join(PRESETS)}",
+        f'preset: {shown(name)} is not known{did_you_mean(name, PRESETS)}; known are {", ".join(PRESETS)}',
     )
     return PRESETS[name] if known else {}
 
@@ -158,15 +158,18 @@ def _weights(field: object) -> dict[str, float]:
     weights = dict(field) if isinstance(field, Mapping) else {field: 1} if isinstance(field, str) else {}
     require(
         len(weights) > 0,
-        f'field is {field}; write one of {", ".join(FIELDS)}, or weights: {{homogeneous: 0.7, patchy: 0.3}}',
+        f'field is {shown(field)}; write one of {", ".join(FIELDS)}, or weights: {{homogeneous: 0.7, patchy: 0.3}}',
     )
     for name, weight in weights.items():
         require(
-            name in FIELDS, f"field: '{name}' is not known{did_you_mean(name, FIELDS)}; known are {', '.join(FIELDS)}"
+            name in FIELDS,
+            f'field: {shown(name)} is not known{did_you_mean(name, FIELDS)}; known are {", ".join(FIELDS)}',
         )
-        require(_is_within(weight, 0, math.inf), f'field: the weight of {name} is {weight}; write a number from 0')
+        require(
+            _is_within(weight, 0, math.inf), f'field: the weight of {name} is {shown(weight)}; write a number from 0'
+        )
     total = sum(weights.values())
-    require(total > 0, f'field is {field}; one of the weights has to be above 0')
+    require(total > 0, f'field is {shown(field)}; one of the weights has to be above 0')
     return {name: weight / total for name, weight in weights.items() if weight > 0}
 
 
@@ -190,9 +193,11 @@ def _values(key: str, written: object, limits: tuple[float, float]) -> Values:
     allowed = f'from {low}' if math.isinf(high) else f'from {low} to {high}'
     require(
         len(numbers) > 0 and all(is_number(number) for number in numbers) and (not is_range or len(numbers) == 2),
-        f'{key} is {written}; write a number, a range [low, high], or {{choices: [...]}}',
+        f'{key} is {shown(written)}; write a number, a range [low, high], or {{choices: [...]}}',
     )
-    require(all(_is_within(number, low, high) for number in numbers), f'{key} is {written}; write numbers {allowed}')
+    require(
+        all(_is_within(number, low, high) for number in numbers), f'{key} is {shown(written)}; write numbers {allowed}'
+    )
     require(
         not is_range or numbers[0] <= numbers[1],
         f'{key} is the range {list(numbers)}, whose low end is above the high one; swap them',

@@ -2,22 +2,24 @@
 
 import random
 from bisect import bisect_right
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from copy import deepcopy
 from itertools import accumulate
 
+import lmdb
 from basicsr.utils import get_root_logger
 from basicsr.utils.registry import DATASET_REGISTRY
 from torch import Tensor
 from torch.utils.data import Dataset
 
 from okdnet_plugin.data import options
-from okdnet_plugin.data.dehaze_dataset import DehazeDataset
-from okdnet_plugin.data.options import located, require
-from okdnet_plugin.errors import InputError
+from okdnet_plugin.data.dehaze_dataset import DehazeDataset, where
+from okdnet_plugin.data.options import located, require, shown
+from okdnet_plugin.errors import InputError, StoreError, did_you_mean
 
 _OWN = ('parts', 'epoch_length')
-_NOT_SHARED = (*_OWN, 'name', 'type', 'weight', *options.OF_THE_LOADER)
+_NOT_SHARED = (*_OWN, 'name', 'type', *options.OF_THE_LOADER)
 _KEYS = ('lq', 'gt', 'lq_path', 'gt_path')
 
 
@@ -36,7 +38,7 @@ class MixedDataset(DehazeDataset):
             - parts: a block for each part, under a name of its own: `type` and the keys of that data set, and
               `weight`, a number above 0. Default: the part's number of pictures, so that all are seen once.
             - epoch_length: samples of an epoch. Default: the pictures of all parts.
-            - any other key is a default for all parts, as `gt_size: 256`.
+            - any other key is a default for all parts, as `gt_size: 256`. Keys of the loader stand here only.
 
     Raises:
         InputError: an option or a part cannot be used. Reading a picture raises it too.
@@ -44,19 +46,25 @@ class MixedDataset(DehazeDataset):
 
     def _open(self) -> None:
         opt = self.opt
+        options.check_name(opt)
         require(
-            opt.get('phase') == 'train', f"phase is '{opt.get('phase')}'; give each data set a block val_N of its own"
+            opt.get('phase') == 'train',
+            f'phase is {shown(opt.get("phase"))}; give each data set a block val_N of its own',
         )
+        _refuse_misspelt(opt, _OWN)
+        require('weight' not in opt, 'weight is the share of one part; write it in a block of parts')
         parts, length = opt.get('parts'), opt.get('epoch_length')
         require(
             isinstance(parts, Mapping) and len(parts) > 0,
             "option 'parts' is missing or empty; write `parts: {NAME: {type: …, weight: …, …}, …}`",
         )
-        require(length is None or options.is_count(length), f'epoch_length is {length}; write a whole number from 1')
+        require(
+            length is None or options.is_count(length), f'epoch_length is {shown(length)}; write a whole number from 1'
+        )
         self.names = list(parts)
-        blocks = {name: self._block_of(name) for name in parts}
-        _check_sizes(blocks)
-        self.parts = [self._part(name, block) for name, block in blocks.items()]
+        self._blocks = [self._block_of(name) for name in parts]
+        _check_likeness(dict(zip(parts, self._blocks, strict=True)))
+        self.parts = [self._part(name, block) for name, block in zip(parts, self._blocks, strict=True)]
         sizes = [len(part) for part in self.parts]
         weights = [
             size if parts[name].get('weight') is None else parts[name]['weight']
@@ -64,6 +72,7 @@ class MixedDataset(DehazeDataset):
         ]
         self.counts = shares(weights, length or sum(sizes))
         self._ends = list(accumulate(self.counts))
+        self._ends_of_pictures = list(accumulate(sizes))
         told = ', '.join(
             f'{name} {count} (of {size})' for name, count, size in zip(parts, self.counts, sizes, strict=True)
         )
@@ -72,24 +81,35 @@ class MixedDataset(DehazeDataset):
     def __len__(self) -> int:
         return self._ends[-1]
 
+    def _count(self) -> int:
+        return self._ends_of_pictures[-1]
+
+    def _picture(self, index: int) -> int:
+        """Number of the picture among those of all parts."""
+        number = bisect_right(self._ends, index)
+        count, size = self.counts[number], len(self.parts[number])
+        place = index - self._ends[number] + count
+        if count != size:
+            place = min(int((place + random.random()) * size / count), size - 1)
+        return self._ends_of_pictures[number] - size + place
+
     def _sample(self, index: int) -> dict[str, Tensor | str]:
         """Read a sample of a part.
 
         Returns:
             lq, gt, lq_path and gt_path, as the part gives them.
         """
-        number = bisect_right(self._ends, index)
-        name, part, count = self.names[number], self.parts[number], self.counts[number]
-        place = index - self._ends[number] + count
-        if count != len(part):
-            place = min(int((place + random.random()) * len(part) / count), len(part) - 1)
-        with located(f'part {name}'):
+        number = bisect_right(self._ends_of_pictures, index)
+        name, part = self.names[number], self.parts[number]
+        place = index - self._ends_of_pictures[number] + len(part)
+        with _said_once(f'part {name}', self._blocks[number]):
             try:
                 sample = part[place]
             except InputError:
                 raise
             except Exception as error:  # the toolbox's data sets do not say which picture it was
-                raise InputError(
+                kind = StoreError if isinstance(error, lmdb.Error) else InputError
+                raise kind(
                     f'{type(part).__name__} fails at its sample {place}: {type(error).__name__}: {error}; look at that '
                     'picture, or take the part out'
                 ) from error
@@ -103,20 +123,35 @@ class MixedDataset(DehazeDataset):
         block = self.opt['parts'][name]
         with located(f'parts:{name}'):
             require(
-                isinstance(block, Mapping) and block.get('type') is not None,
-                f"it is {block}; write a block with 'type', the name of a data set",
+                isinstance(block, Mapping) and isinstance(block.get('type'), str),
+                f"it is {shown(block)}; write a block with 'type', the name of a data set",
             )
+            _refuse_misspelt(block, ('weight',))
             weight = block.get('weight')
             require(
                 weight is None or (options.is_number(weight) and 0 < weight < float('inf')),
-                f'weight is {weight}; write a number above 0, or take the part out',
+                f'weight is {shown(weight)}; write a number above 0, or take the part out',
+            )
+            of_a_mixture = () if block['type'] == type(self).__name__ else _OWN
+            for key in (*of_a_mixture, *options.OF_THE_LOADER):
+                require(
+                    key not in block,
+                    f'{key} is for all parts, of which one loader reads; write it beside parts (the share of a part is '
+                    'its weight)',
+                )
+            require(
+                block.get('phase') in (None, 'train'), f'phase is {shown(block.get("phase"))}; remove it, a part trains'
+            )
+            require(
+                not block.get('return_maps', self.opt.get('return_maps')),
+                'return_maps: true has no effect, as no other part has maps; remove it',
             )
         shared = {key: value for key, value in self.opt.items() if key not in _NOT_SHARED}
         own = {key: value for key, value in block.items() if key != 'weight'}
         return deepcopy({'name': f'{self.opt.get("name")}/{name}', **shared, **own})
 
     def _part(self, name: str, block: dict) -> Dataset:
-        with located(f'parts:{name}'):
+        with _said_once(f'parts:{name}', block):
             try:
                 part = DATASET_REGISTRY.get(block['type'])(block)
             except InputError:
@@ -142,14 +177,52 @@ def shares(weights: Sequence[float], length: int) -> list[int]:
     return counts
 
 
-def _check_sizes(blocks: Mapping[str, Mapping]) -> None:
-    """Refuse parts whose samples do not fit into one batch."""
+@contextmanager
+def _said_once(place: str, block: Mapping) -> Iterator[None]:
+    """Put the place of a part before a message, in which a part of ours has put its own."""
+    try:
+        yield
+    except InputError as error:
+        raise type(error)(f'{place}: {str(error).removeprefix(f"{where(block)}: ")}') from None
+
+
+def _refuse_misspelt(block: Mapping, own: Iterable[str]) -> None:
+    """Find our own keys where they are misspelt; what else is unknown, the parts find."""
+    for key in block:
+        # By the first letter, as `height` is no misspelt weight.
+        near = did_you_mean(key, [word for word in own if str(key).startswith(word[0])], cutoff=0.75)
+        if near and key not in own:
+            raise InputError(f"unknown option '{key}'{near}; correct or remove it")
+
+
+def _check_likeness(blocks: Mapping[str, Mapping]) -> None:
+    """Refuse parts whose samples do not fit into one batch, or mean different things by their values."""
+    for key in ('scale', 'color', 'mean', 'std'):
+        values = {name: shown(_plain(key, block)) for name, block in blocks.items()}
+        require(
+            len(set(values.values())) == 1,
+            f'the parts differ in {key} ({_listed(values)}); write one {key} beside parts, for all of them',
+        )
     sizes = {}
     for name, block in blocks.items():
         height, width = options.size_of(block.get('resize')) or (block.get('gt_size'),) * 2
         sizes[name] = f'{height}x{width}'
     require(
         len(set(sizes.values())) == 1,
-        f'the parts give samples of different sizes ({", ".join(f"{name}: {size}" for name, size in sizes.items())}); '
-        'write one gt_size beside parts, for all of them',
+        f'the parts give samples of different sizes ({_listed(sizes)}); write one gt_size beside parts, for all of '
+        'them',
     )
+
+
+def _plain(key: str, block: Mapping) -> object:
+    """A value as others that mean the same have it, too."""
+    value = block.get(key)
+    if key == 'scale':
+        return options.scale_of(block)
+    if key == 'color':
+        return value or 'rgb'
+    return value[0] if isinstance(value, list | tuple) and value and value.count(value[0]) == len(value) else value
+
+
+def _listed(values: Mapping[str, str]) -> str:
+    return ', '.join(f'{name}: {value}' for name, value in values.items())

@@ -4,10 +4,14 @@ import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from numbers import Real
+from os import path as osp
+
+import yaml
 
 from okdnet_plugin.errors import InputError, did_you_mean
 
 PHASES = ('train', 'val', 'test')
+_LONGEST = 200  # characters of a value in a message
 # Read from the same block by the toolbox's loader, sampler and prefetcher, or customary there.
 OF_THE_LOADER = (
     'batch_size_per_gpu',
@@ -30,11 +34,11 @@ _OF_THE_BACKEND = {
 
 @contextmanager
 def located(where: str) -> Iterator[None]:
-    """Put the place before the message of an InputError."""
+    """Put the place before the message of an InputError, whose class stays."""
     try:
         yield
     except InputError as error:
-        raise InputError(f'{where}: {error}') from None
+        raise type(error)(f'{where}: {error}') from None
 
 
 def require(holds: bool, message: str) -> None:
@@ -43,51 +47,91 @@ def require(holds: bool, message: str) -> None:
         raise InputError(message)
 
 
+def shown(value: object) -> str:
+    """A value as messages show it: a text in quotation marks, so that '64' is no number; all else as YAML has it."""
+    if isinstance(value, str):
+        return repr(value)
+    try:
+        text = yaml.safe_dump(_plain(value), default_flow_style=True, sort_keys=False, allow_unicode=True)
+    except yaml.YAMLError:
+        text = repr(value)
+    text = ' '.join(text.removesuffix('...\n').split())
+    return text if len(text) <= _LONGEST else f'{text[:_LONGEST]} …'
+
+
 def check_keys(opt: Mapping, required: Sequence[str], optional: Sequence[str]) -> None:
-    """Refuse unknown keys, and see that none is missing."""
+    """Refuse unknown keys, and see that none is missing; every data set needs a name."""
     known = (*required, *optional, *OF_ANY, *OF_THE_LOADER)
     for key in opt:
         if key not in known:
             raise InputError(f"unknown option '{key}'{did_you_mean(key, known)}; correct or remove it")
+    check_name(opt)
     for key in required:
         if opt.get(key) is None:
             raise InputError(f"option '{key}' is missing; add it")
 
 
+def check_name(opt: Mapping) -> None:
+    """Check the name, which results, figures and messages go by."""
+    name = opt.get('name')
+    require(name is not None, "option 'name' is missing; add it: results and messages go by it")
+    require(isinstance(name, str) and name != '', f'name is {shown(name)}; write a text, numbers in quotation marks')
+
+
+def check_switch(opt: Mapping, key: str) -> None:
+    """Check an option that is true or false."""
+    require(opt.get(key) is None or isinstance(opt[key], bool), f'{key} is {shown(opt.get(key))}; write true or false')
+
+
 def check_source(opt: Mapping, keys: Iterable[str]) -> None:
     """Check the paths under `keys`, the phase, the backend, the scale and on_error."""
     for key in keys:
-        require(
-            opt.get(key) is None or isinstance(opt[key], str | os.PathLike), f'{key} is {opt.get(key)}; write one path'
-        )
+        check_path(opt, key)
     phase, backend, scale = opt['phase'], backend_of(opt), scale_of(opt)
-    require(phase in PHASES, f"phase is '{phase}'; write train, val or test")
+    require(phase in PHASES, f'phase is {shown(phase)}; write train, val or test')
     kind = backend.get('type') if isinstance(backend, Mapping) else None
-    require(kind in _OF_THE_BACKEND, f'io_backend is {backend}; write {{type: disk}} or {{type: lmdb}}')
+    require(
+        isinstance(kind, str) and kind in _OF_THE_BACKEND,
+        f'io_backend is {shown(backend)}; write {{type: disk}} or {{type: lmdb}}',
+    )
+    for key in keys:
+        require(
+            kind != 'disk' or not key.startswith('dataroot') or opt.get(key) is None or not _is_lmdb(opt[key]),
+            f'{key} {opt.get(key)} is an LMDB, but io_backend says files; write io_backend: {{type: lmdb}}',
+        )
     for key in backend:
         known = _OF_THE_BACKEND[kind]
         require(key in known, f"unknown option '{key}' of io_backend {kind}{did_you_mean(key, known)}; remove it")
-    require(is_count(scale), f'scale is {scale}; write a whole number from 1')
+    require(is_count(scale), f'scale is {shown(scale)}; write a whole number from 1')
     on_error = opt.get('on_error')
-    require(on_error in (None, 'raise', 'skip'), f"on_error is '{on_error}'; write raise or skip")
+    require(on_error in (None, 'raise', 'skip'), f'on_error is {shown(on_error)}; write raise or skip')
     require(
         on_error != 'skip' or phase == 'train',
         f'on_error: skip is for training, where another picture takes the place; take it out of phase {phase}',
     )
 
 
+def check_path(opt: Mapping, key: str) -> None:
+    """Check an option that is one path."""
+    value = opt.get(key)
+    require(
+        value is None or isinstance(value, str | os.PathLike),
+        f'{key} is {shown(value)}; write one path, a number in quotation marks',
+    )
+
+
 def check_tensor(opt: Mapping) -> None:
     """Check what becomes of the values of a picture: color, mean and std."""
     mean, std = opt.get('mean'), opt.get('std')
-    require(opt.get('color') in (None, 'rgb', 'y'), f"color is '{opt.get('color')}'; write y, or leave it out")
+    require(opt.get('color') in (None, 'rgb', 'y'), f'color is {shown(opt.get("color"))}; write y, or leave it out')
     require((mean is None) == (std is None), 'mean and std go together; give both or neither')
     for key, values in {'mean': mean, 'std': std}.items():
         require(
             values is None or _is_per_channel(values, 1 if opt.get('color') == 'y' else 3),
-            f'{key} is {values}; write a number, or a list with one for each channel',
+            f'{key} is {shown(values)}; write a number, or a list with one for each channel',
         )
     zero = std is not None and 0 in (std if isinstance(std, list | tuple) else [std])
-    require(not zero, f'std is {std}; a zero cannot be divided by')
+    require(not zero, f'std is {shown(std)}; a zero cannot be divided by')
 
 
 def check_training(opt: Mapping) -> None:
@@ -98,12 +142,15 @@ def check_training(opt: Mapping) -> None:
         phase != 'train' or gt_size is not None or resize is not None,
         "option 'gt_size' (random crop) or 'resize' is missing; training needs one of them",
     )
-    require(gt_size is None or is_count(gt_size), f'gt_size is {gt_size}; write a whole number of px from 1')
+    require(gt_size is None or is_count(gt_size), f'gt_size is {shown(gt_size)}; write a whole number of px from 1')
     require(gt_size is None or gt_size % scale == 0, f'gt_size {gt_size} is no multiple of scale {scale}; change it')
+    for key in ('use_hflip', 'use_rot'):
+        check_switch(opt, key)
     require(resize is None or scale == 1, f'resize makes both pictures one size, but scale is {scale}; use gt_size')
     require(
         resize is None or resize[0] == resize[1] or not opt.get('use_rot'),
-        f'use_rot turns {resize} on its side, so that a batch has two sizes; use a square resize or use_rot: false',
+        f'use_rot turns {list(resize or ())} on its side, so that a batch has two sizes; use a square resize, or '
+        'use_rot: false',
     )
 
 
@@ -123,7 +170,7 @@ def size_of(resize: object) -> tuple[int, int] | None:
         return None
     size = tuple(resize) if isinstance(resize, list | tuple) else (resize, resize)
     if len(size) != 2 or not all(is_count(edge) for edge in size):
-        raise InputError(f'resize is {resize}; write a number of px, or [height, width]')
+        raise InputError(f'resize is {shown(resize)}; write a number of px, or [height, width]')
     return size
 
 
@@ -135,6 +182,19 @@ def is_count(value: object) -> bool:
 def is_number(value: object) -> bool:
     """Whether it is a number; true and false are none."""
     return isinstance(value, Real) and not isinstance(value, bool)
+
+
+def _is_lmdb(path: str | os.PathLike) -> bool:
+    return os.fspath(path).rstrip(os.sep).endswith('.lmdb') or osp.isfile(osp.join(path, 'data.mdb'))
+
+
+def _plain(value: object) -> object:
+    """The value with the classes that YAML knows."""
+    if isinstance(value, Mapping):
+        return {key: _plain(content) for key, content in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(content) for content in value]
+    return value
 
 
 def _is_per_channel(values: object, channels: int) -> bool:

@@ -1,4 +1,4 @@
-"""Pairs of a hazy and a clear picture, from folders or from LMDBs that the toolbox made."""
+"""Pairs of a hazy and a clear picture, from folders or from LMDBs."""
 
 import numpy as np
 from basicsr.data.transforms import augment, paired_random_crop

@@ -1,6 +1,7 @@
 """Pictures of a data set, from the bytes of a file to the tensor that a network sees."""
 
 import io
+import re
 
 import cv2
 import numpy as np
@@ -14,7 +15,12 @@ from okdnet_plugin.errors import InputError
 _FRAME = 10  # px on each side of a framed clear picture
 _WHITE_RING = 5  # px: further inside the frame is dithered into the picture
 _WHITE = 250
-_JPEG, _END_OF_JPEG, _START_OF_SCAN = b'\xff\xd8', b'\xff\xd9', 0xDA
+_JPEG, _END_OF_JPEG = b'\xff\xd8', b'\xff\xd9'
+# Source: ITU T.81, B.1.1.2 and table B.1: any number of 0xFF may stand before a marker; these have no segment.
+_MARKER = re.compile(b'\xff+([\x01-\xfe])')
+_START_OF_SCAN, _WITHOUT_SEGMENT = 0xDA, {0x01, *range(0xD0, 0xD9)}
+# How the kinds begin that hold whole numbers only: PNG, JPEG, BMP, WebP.
+_WHOLE_NUMBERS = (b'\x89PNG', _JPEG, b'BM', b'RIFF')
 _ORIENTATION = 0x0112  # EXIF's tag; what its values ask for:
 _TURNS = {
     2: lambda img: img[:, ::-1],
@@ -31,7 +37,8 @@ def decode(content: bytes, label: str, keep_16_bits: bool = False) -> np.ndarray
     """Picture of a file's content: PNG, JPEG, WebP, TIFF, BMP, or what else OpenCV knows.
 
     Grey becomes colour, alpha is left out, the rotation that EXIF asks for is made. Of 16 bits the upper eight are
-    kept, as the toolbox does.
+    kept, as the toolbox does: pairs are compared at the depth of what is restored. A picture that has no clear one
+    keeps all, in SingleDehazeDataset.
 
     Args:
         content: the whole file.
@@ -42,10 +49,13 @@ def decode(content: bytes, label: str, keep_16_bits: bool = False) -> np.ndarray
         The picture, (H, W, 3), BGR, uint8 in [0, 255], or uint16 in [0, 65535].
 
     Raises:
-        InputError: it is empty, damaged, cut short or no picture.
+        InputError: it is empty, damaged, cut short or no picture, or has other values than 8 or 16 bits.
     """
-    img = _decoded(content, cv2.IMREAD_COLOR | (cv2.IMREAD_ANYDEPTH if keep_16_bits else 0))
-    if img is None or img.dtype not in (np.uint8, np.uint16) or _is_cut_short(content):
+    img = _decoded(content, keep_16_bits)
+    if img is not None and not _has_bits(img):
+        held = 'floating-point values' if img.dtype.kind == 'f' else f'values of type {img.dtype}'
+        raise InputError(f'{label} holds {held}; save it with 8 or 16 bits, or take it out')
+    if img is None or _is_cut_short(content):
         raise InputError(f'{label} {_complaint(content)}; get the file again or take it out, then go on')
     return _turned(img, content)
 
@@ -121,7 +131,24 @@ def check_large_enough(img: np.ndarray, gt_size: int, label: str) -> None:
         )
 
 
-def _decoded(content: bytes, flags: int) -> np.ndarray | None:
+def _decoded(content: bytes, keep_16_bits: bool) -> np.ndarray | None:
+    """The picture; of other values than 8 or 16 bits, it is as it is stored."""
+    wanted = cv2.IMREAD_COLOR | (cv2.IMREAD_ANYDEPTH if keep_16_bits else 0)
+    if content.startswith(_WHOLE_NUMBERS):
+        return _by_opencv(content, wanted)
+    # Asked for 8 bits, OpenCV would make something of any values, of [0, 1] for example black and white.
+    img = _by_opencv(content, cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH)
+    if img is None:  # of one channel of some types it makes no colours
+        img = _by_opencv(content, cv2.IMREAD_UNCHANGED)
+        return None if img is None or _has_bits(img) else img
+    return _by_opencv(content, wanted) if img.dtype == np.uint16 and not keep_16_bits else img
+
+
+def _has_bits(img: np.ndarray) -> bool:
+    return img.dtype in (np.uint8, np.uint16)
+
+
+def _by_opencv(content: bytes, flags: int) -> np.ndarray | None:
     if content[8:12] == b'WEBP':
         flags |= cv2.IMREAD_IGNORE_ORIENTATION
     try:
@@ -139,11 +166,12 @@ def _is_cut_short(content: bytes) -> bool:
     if not content.startswith(_JPEG):
         return False
     position = len(_JPEG)
-    while content[position : position + 1] == b'\xff':
-        if content[position + 1] == _START_OF_SCAN:
-            return content.find(_END_OF_JPEG, position) < 0
-        position += 2 + int.from_bytes(content[position + 2 : position + 4], 'big')
-    return True
+    # From segment to segment, as thumbnails in them have ends of their own: to the scan, or as far as they are known.
+    while (marker := _MARKER.match(content, position)) and marker[1][0] != _START_OF_SCAN:
+        position = marker.end()
+        if marker[1][0] not in _WITHOUT_SEGMENT:
+            position += int.from_bytes(content[position : position + 2], 'big')
+    return content.find(_END_OF_JPEG, position) < 0
 
 
 def _turned(img: np.ndarray, content: bytes) -> np.ndarray:

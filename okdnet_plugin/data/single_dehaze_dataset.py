@@ -36,11 +36,10 @@ class SingleDehazeDataset(DehazeDataset):
         require(
             opt['phase'] != 'train', 'training needs clear pictures; use PairedDehazeDataset or SyntheticHazeDataset'
         )
-        recursive = opt.get('recursive')
-        require(recursive in (None, True, False), f'recursive is {recursive}; write true or false')
+        options.check_switch(opt, 'recursive')
         self.resize = options.size_of(opt.get('resize'))
         with located('dataroot_lq'):
-            self._source = open_source(opt['dataroot_lq'], options.backend_of(opt), bool(recursive))
+            self._source = open_source(opt['dataroot_lq'], options.backend_of(opt), bool(opt.get('recursive')))
             self.names = sorted(self._source.names(), key=lambda name: (stem(name), name))
 
     def __len__(self) -> int:

@@ -161,17 +161,16 @@ class SyntheticHazeDataset(DehazeDataset):
 
     def _check_own(self) -> None:
         opt, scale = self.opt, options.scale_of(self.opt)
-        require(scale == 1, f'scale is {scale}, but hazy pictures are made of the clear size; write 1')
-        return_maps, seed = opt.get('return_maps'), opt.get('seed')
-        require(
-            return_maps is None or isinstance(return_maps, bool), f'return_maps is {return_maps}; write true or false'
-        )
+        require(scale == 1, f'scale is {options.shown(scale)}, but hazy pictures are made of the clear size; write 1')
+        options.check_switch(opt, 'return_maps')
+        seed = opt.get('seed')
         require(
             seed is None or opt['phase'] != 'train',
             'seed is for the haze of val and test; in training manual_seed of the option file rules: remove it here',
         )
         require(
-            seed is None or seed == 0 or options.is_count(seed), f'seed is {seed}; write a whole number, 0 or above'
+            seed is None or seed == 0 or options.is_count(seed),
+            f'seed is {options.shown(seed)}; write a whole number, 0 or above',
         )
 
     def _depth_rule(self) -> DepthRule:
@@ -182,11 +181,11 @@ class SyntheticHazeDataset(DehazeDataset):
                 f'{key} says how depth files are read, but there is no dataroot_depth; add it or remove {key}',
             )
         kind, norm, scale = opt.get('depth_kind') or 'depth', opt.get('depth_norm') or 'none', opt.get('depth_scale')
-        require(kind in KINDS, f"depth_kind is '{kind}'; write {' or '.join(KINDS)}")
-        require(norm in NORMS, f"depth_norm is '{norm}'; write {' or '.join(NORMS)}")
+        require(kind in KINDS, f'depth_kind is {options.shown(kind)}; write {" or ".join(KINDS)}')
+        require(norm in NORMS, f'depth_norm is {options.shown(norm)}; write {" or ".join(NORMS)}')
         require(
             scale is None or (options.is_number(scale) and 0 < scale < np.inf),
-            f'depth_scale is {scale}; write a number above 0 (depth = value / depth_scale)',
+            f'depth_scale is {options.shown(scale)}; write a number above 0 (depth = value / depth_scale)',
         )
         return DepthRule(kind, norm, scale)
 

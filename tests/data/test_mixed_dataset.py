@@ -1,19 +1,22 @@
 """Several data sets in one training."""
 
+import logging
 import random
 from collections import Counter
 from copy import deepcopy
 
 import cv2
+import lmdb
 import numpy as np
 import pytest
 from basicsr.data import build_dataset
+from basicsr.utils import get_root_logger
 from basicsr.utils.registry import DATASET_REGISTRY
 from torch.utils.data import DataLoader, Dataset
 
 from okdnet_plugin.data.mixed_dataset import MixedDataset, shares
 from okdnet_plugin.data.seeded_order import SeededDataset
-from okdnet_plugin.errors import InputError
+from okdnet_plugin.errors import InputError, StoreError
 
 
 def folder(root, count):
@@ -135,21 +138,46 @@ def put(path, value):
         (put('epoch_length', 0), 'epoch_length is 0; write'),
         (put('parts:few', {'dataroot_gt': 'x'}), "parts:few: it is .*; write a block with 'type'"),
         (put('parts:few:weight', 0), 'parts:few: weight is 0; write a number above 0'),
-        (put('parts:few:weight', 'much'), 'parts:few: weight is much'),
+        (put('parts:few:weight', 'much'), "parts:few: weight is 'much'"),
         (put('parts:few:type', 'PairedImageDatset'), 'parts:few: .*did you mean PairedImageDataset'),
-        (put('parts:many:layuot', 'its'), "parts:many: phase train, .*Mixture/many: unknown option 'layuot'"),
+        (put('parts:many:layuot', 'its'), "parts:many: unknown option 'layuot'"),
         (put('parts:many:dataroot_gt', 'nowhere'), 'parts:many: .*folder nowhere does not exist'),
         (put('parts:few:dataroot_gt', 'nowhere'), 'parts:few: PairedImageDataset cannot be made of its block: '),
         (put('parts:few:io_backend', {'type': 'lmdb'}), 'parts:few: PairedImageDataset cannot be made of its block: '),
+        (put('name', None), "option 'name' is missing; add it"),
+        (
+            put('parts:few:color', 'y'),
+            "the parts differ in color .many: 'rgb', few: 'y'.; write one color beside parts",
+        ),
+        (put('parts:few:scale', 2), r'the parts differ in scale \(many: 1, few: 2\)'),
+        (
+            put('parts:few', {'type': 'PairedImageDataset', 'mean': [0.5], 'std': [1]}),
+            r'differ in mean .many: null, few',
+        ),
+        (put('parts:few:num_worker_per_gpu', 4), 'parts:few: num_worker_per_gpu is for all parts.*; write it beside'),
+        (put('parts:many:batch_size_per_gpu', 4), 'parts:many: batch_size_per_gpu is for all parts'),
+        (put('parts:many:epoch_length', 4), 'parts:many: epoch_length is for all parts'),
+        (put('parts:many:phase', 'val'), "parts:many: phase is 'val'; remove it"),
+        (put('parts:few:return_maps', True), 'parts:few: return_maps: true has no effect.*; remove it'),
+        (put('return_maps', True), 'parts:many: return_maps: true has no effect'),
+        (put('epoch_lenght', 4), "^unknown option 'epoch_lenght' .did you mean epoch_length"),
+        (put('part', {}), "^unknown option 'part' .did you mean parts"),
+        (put('weight', 4), '^weight is the share of one part; write it in'),
+        (put('parts:few:weigth', 4), "^parts:few: unknown option 'weigth' .did you mean weight"),
+        (put('parts:many:wieght', 4), "^parts:many: unknown option 'wieght' .did you mean weight"),
         (put('parts:few:gt_size', 4), r'different sizes \(many: 8x8, few: 4x4\); write one gt_size'),
         (put('gt_szie', 8), "parts:many: .*unknown option 'gt_szie' .did you mean gt_size"),
     ],
 )
 def test_a_mistake_names_the_part(block, spoil, message):
     spoil(block)
-    with pytest.raises(InputError, match='^phase (train|val), data set Mixture: .*' + message) as caught:
+    start = 'phase (train|val), data set (Mixture|without name): '
+    with pytest.raises(
+        InputError, match=f'^{start}' + (message[1:] if message[0] == '^' else f'.*{message}')
+    ) as caught:
         MixedDataset(block)
     assert '\n' not in str(caught.value)
+    assert str(caught.value).count('Mixture') <= 1
 
 
 def test_an_error_of_a_toolbox_data_set_names_the_part_and_the_sample(block, tmp_path):
@@ -158,6 +186,64 @@ def test_an_error_of_a_toolbox_data_set_names_the_part_and_the_sample(block, tmp
     message = r'^phase train, data set Mixture: part few: PairedImageDataset fails at its sample'
     with pytest.raises(InputError, match=message):
         epoch(data)
+
+
+@pytest.fixture
+def warnings():
+    messages = []
+    handler = logging.Handler(logging.WARNING)
+    handler.emit = lambda record: messages.append(record.getMessage())
+    get_root_logger().addHandler(handler)
+    yield messages
+    get_root_logger().removeHandler(handler)
+
+
+def test_every_bad_picture_of_a_toolbox_data_set_is_said_once(block, tmp_path, warnings):
+    for name in ('000.png', '002.png'):
+        (tmp_path / 'few' / 'clear' / name).write_bytes(b'?')
+    block['parts']['few']['weight'] = block['parts']['many']['weight'] = 1
+    data = MixedDataset(block | {'epoch_length': 40, 'on_error': 'skip'})
+    seen = epoch(data)
+    assert len(seen) == 40
+    assert not any(path.endswith(('few/clear/000.png', 'few/clear/002.png')) for path in seen)
+    # few: three pictures after the twenty of many
+    assert len(data.skipped) == 23
+    assert int(data.skipped[20:].sum()) == len(warnings) == 2
+    assert len({warning.split('sample ')[1].split(':')[0] for warning in warnings}) == 2
+
+
+def test_a_part_says_its_place_once_when_it_is_read(block, tmp_path):
+    (tmp_path / 'many' / 'hazy' / '000.png').write_bytes(b'')
+    with pytest.raises(InputError) as caught:
+        MixedDataset(block)[0]
+    assert str(caught.value).startswith(
+        f'phase train, data set Mixture: part many: {tmp_path}/many/hazy/000.png is empty'
+    )
+
+
+@pytest.mark.parametrize('part', ['many', 'few'])
+def test_a_store_that_cannot_be_read_ends_the_training_at_once(block, part, monkeypatch):
+    data = MixedDataset(block | {'on_error': 'skip'})
+    error = {'many': StoreError('data.mdb is cut short'), 'few': lmdb.CorruptedError('data.mdb')}[part]
+
+    def refuse(self, index):
+        raise error
+
+    monkeypatch.setattr(type(data.parts[data.names.index(part)]), '__getitem__', refuse)
+    with pytest.raises(StoreError, match=f'^phase train, data set Mixture: part {part}: .*data.mdb'):
+        epoch(data)
+
+
+def test_parts_that_mean_the_same_by_other_words_go_together(block):
+    block['parts']['many'] |= {'color': 'rgb', 'mean': [0.5, 0.5, 0.5], 'std': 1}
+    block['parts']['few'] |= {'mean': [0.5], 'std': [1, 1, 1], 'scale': 1}
+    assert len(MixedDataset(block)) == 23
+
+
+def test_a_mixture_may_be_a_part(block):
+    inner = {'type': 'MixedDataset', 'epoch_length': 6, 'parts': {'few': block['parts'].pop('few')}}
+    block['parts']['inner'] = inner
+    assert len(MixedDataset(block)) == 26
 
 
 class Lonely(Dataset):

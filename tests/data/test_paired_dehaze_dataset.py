@@ -3,8 +3,10 @@
 import logging
 import random
 import shutil
+from collections import OrderedDict
 from copy import deepcopy
 from functools import partial
+from pathlib import Path
 
 import cv2
 import lmdb
@@ -17,8 +19,9 @@ from basicsr.utils import get_root_logger
 from basicsr.utils.lmdb_util import make_lmdb_from_imgs
 from torch.utils.data import ConcatDataset, DataLoader
 
+from okdnet_plugin.data.options import shown
 from okdnet_plugin.data.paired_dehaze_dataset import PairedDehazeDataset
-from okdnet_plugin.errors import InputError
+from okdnet_plugin.errors import InputError, StoreError, message_of
 
 
 def picture(name, height=20, width=24):
@@ -293,7 +296,22 @@ def delete(name):
     [
         (put(usehflip=True), ["'usehflip'", 'did you mean use_hflip', 'correct or remove']),
         (remove('dataroot_gt'), ["'dataroot_gt' is missing", 'add it']),
-        (put(io_backend={'type': 'lmbd'}), ['lmbd', '{type: lmdb}']),
+        (put(io_backend=OrderedDict(type='lmbd')), ['io_backend is {type: lmbd}; write {type: disk} or {type: lmdb}']),
+        (put(io_backend={'type': ['lmdb']}), ['io_backend is {type: [lmdb]}; write']),
+        (put(gt_size='64'), ["gt_size is '64'; write a whole number"]),
+        (put(scale='2'), ["scale is '2'; write"]),
+        (put(mean=('0.5',), std=1), ["mean is ['0.5']; write"]),
+        (put(use_hflip='false'), ["use_hflip is 'false'; write true or false"]),
+        (put(use_rot='no'), ["use_rot is 'no'; write true or false"]),
+        (put(use_rot=1), ['use_rot is 1; write true or false']),
+        (
+            lambda opt, root: opt.update(dataroot_gt=str(make_lmdb(root / 'clear'))),
+            ['dataroot_gt', 'clear.lmdb is an LMDB', 'write io_backend: {type: lmdb}'],
+        ),
+        (
+            lambda opt, root: opt.update(dataroot_lq=str(make_lmdb(root / 'hazy').rename(root / 'store'))),
+            ['store is an LMDB', 'write io_backend: {type: lmdb}'],
+        ),
         (put(io_backend={'type': 'disk', 'lock': False}), ["'lock'", 'io_backend disk', 'remove']),
         (
             put(io_backend={'type': 'lmdb', 'readahed': True}),
@@ -328,6 +346,21 @@ def test_a_wrong_option_is_named_at_construction(tmp_path, spoil, parts):
     opt = options(*folders(tmp_path, names=('a.png',)))
     spoil(opt, tmp_path)
     assert_named(partial(PairedDehazeDataset, opt), parts)
+
+
+@pytest.mark.parametrize('switch', [True, False, None])
+def test_switches_are_true_false_or_left_out(tmp_path, switch):
+    opt = options(*folders(tmp_path), **train(use_hflip=switch, use_rot=switch))
+    assert PairedDehazeDataset(opt)[0]['lq'].shape == (3, 8, 8)
+
+
+def test_a_message_shows_values_in_one_line_of_bearable_length():
+    assert shown('64') == "'64'"
+    assert shown(64) == '64'
+    assert shown(None) == 'null'
+    assert shown(OrderedDict(a=[1, None, True], b='two\nlines')) == "{a: [1, null, true], b: 'two lines'}"
+    assert shown(Path('x')) == repr(Path('x'))
+    assert len(shown(list(range(10_000)))) < 250
 
 
 @pytest.mark.parametrize(
@@ -434,3 +467,17 @@ def assert_named(action, parts):
     message = str(caught.value)
     assert [part for part in ('phase ', 'data set Tiny: ', *parts) if part not in message] == []
     assert '\n' not in message
+
+
+@pytest.mark.parametrize('workers', [0, 1])
+def test_an_lmdb_that_is_cut_short_ends_a_training_that_leaves_pictures_out(tmp_path, workers):
+    lq, gt = lmdbs(tmp_path)
+    break_file('clear.lmdb/data.mdb', lambda whole: whole[:-4096])(None, tmp_path)
+    data = PairedDehazeDataset(options(lq, gt, 'lmdb', **train(on_error='skip')))
+    with pytest.raises(StoreError) as caught:
+        next(iter(DataLoader(data, num_workers=workers, multiprocessing_context='fork' if workers else None)))
+    message = message_of(caught.value)
+    assert message.startswith('phase train, data set Tiny: ')
+    assert 'clear.lmdb/data.mdb is cut short' in message
+    assert '\n' not in message
+    assert not data.skipped.any()

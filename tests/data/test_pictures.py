@@ -102,12 +102,74 @@ def test_a_jpeg_that_ends_in_its_picture_is_refused_even_if_opencv_fills_it_up(m
         (b'%PDF-1.4 not a picture at all', 'no picture'),
         (b'\xff\xd8', 'cut short'),
         (b'RIFF\x00\x00\x00\x00WEBPEXIF', 'damaged'),
-        (encode('.tif', picture().astype(np.float32)), 'no picture'),
     ],
 )
 def test_what_is_no_picture_is_refused(content, message):
     with pytest.raises(InputError, match=message):
         decode(content, 'x', keep_16_bits=True)
+
+
+@pytest.mark.parametrize('channels', [1, 3])
+@pytest.mark.parametrize('extension', ['.tif', '.hdr', '.pfm'])
+@pytest.mark.parametrize('keep_16_bits', [False, True])
+def test_floating_point_values_are_refused(extension, channels, keep_16_bits):
+    content = encode(extension, (picture() / np.float32(255))[..., :channels])
+    with pytest.raises(InputError, match=r'^x holds floating-point values; save it with 8 or 16 bits'):
+        decode(content, 'x', keep_16_bits)
+
+
+@pytest.mark.parametrize('type_', [np.int16, np.int32])
+def test_signed_numbers_are_refused(type_):
+    with pytest.raises(InputError, match=f'^x holds values of type {type_.__name__}; save it'):
+        decode(encode('.tif', picture().astype(type_)), 'x')
+
+
+@pytest.mark.parametrize('mode', ['1', 'L', 'LA', 'P', 'RGBA', 'CMYK', 'YCbCr'])
+@pytest.mark.parametrize('compression', ['raw', 'tiff_lzw'])
+def test_every_tiff_of_eight_bits_is_read_as_the_toolbox_reads_it(mode, compression):
+    file = io.BytesIO()
+    Image.fromarray(picture()).convert(mode).save(file, 'TIFF', compression=compression)
+    for keep_16_bits in (False, True):
+        assert np.array_equal(decode(file.getvalue(), 'x', keep_16_bits), imfrombytes(file.getvalue()))
+
+
+def test_usual_kinds_are_decoded_once(monkeypatch):
+    calls, imdecode = [], cv2.imdecode
+    monkeypatch.setattr(cv2, 'imdecode', lambda *arguments: calls.append(1) or imdecode(*arguments))
+    for extension in ('.png', '.jpg', '.webp', '.bmp', '.tif'):
+        decode(encode(extension), 'x')
+    assert len(calls) == 5
+
+
+def with_fill_bytes(content):
+    """A JPEG with 0xFF before each marker up to its scan, and one without a segment."""
+    parts, position = [content[:2], b'\xff\xff\x01'], 2
+    while content[position + 1] != 0xDA:
+        end = position + 2 + int.from_bytes(content[position + 2 : position + 4], 'big')
+        parts += [b'\xff\xff\xff', content[position:end]]
+        position = end
+    return b''.join([*parts, b'\xff', content[position:]])
+
+
+def test_a_jpeg_may_have_fill_bytes_before_its_markers():
+    content = with_fill_bytes(encode('.jpg'))
+    assert np.array_equal(decode(content, 'x'), imfrombytes(content))
+    with pytest.raises(InputError, match='cut short'):
+        decode(content[:-2], 'x')
+
+
+@pytest.mark.parametrize('end', [b'\xff', b'\xff\xff', b'\xff\x00', b'\xff\xe0', b'\xff\xe0\x00'])
+def test_a_jpeg_that_ends_in_a_marker_is_cut_short(end, monkeypatch):
+    monkeypatch.setattr(cv2, 'imdecode', lambda *_: picture())
+    with pytest.raises(InputError, match='cut short'):
+        decode(b'\xff\xd8' + end, 'x')
+
+
+def test_what_opencv_decodes_between_odd_segments_is_no_damage():
+    content = encode('.jpg')
+    after_jfif = 4 + 16
+    odd = content[:after_jfif] + b'a camera wrote this' + content[after_jfif:]
+    assert np.array_equal(decode(odd, 'x'), imfrombytes(odd))
 
 
 def test_a_picture_with_too_many_pixels_is_refused():

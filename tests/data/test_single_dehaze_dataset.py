@@ -13,8 +13,9 @@ from torch.utils.data import DataLoader
 
 from okdnet_plugin.data.lmdb_store import build
 from okdnet_plugin.data.paired_dehaze_dataset import PairedDehazeDataset
+from okdnet_plugin.data.picture_sources import PictureFolder
 from okdnet_plugin.data.single_dehaze_dataset import SingleDehazeDataset
-from okdnet_plugin.errors import InputError
+from okdnet_plugin.errors import InputError, StoreError
 
 
 def picture(height=20, width=24):
@@ -87,7 +88,10 @@ def test_an_lmdb_is_read(tmp_path):
         ({'phase': 'train'}, 'training needs clear pictures; use PairedDehazeDataset'),
         ({'dataroot_gt': 'x'}, "unknown option 'dataroot_gt' .did you mean dataroot_lq"),
         ({'dataroot_lq': None}, "option 'dataroot_lq' is missing"),
-        ({'recursive': 'yes'}, 'recursive is yes; write true or false'),
+        ({'recursive': 'yes'}, "recursive is 'yes'; write true or false"),
+        ({'recursive': 1}, 'recursive is 1; write true or false'),
+        ({'name': None}, "option 'name' is missing; add it"),
+        ({'name': 2024}, 'name is 2024; write a text, numbers in quotation marks'),
         ({'resize': -1}, 'resize is -1; write'),
         ({'on_error': 'skip'}, 'on_error: skip is for training'),
         ({'on_error': 'ignore'}, "on_error is 'ignore'; write raise or skip"),
@@ -95,7 +99,7 @@ def test_an_lmdb_is_read(tmp_path):
 )
 def test_a_wrong_option_is_named(tmp_path, more, message):
     cv2.imwrite(str(tmp_path / 'a.png'), picture())
-    with pytest.raises(InputError, match=r'^phase \w+, data set Own: .*' + message):
+    with pytest.raises(InputError, match=r'^phase \w+, data set (Own|2024|without name): .*' + message):
         SingleDehazeDataset(block(tmp_path, **more))
 
 
@@ -161,6 +165,23 @@ def test_bad_pictures_are_left_out_counted_and_said_once(spoiled, workers, tmp_p
     said = (tmp_path / 'log').read_text()
     assert said.count('2.png is empty') == said.count('5.png do not fit') == 1
     assert 'phase train, data set Tiny: left out (2 of 8 so far): ' in said
+
+
+def test_a_store_that_cannot_be_read_ends_the_training_at_once(spoiled, monkeypatch, tmp_path):
+    data = PairedDehazeDataset(spoiled | {'on_error': 'skip'})
+    reads = []
+
+    def refuse(self, name):
+        reads.append(name)
+        raise StoreError('hazy.lmdb/data.mdb is cut short; copy it again')
+
+    monkeypatch.setattr(PictureFolder, 'read', refuse)
+    with pytest.raises(
+        StoreError, match=r'^phase train, data set Tiny: hazy\.lmdb/data\.mdb is cut short; copy it again$'
+    ):
+        data[0]
+    assert len(reads) == 1
+    assert not data.skipped.any()
 
 
 def test_what_takes_their_place_follows_the_seed(spoiled):
