@@ -14,6 +14,8 @@ from basicsr.utils.registry import ARCH_REGISTRY
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from okdnet_plugin.archs.arch_util import RDB, check_size, make_down, make_up, pad_to_multiple
+
 
 class OKDNetBranches(NamedTuple):
     """What the branches of OKDNet say of one batch; pictures are RGB, [0, 1] when undistorted, shape (N, 3, H, W)."""
@@ -34,40 +36,6 @@ class OKDNetBranches(NamedTuple):
 
 def conv_bn_relu(num_in: int, num_out: int) -> list[nn.Module]:
     return [nn.Conv2d(num_in, num_out, 3, 1, 1), nn.BatchNorm2d(num_out), nn.ReLU(inplace=True)]
-
-
-class RDB(nn.Module):
-    """Residual dense block: four 3x3 convolutions, each of all that came before, a 1x1 fusion and the input added.
-
-    Source: OKDNet, "Feature shared network", with the configuration of GridDehazeNet (Liu et al., ICCV 2019).
-
-    A convolution of concatenated features is the sum of the convolutions of its parts. So each feature is convolved
-    once, as soon as it is there, for all the layers that will read it; to concatenate it anew for each of them, and to
-    add up the gradients of the pieces, takes half as long again.
-    """
-
-    def __init__(self, num_feat: int, growth: int = 16, num_layers: int = 4):
-        super().__init__()
-        self.layers = nn.ModuleList(nn.Conv2d(num_feat + i * growth, growth, 3, 1, 1) for i in range(num_layers))
-        self.fuse = nn.Conv2d(num_feat + num_layers * growth, num_feat, 1)
-
-    def forward(self, x: Tensor) -> Tensor:
-        features, start, rest = [x], 0, None
-        for i in range(len(self.layers)):
-            parts = self._convolve(features[-1], self.layers[i:], start)
-            start += features[-1].shape[1]
-            if rest is not None:
-                parts = parts + rest
-            now, rest = parts.tensor_split([self.layers[i].out_channels], 1)
-            features.append(F.relu(now))
-        return self.fuse(torch.cat(features, 1)) + x
-
-    @staticmethod
-    def _convolve(feature: Tensor, layers: Sequence[nn.Conv2d], start: int) -> Tensor:
-        """What a feature, whose channels are the layers' inputs from `start`, adds to each of the layers."""
-        weight = torch.cat([layer.weight[:, start : start + feature.shape[1]] for layer in layers])
-        bias = torch.cat([layer.bias for layer in layers]) if start == 0 else None
-        return F.conv2d(feature, weight, bias, 1, 1)
 
 
 class AGRDB(nn.Module):
@@ -94,32 +62,6 @@ class AGRDB(nn.Module):
         """The 3x3 convolution of a zero-padded 1x1 map, as the product with its centre tap that it is."""
         conv = self.channel_attention
         return F.linear(means, conv.weight[:, :, 1, 1], conv.bias)
-
-
-def make_down(kind: str, num_feat: int) -> nn.Sequential:
-    """Halve the size and double the channels: one strided convolution (`conv`) or GridDehazeNet's two (`grid`)."""
-    if kind == 'conv':
-        return nn.Sequential(nn.Conv2d(num_feat, 2 * num_feat, 3, 2, 1), nn.ReLU(inplace=True))
-    return nn.Sequential(
-        nn.Conv2d(num_feat, num_feat, 3, 2, 1),
-        nn.ReLU(inplace=True),
-        nn.Conv2d(num_feat, 2 * num_feat, 3, 1, 1),
-        nn.ReLU(inplace=True),
-    )
-
-
-def make_up(kind: str, num_feat: int) -> nn.Sequential:
-    """Double the size, halve the channels: a 4x4 (`deconv4`) or 3x3 (`deconv3`) transposed convolution, or `grid`."""
-    if kind == 'deconv4':
-        return nn.Sequential(nn.ConvTranspose2d(num_feat, num_feat // 2, 4, 2, 1), nn.ReLU(inplace=True))
-    if kind == 'deconv3':
-        return nn.Sequential(nn.ConvTranspose2d(num_feat, num_feat // 2, 3, 2, 1, 1), nn.ReLU(inplace=True))
-    return nn.Sequential(
-        nn.ConvTranspose2d(num_feat, num_feat, 3, 2, 1, 1),
-        nn.ReLU(inplace=True),
-        nn.Conv2d(num_feat, num_feat // 2, 3, 1, 1),
-        nn.ReLU(inplace=True),
-    )
 
 
 class MultiScaleNet(nn.Module):
@@ -384,12 +326,10 @@ class OKDNet(nn.Module):
         Raises:
             ValueError: a picture is smaller than 16x16, or N is 1 in train mode.
         """
-        height, width = x.shape[-2:]
-        if min(height, width) < 16:
-            raise ValueError(f'OKDNet: a picture of {height}x{width} is too small; each side must be 16 or more')
+        height, width = check_size(self, x)
         hazy = 2 * x - 1
         a = self.airlight(hazy)
-        hazy = self._pad(hazy)
+        hazy = pad_to_multiple(hazy, self.multiple)
 
         feature = self.shared(self.preprocess(hazy))
         # Pictures have the precision of x under autocast too: they are few of the network's channels, and a division by
@@ -411,11 +351,6 @@ class OKDNet(nn.Module):
             return output[..., :height, :width]
         full_size = (picture[..., :height, :width] for picture in (output, model_free, model_based, shared, t))
         return OKDNetBranches(*full_size, a)
-
-    def _pad(self, x: Tensor) -> Tensor:
-        """Reflect at the right and bottom, to the multiple that the scales need."""
-        height, width = x.shape[-2:]
-        return F.pad(x, (0, -width % self.multiple, 0, -height % self.multiple), mode='reflect')
 
 
 def _check(name: str, value: object, choices: tuple) -> None:

@@ -73,17 +73,27 @@ def figures_of(pictures: Mapping[str, np.ndarray], metrics: Mapping[str, Mapping
     """
     values = {}
     for name, block in metrics.items():
-        parameters = inspect.signature(METRIC_REGISTRY.get(block['type'])).parameters
+        parameters = _parameters_of(block['type'])
         images = {'img': pictures['result']}
         if 'lq' in parameters:
             images['lq'] = pictures.get('lq')
         takes_any = any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values())
         if 'gt' in pictures and ('img2' in parameters or takes_any):
             images['img2'] = pictures['gt']
-        elif 'img2' in parameters and parameters['img2'].default is not None:
+        elif needs_clear_picture(block['type']):
             continue
         values[name] = float(calculate_metric(images, block))
     return values
+
+
+def needs_clear_picture(metric: str) -> bool:
+    """Whether a metric, by its registered name, has no value without a clear picture."""
+    parameters = _parameters_of(metric)
+    return 'img2' in parameters and parameters['img2'].default is not None
+
+
+def _parameters_of(metric: str) -> Mapping[str, inspect.Parameter]:
+    return inspect.signature(METRIC_REGISTRY.get(metric)).parameters
 
 
 def gather(share: object, group: torch.distributed.ProcessGroup | None) -> list:

@@ -22,21 +22,24 @@ from basicsr.models.sr_model import SRModel
 from basicsr.utils import get_root_logger, tensor2img
 from basicsr.utils.registry import METRIC_REGISTRY, MODEL_REGISTRY
 from torch import Tensor, nn
+from torch.nn import functional as F
 from torch.nn.parallel import DistributedDataParallel
 from torch.optim import Optimizer
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
+from okdnet_plugin.data.options import located
 from okdnet_plugin.engine import checkpoints, optimizers, randomness, run, validation
 from okdnet_plugin.engine.guard import Statistics, UpdateGuard
 from okdnet_plugin.engine.memory import keep_freed_memory
 from okdnet_plugin.engine.signals import StopRequest, exit_code
 from okdnet_plugin.engine.sync_batch_norm import synchronise
 from okdnet_plugin.engine.validation import Figures, Mean
-from okdnet_plugin.errors import BadUpdatesError, InputError, did_you_mean
+from okdnet_plugin.errors import BadUpdatesError, InputError, StoreError, did_you_mean, message_of
 
 _AMP = {'bf16': torch.bfloat16, 'fp16': torch.float16, 'off': None}
 _COMPILE_MODES = ('default', 'reduce-overhead', 'max-autotune', 'max-autotune-no-cudagraphs')
+_USUAL_SIZE = 256, 256
 _PATIENCE = datetime.timedelta(days=1)  # of processes that have ended their share of a validation
 
 
@@ -83,6 +86,7 @@ class RestorationModel(SRModel):
         self.check_options(opt)
         self.run = run.current
         self.current_iter = 0
+        self._untested, self._failures = len(opt['datasets']), []
         self.amp_dtype = _AMP[_amp_of(opt)]
         if opt.get('tf32') is not None:
             torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = opt['tf32']
@@ -159,6 +163,8 @@ class RestorationModel(SRModel):
             mode = self.opt.get('compile')
             if mode:
                 net.compile(mode=None if mode is True else mode)
+        if not any(parameter.requires_grad for parameter in net.parameters()):
+            return net.to(self.device)  # DistributedDataParallel refuses what has nothing to share
         return super().model_to_device(net)
 
     def init_training_settings(self) -> None:
@@ -196,7 +202,8 @@ class RestorationModel(SRModel):
         if path is None:
             self.model_ema(0)
         else:
-            self.load_network(self.net_g_ema, path, self.opt['path'].get('strict_load_g', True), 'params_ema')
+            key = 'params_ema' if self.opt['path'].get('param_key_g', 'params') else None  # None: the weights alone
+            self.load_network(self.net_g_ema, path, self.opt['path'].get('strict_load_g', True), key)
         self.net_g_ema.eval()
 
     def setup_losses(self) -> None:
@@ -208,6 +215,8 @@ class RestorationModel(SRModel):
 
     def get_optimizer(self, optim_type: str, params: list[Tensor], lr: float, **kwargs: object) -> Optimizer:
         """Any optimiser of torch.optim that needs no closure."""
+        if not params:
+            raise InputError(f'{self.opt["network_g"]["type"]} has nothing to train; use it with basicsr test')
         return optimizers.build(optim_type, params, lr=lr, **kwargs)
 
     # ------------------------------------------------------------------------------------------------- an iteration
@@ -438,13 +447,32 @@ class RestorationModel(SRModel):
         """As in the toolbox.
 
         Raises:
-            InputError: the file is damaged, or holds objects that could run code.
+            InputError: the file is damaged, holds objects that could run code, or does not fit the network.
         """
         try:
             super().load_network(net, load_path, strict, param_key)
-        except Exception:
-            checkpoints.load(load_path)  # says what is wrong with the file, if that is it
+        except Exception as error:
+            content = checkpoints.load(load_path)  # says what is wrong with the file, if that is it
+            if isinstance(error, KeyError):
+                raise InputError(
+                    f"{load_path} has no '{param_key}', but {', '.join(list(content)[:3])} …; write one of its keys as "
+                    'param_key_g, or param_key_g: ~ if it holds the weights alone'
+                ) from error
+            if isinstance(error, RuntimeError) and 'loading state_dict' in str(error):
+                text = ' '.join(str(error).split())
+                raise InputError(
+                    f'{load_path} does not fit the network: {text[:300]}{" …" if len(text) > 300 else ""}; give the '
+                    'weights of this network, with the same arguments'
+                ) from error
             raise
+
+    def _print_different_keys_loading(self, crt_net: nn.Module, load_net: dict, strict: bool = True) -> None:
+        """As in the toolbox, but not for a strict load, which says by itself what does not fit.
+
+        Before it, keys may still have other names: some networks take the weights that their authors published.
+        """
+        if not strict:
+            super()._print_different_keys_loading(crt_net, load_net, strict)
 
     def _stop(self, signal: Signals) -> None:
         self.save(0, self.current_iter)
@@ -461,6 +489,12 @@ class RestorationModel(SRModel):
 
         While training, pictures are saved as strips hazy | result | clear; in a test as they are. What has been
         validated at this iteration is not validated again, as the toolbox does at the end of a training.
+
+        A picture that cannot be read or restored ends a training. A test leaves it out.
+
+        Raises:
+            InputError: so it is; in a test, with its last data set, after all other pictures are done.
+            StoreError: the pictures cannot be read at all.
         """
         opt, dataset = self.opt, dataloader.dataset
         name = dataset.opt['name']
@@ -471,16 +505,21 @@ class RestorationModel(SRModel):
         net = self.net_g_ema if hasattr(self, 'net_g_ema') else self.get_bare_model(self.net_g)
         validation.share_buffers(net, self.cpu_group)
         loader = validation.loader_of_share(dataset, opt['rank'], opt['world_size'], self._num_workers(dataset.opt))
-        shown = tqdm(loader, unit='image', leave=False, disable=opt['rank'] != 0 or not opt['val'].get('pbar', False))
-        share = [self._figures_of(data, name, current_iter, save_img) for data in self._until_stopped(shown)]
+        share: list[Figures] = []
+        failures: list[str] = []
+        is_hidden = opt['rank'] != 0 or not opt['val'].get('pbar', False)
+        read = self._read(loader, failures)
+        for data in self._until_stopped(tqdm(read, None, len(loader), leave=False, unit='image', disable=is_hidden)):
+            with self._noting(failures, f'phase {dataset.opt["phase"]}, data set {name}'):
+                share.append(self._figures_of(data, name, current_iter, save_img))
         if self.device.type == 'cuda':
             torch.cuda.empty_cache()  # pictures of all sizes have left blocks that no batch fits
-        is_whole = len(share) == len(loader)
-        shares = validation.gather((share, None if is_whole else self.stop_request.signal), self.cpu_group)
-        signals = [signal for _, signal in shares if signal is not None]
+        is_whole = len(share) + len(failures) == len(loader)
+        shares = validation.gather((share, failures, None if is_whole else self.stop_request.signal), self.cpu_group)
+        signals = [signal for *_, signal in shares if signal is not None]
         if signals:
             self._stop(signals[0])
-        figures = list(chain.from_iterable(share for share, _ in shares))
+        figures = list(chain.from_iterable(share for share, *_ in shares))
         means = validation.means_of(figures)
         left_out = [metric for metric in opt['val'].get('metrics') or {} if figures and metric not in means]
         if left_out:
@@ -491,6 +530,48 @@ class RestorationModel(SRModel):
             self._validated.add((current_iter, name))
             if self._saved_iter == current_iter and self._is_validated():
                 self.save_training_state(0, current_iter)  # with the best figures, and that they are known
+        else:
+            self._end_test_of(name, sorted(chain.from_iterable(failures for _, failures, _ in shares)))
+
+    def _read(self, loader: DataLoader, failures: list[str]) -> Iterator[dict]:
+        batches = iter(loader)
+        for _ in range(len(loader)):
+            batch = None
+            with self._noting(failures):
+                batch = next(batches)
+            if batch is not None:
+                yield batch
+
+    @contextlib.contextmanager
+    def _noting(self, failures: list[str], where: str | None = None) -> Iterator[None]:
+        """Note, in a test, what is wrong with a picture, instead of ending with it.
+
+        Args:
+            failures: takes the message up.
+            where: goes before it, if it does not say so itself.
+        """
+        try:
+            yield
+        except StoreError:
+            raise
+        except InputError as error:
+            message = message_of(error) if where is None else f'{where}: {error}'
+            if self.is_train:
+                raise InputError(message) from error
+            failures.append(message)
+
+    def _end_test_of(self, dataset_name: str, failures: list[str]) -> None:
+        """Say what has been left out of a data set; after the last one, that it fails the test."""
+        for failure in failures:
+            get_root_logger().warning(f'Left out: {failure}.')
+        if failures:
+            get_root_logger().warning(f'{dataset_name}: {len(failures)} pictures are left out, also of the means.')
+        self._failures += failures
+        self._untested -= 1
+        if self._failures and self._untested <= 0:
+            count = len(self._failures)
+            others = f'{count} such pictures, named in the log, are left out; ' if count > 1 else ''
+            raise InputError(f'{self._failures[0]} ({others}the others are done)')
 
     def _is_validated(self) -> bool:
         """All data sets have been validated at this iteration."""
@@ -512,7 +593,8 @@ class RestorationModel(SRModel):
         pictures = self.restore_picture(data)
         if save_img:
             self._save_picture(pictures, data['lq_path'][0], dataset_name, current_iter)
-        return Figures(index, validation.figures_of(pictures, self.opt['val'].get('metrics') or {}))
+        with located(data['lq_path'][0]):
+            return Figures(index, validation.figures_of(pictures, self.opt['val'].get('metrics') or {}))
 
     def restore_picture(self, data: dict) -> dict[str, np.ndarray]:
         """What becomes of one picture of a test.
@@ -522,15 +604,43 @@ class RestorationModel(SRModel):
 
         Returns:
             lq, result and, if there is one, gt: uint8 BGR, (H, W, 3).
+
+        Raises:
+            InputError: the network does not restore pictures of this size.
         """
         self.feed_data(data)
         with torch.compiler.set_stance('force_eager'):  # pictures have many sizes, each of which would be compiled
-            self.test()
+            self._test_picture()
         pictures = {key: tensor2img([tensor]) for key, tensor in self.get_current_visuals().items()}
         del self.lq, self.output
         if 'gt' in pictures:
             del self.gt
         return pictures
+
+    def _test_picture(self) -> None:
+        try:
+            self.test()
+        except InputError:
+            raise
+        except (ValueError, RuntimeError) as error:
+            height, width = self.lq.shape[-2:]
+            if not self._fails_for_the_size(error):
+                raise
+            raise InputError(
+                f'{self.lq_path[0]} is {height}x{width} (height x width), which {self.opt["network_g"]["type"]} cannot '
+                f'restore: {" ".join(str(error).split())[:300]}; bring it to another size, or take it out'
+            ) from None
+
+    def _fails_for_the_size(self, error: Exception) -> bool:
+        """Whether the network restores the picture once it has a usual size."""
+        if isinstance(error, torch.cuda.OutOfMemoryError):
+            return True
+        self.lq = F.interpolate(self.lq, _USUAL_SIZE)
+        try:
+            self.test()
+        except (ValueError, RuntimeError):
+            return False
+        return True
 
     def _save_picture(self, pictures: dict, lq_path: str, dataset_name: str, current_iter: int | str) -> None:
         name, folder = osp.splitext(osp.basename(lq_path))[0], self.opt['path']['visualization']
@@ -621,13 +731,29 @@ def _check_compile(opt: Mapping) -> None:
         raise InputError('option compile: on a CPU torch.compile needs a C++ compiler; install g++, or leave it out')
 
 
+def _has_clear_pictures(block: Mapping) -> bool:
+    """Whether a data set has them, as far as its keys tell: who reads hazy pictures alone names their place alone."""
+    return block.get('dataroot_lq') is None or block.get('dataroot_gt') is not None
+
+
 def _check_save_best(opt: Mapping) -> None:
     wanted = opt['logger'].get('save_best')
     if wanted is None:
         return
     metrics = (opt.get('val') or {}).get('metrics') or {}
-    datasets = [block.get('name') for phase, block in opt['datasets'].items() if phase.split('_')[0] == 'val']
-    known = [f'{dataset}/{metric}' for dataset in datasets for metric in metrics]
+    blocks = [block for phase, block in opt['datasets'].items() if phase.split('_')[0] == 'val']
+    known = [
+        f'{block.get("name")}/{metric}'
+        for block in blocks
+        for metric, of_metric in metrics.items()
+        if _has_clear_pictures(block) or not validation.needs_clear_picture(of_metric['type'])
+    ]
+    dataset, _, metric = str(wanted).rpartition('/')
+    if wanted not in known and metric in metrics and dataset in [block.get('name') for block in blocks]:
+        raise InputError(
+            f'option logger:save_best is {wanted}, but {dataset} has no clear pictures, which {metric} needs; '
+            + (f'write one of {", ".join(known)}' if known else 'take it out')
+        )
     if wanted not in known:
         raise InputError(
             f'option logger:save_best is {wanted}{did_you_mean(wanted, known)}; '

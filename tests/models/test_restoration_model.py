@@ -2,20 +2,24 @@
 
 import copy
 import logging
+from functools import partial
 from types import SimpleNamespace
 
 import cv2
+import numpy as np
 import pytest
 import torch
+from basicsr.archs import build_network
 from basicsr.data import build_dataloader, build_dataset
 from basicsr.models import build_model
 from basicsr.utils import get_root_logger, set_random_seed
 from basicsr.utils.registry import METRIC_REGISTRY
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from conftest import in_two_processes
 from okdnet_plugin.data.single_dehaze_dataset import SingleDehazeDataset
 from okdnet_plugin.engine.optimizers import OPTIMIZERS
-from okdnet_plugin.errors import BadUpdatesError, InputError, SaveError, UnknownNameError
+from okdnet_plugin.errors import BadUpdatesError, InputError, SaveError, StoreError, UnknownNameError
 
 RIDNET = {'type': 'RIDNet', 'in_channels': 3, 'mid_channels': 16, 'out_channels': 3, 'num_block': 1}  # no BatchNorm
 
@@ -359,6 +363,41 @@ def test_state_of_another_model_goes_on_with_a_warning(saving, tmp_path, warning
     assert 'holds no random numbers' in warnings[0]
 
 
+def test_weights_that_do_not_fit_are_one_line(saving, tmp_path):
+    weights = str(tmp_path / 'other.pth')
+    saving['path']['pretrain_network_g'] = weights
+    torch.save({'something': {}, 'other': {}}, weights)
+    with pytest.raises(InputError, match=r"other\.pth has no 'params', but something, other …; write one of its keys"):
+        build(saving)
+    torch.save({'params': {'conv.weight': torch.zeros(1)}, 'params_ema': {}}, weights)
+    with pytest.raises(InputError, match=r'other\.pth does not fit the network: .*Missing key') as caught:
+        build(saving)
+    assert '\n' not in str(caught.value)
+
+
+def test_training_goes_on_from_published_weights_with_ema(saving, tmp_path, warnings):
+    saving |= {'model_type': 'RestorationModel', 'network_g': {'type': 'AODNet'}}
+    for block in ('distill_opt',):
+        saving['train'].pop(block, None)
+    weights = {f'module.{key}': value for key, value in build_network({'type': 'AODNet'}).state_dict().items()}
+    torch.save(weights, tmp_path / 'published.pth')
+    saving['path'] |= {'pretrain_network_g': str(tmp_path / 'published.pth'), 'param_key_g': None}
+    model = build(saving)
+    assert not any('loaded net' in warning for warning in warnings)
+    for net in (model.net_g, model.net_g_ema):
+        for key, value in net.state_dict().items():
+            assert torch.equal(value, weights[f'module.{key}'])
+
+
+def test_a_network_without_parameters_is_tested_but_not_trained(saving):
+    saving |= {'model_type': 'RestorationModel', 'network_g': {'type': 'DCP'}}
+    saving['train'].pop('distill_opt', None)
+    with pytest.raises(InputError, match='DCP has nothing to train; use it with basicsr test'):
+        build(saving)
+    model = build(saving | {'is_train': False, 'dist': False})
+    assert list(model.net_g.parameters()) == []
+
+
 # ----------------------------------------------------------------------------------------------------------- validation
 
 
@@ -434,7 +473,131 @@ def test_validation_leaves_the_random_numbers_of_the_training_alone(validated):
     assert torch.equal(before, torch.get_rng_state())
 
 
+@pytest.fixture
+def tested(saving, pairs, tmp_path):
+    """A function that gives a model for tests of folders, and their loaders; pictures go to `tmp_path/pictures`."""
+    saving['path']['visualization'] = str(tmp_path / 'pictures')
+    saving |= {'is_train': False, 'name': 'x'}
+
+    def build_for(*blocks):
+        saving['datasets'] = dict(enumerate(blocks))
+        return build(saving), [build_dataloader(build_dataset(block), block) for block in blocks]
+
+    return build_for
+
+
+def folder_of(root, good, sizes=()):
+    """Block of a data set with a good picture for each name, and further ones of (height, width) named by these."""
+    root.mkdir()
+    for name in good:
+        cv2.imwrite(str(root / f'{name}.png'), np.full((32, 40, 3), 100, np.uint8))
+    for height, width in sizes:
+        cv2.imwrite(str(root / f'{height}x{width}.png'), np.full((height, width, 3), 100, np.uint8))
+    return {'name': root.name, 'type': 'SingleDehazeDataset', 'phase': 'test', 'dataroot_lq': str(root)}
+
+
+@pytest.mark.parametrize('workers', [0, 1])
+def test_bad_pictures_of_a_test_are_named_when_all_others_are_done(tested, tmp_path, warnings, workers):
+    first = folder_of(tmp_path / 'one', 'az', [(1, 1), (3, 200)]) | {'num_worker_per_gpu': workers}
+    (tmp_path / 'one' / 'damaged.png').write_bytes(b'?')
+    second = folder_of(tmp_path / 'two', 'b')
+    model, loaders = tested(first, second)
+    model.validation(loaders[0], 'x', None, save_img=True)
+    with pytest.raises(InputError) as caught:
+        model.validation(loaders[1], 'x', None, save_img=True)
+    assert str(caught.value) == (
+        f'phase test, data set one: {tmp_path}/one/1x1.png is 1x1 (height x width), which OKDNet cannot restore: '
+        'OKDNet: a picture of 1x1 is too small; each side must be 16 or more; bring it to another size, or take it out '
+        '(3 such pictures, named in the log, are left out; the others are done)'
+    )
+    assert sorted(path.name for path in (tmp_path / 'pictures').glob('*/*')) == ['a_x.png', 'b_x.png', 'z_x.png']
+    assert [name for name in ('1x1.png', '3x200.png', 'damaged.png') if name not in ''.join(warnings)] == []
+    assert all('\n' not in warning for warning in warnings)
+
+
+def complaint_of_a_test(options, block, rank):
+    model = build(options | {'dist': True, 'rank': rank, 'world_size': 2, 'datasets': {'test': block}})
+    try:
+        model.validation(build_dataloader(build_dataset(block), block), 'x', None, save_img=True)
+    except InputError as error:
+        return str(error)
+
+
+def test_two_processes_name_the_bad_pictures_of_both(saving, tmp_path):
+    saving['path']['visualization'] = str(tmp_path / 'pictures')
+    saving |= {'is_train': False, 'name': 'x'}
+    block = folder_of(tmp_path / 'one', 'az', [(1, 1), (3, 200)]) | {'num_worker_per_gpu': 0}
+    first, second = in_two_processes(partial(complaint_of_a_test, saving, block), tmp_path)
+    assert first == second
+    assert '1x1.png is 1x1' in first
+    assert '2 such pictures' in first
+    assert len(list((tmp_path / 'pictures').glob('*/*'))) == 2
+
+
+def test_means_of_a_test_are_those_of_the_pictures_that_are_done(tested, tmp_path, monkeypatch):
+    monkeypatch.setitem(METRIC_REGISTRY._obj_map, 'brightness', brightness_of_large_pictures)
+    model, [loader] = tested(folder_of(tmp_path / 'one', 'abc', [(20, 20)]))
+    model.opt['val']['metrics'] = {'brightness': {'type': 'brightness'}}
+    with pytest.raises(InputError, match=r'^phase test, data set one: .*/20x20\.png: too small; .*the others are done'):
+        model.validation(loader, 'x', None)
+    assert 0 < model.metric_results['brightness'] < 255
+
+
+def brightness_of_large_pictures(img, **_):
+    if img.shape[0] < 32:
+        raise InputError('too small; give another')
+    return img.mean()
+
+
+def test_an_error_that_is_not_of_the_size_stays_what_it_is(tested, tmp_path, monkeypatch):
+    model, [loader] = tested(folder_of(tmp_path / 'one', 'a'))
+
+    def fails(*_, **__):
+        raise RuntimeError('a mistake in the network')
+
+    monkeypatch.setattr(model.net_g, 'forward', fails)
+    with pytest.raises(RuntimeError, match='a mistake in the network'):
+        model.validation(loader, 'x', None)
+
+
+def test_a_store_that_cannot_be_read_ends_a_test(tested, tmp_path, monkeypatch):
+    model, [loader] = tested(folder_of(tmp_path / 'one', 'ab') | {'num_worker_per_gpu': 0})
+    reads = []
+
+    def refuse(self, index):
+        reads.append(index)
+        raise StoreError('data.mdb is cut short; copy it again')
+
+    monkeypatch.setattr(SingleDehazeDataset, '_sample', refuse)
+    with pytest.raises(StoreError, match=r'data\.mdb is cut short'):
+        model.validation(loader, 'x', None)
+    assert len(reads) == 1
+
+
+def test_a_training_ends_at_a_picture_that_its_validation_cannot_restore(validated, tmp_path):
+    model, _ = validated
+    block = folder_of(tmp_path / 'one', 'a', [(3, 200)]) | {'phase': 'val', 'num_worker_per_gpu': 0}
+    with pytest.raises(
+        InputError, match=r'^phase val, data set one: .*/3x200\.png is 3x200 .height x width.*take it out$'
+    ):
+        model.validation(build_dataloader(build_dataset(block), block), 1, None)
+
+
 # -------------------------------------------------------------------------------------------------------------- options
+
+
+def test_best_network_is_not_looked_for_where_there_are_no_clear_pictures(model_options, tmp_path):
+    photos = folder_of(tmp_path / 'photos', 'a') | {'phase': 'val'}
+    options = model_options | {'logger': model_options['logger'] | {'save_best': 'photos/psnr'}}
+    options['datasets'] = model_options['datasets'] | {'val_2': photos}
+    message = (
+        'save_best is photos/psnr, but photos has no clear pictures, which psnr needs; write one of Held/psnr, Held'
+    )
+    with pytest.raises(InputError, match=message):
+        build(options)
+    options['val'] = options['val'] | {'metrics': options['val']['metrics'] | {'niqe': {'type': 'calculate_niqe'}}}
+    options['logger'] = options['logger'] | {'save_best': 'photos/niqe'}
+    build(options)
 
 
 @pytest.mark.parametrize(
