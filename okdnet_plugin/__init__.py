@@ -15,7 +15,7 @@ __version__ = '0.1.0'
 compat.apply()
 
 # A module is registered by the end of its name, as in the toolbox: rooms and the names that they give their modules.
-_ROOMS = {'archs': '_arch', 'data': '_dataset', 'losses': '_loss', 'models': '_model'}
+_ROOMS = {'archs': '_arch', 'data': '_dataset', 'losses': '_loss', 'metrics': '_metric', 'models': '_model'}
 
 
 def register() -> None:
