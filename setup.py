@@ -22,6 +22,7 @@ setup(
         'torchvision>=0.26',
         'basicsr==1.4.2',
         'lmdb',
+        'filelock',
         'opencv-python',
         'numpy',
         'pyyaml',
@@ -29,11 +30,15 @@ setup(
     ],
     extras_require={
         'dev': ['pytest', 'pytest-xdist', 'ruff', 'scikit-image'],
+        'brisque': ['brisque>=0.2,<0.3', 'scipy<2'],
         'mm': ['mmengine>=0.10.7', 'mmcv-lite>=2.1,<2.2'],
     },
     entry_points={
         'console_scripts': ['basicsr = okdnet_plugin.cli:main'],
         'basicsr.plugins': ['okdnet = okdnet_plugin:register'],
-        'basicsr.commands': ['lmdb = okdnet_plugin.commands.lmdb:main'],
+        'basicsr.commands': [
+            'lmdb = okdnet_plugin.commands.lmdb:main',
+            'report = okdnet_plugin.commands.report:main',
+        ],
     },
 )

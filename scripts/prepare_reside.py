@@ -59,7 +59,7 @@ def main(argv: list[str] | None = None) -> int:
 def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('root', metavar='ROOT', help='folder that the downloads were unpacked into')
-    parser.add_argument('--out', metavar='DIR', default='datasets/lmdb', help='folder of the LMDBs (default: %(default)s)')
+    parser.add_argument('--out', metavar='DIR', default='datasets/lmdb', help='for the LMDBs (default: %(default)s)')
     parser.add_argument('--only', metavar='NAMES', help=f'some of these, with commas between: {", ".join(DATASETS)}')
     parser.add_argument(
         '--resize', type=int, metavar='PX', help='make all pictures PX x PX, for training; tests want the full size'

@@ -1,6 +1,7 @@
 """Each patch: the released toolbox needs it, and with it the toolbox works."""
 
 import json
+import logging
 import os
 import sys
 from collections import Counter
@@ -313,6 +314,23 @@ def test_options_are_checked_when_a_run_goes_on_too(saved_run):
     saved_run['train']['pixel_opt']['type'] = 'L1Los'
     with pytest.raises(UnknownNameError, match='did you mean L1Loss'):
         resume(saved_run)
+
+
+@pytest.mark.parametrize('type_', ['MixedDataset', 'PairedDehazeDataset'])
+def test_too_few_samples_for_a_batch_are_raised_by_the_key_that_does_so(saved_run, type_):
+    from basicsr.train import create_train_val_dataloader
+
+    block = saved_run['datasets']['train'] | {'batch_size_per_gpu': 100}
+    if type_ == 'MixedDataset':
+        part = {key: block.pop(key) for key in ('type', 'dataroot_lq', 'dataroot_gt', 'layout')}
+        block |= {'type': type_, 'epoch_length': 1, 'parts': {'one': part}}
+    saved_run |= {'dist': False, 'world_size': 1, 'rank': 0, 'num_gpu': 0}
+    saved_run['datasets'] = {'train': block}
+    key = 'epoch_length' if type_ == 'MixedDataset' else 'dataset_enlarge_ratio, which repeats them'
+    with pytest.raises(
+        InputError, match=f'do not fill a batch of 100 .* processes; raise {key}, or lower batch_size_per_gpu'
+    ):
+        create_train_val_dataloader(saved_run, logging.getLogger('probe'))
 
 
 def test_prefetching_to_a_gpu_that_there_is_not_hands_batches_on(saved_run):

@@ -7,16 +7,18 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-import yaml
 
 from conftest import REPOSITORY, basicsr, write_options
+from okdnet_plugin import option_file
+from okdnet_plugin.report import plan
+from okdnet_plugin.schema import check_options
 
 OPTIONS = REPOSITORY / 'options'
 SIDES = {'lq': 'hazy', 'gt': 'clear'}
 
 
 def load(name):
-    return yaml.safe_load((OPTIONS / name).read_text(encoding='utf-8'))
+    return option_file.load(str(OPTIONS / name))
 
 
 def overrides(options, pairs, **more):
@@ -112,3 +114,46 @@ def test_shipped_file_for_photographs_dehazes_a_folder(trained, tmp_path):
         'b_OKDNet_photos.png': (40, 17),
         'more_a_webp_OKDNet_photos.png': (16, 16),
     }
+
+
+TRAININGS = ['okdnet', 'aodnet', 'gcanet', 'griddehazenet', 'ffanet', 'msbdn', *(f'ablation/{v}' for v in 'abcde')]
+
+
+@pytest.mark.parametrize('name', TRAININGS)
+def test_every_training_passes_the_check_of_options(name, pairs):
+    options = load(f'{name}.yml') | {'is_train': True, 'dist': False, 'rank': 0, 'world_size': 1, 'num_gpu': 0}
+    for phase, block in options['datasets'].items():
+        block |= {'phase': phase, 'scale': 1, 'layout': 'its'}
+        block |= {'dataroot_lq': str(pairs / 'hazy'), 'dataroot_gt': str(pairs / 'clear')}
+    check_options(options)
+
+
+def test_variants_of_the_ablation_differ_from_okdnet_in_one_thing():
+    whole = load('okdnet.yml')
+    for variant in 'abcde':
+        options = load(f'ablation/{variant}.yml')
+        assert options.pop('name') == f'OKDNet_{variant.upper()}'
+        changed = [key for key, value in options.items() if value != whole[key]]
+        assert changed == ['network_g' if variant in 'abc' else 'train']
+        methods = load('ablation.yml')['methods']
+        assert methods[variant.upper()]['network_g'] == options['network_g']
+        assert methods[variant.upper()]['path']['pretrain_network_g'].split('/')[1] == f'OKDNet_{variant.upper()}'
+
+
+@pytest.mark.parametrize('name', ['benchmark.yml', 'ablation.yml'])
+def test_reports_can_be_planned_and_name_the_methods_of_the_tables(name, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    this = plan.read(load(name))
+    assert all(test_set.missing for test_set in this.sets)
+    measured = {method.label: method.missing for method in this.methods}
+    for number in this.settings['tables']:
+        assert set(plan.TABLES[number].methods) <= measured.keys()
+        assert {row.set for row in plan.TABLES[number].rows} <= {'', *(test_set.label for test_set in this.sets)}
+    assert name != 'benchmark.yml' or measured['DCP'] is None
+
+
+def test_trainings_leave_their_weights_where_the_benchmark_looks():
+    names = {load(f'{name}.yml')['name'] for name in TRAININGS}
+    methods = load('benchmark.yml')['methods'] | load('ablation.yml')['methods']
+    weights = [block['path']['pretrain_network_g'] for block in methods.values() if 'path' in block]
+    assert {path.split('/')[1] for path in weights} <= names

@@ -1,0 +1,200 @@
+"""The figures of every method on every picture, kept as they come, so that a report that is interrupted goes on."""
+
+import contextlib
+import glob
+import json
+import os
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from copy import deepcopy
+from os import path as osp
+from urllib.parse import quote
+
+import cv2
+import numpy as np
+import torch
+from basicsr.utils import tensor2img
+from tqdm import tqdm
+
+from okdnet_plugin.engine.validation import figures_of, loader_of
+from okdnet_plugin.errors import InputError
+from okdnet_plugin.models.restoration_model import RestorationModel
+from okdnet_plugin.report.plan import Method, Plan, TestSet
+
+_WIDTH = 360  # px of a thumbnail
+_QUALITY = 85
+
+
+class Evaluation:
+    """What a plan measures, in a folder.
+
+    The folder gets `figures-RANK.jsonl`, a line for each method and picture, and `pictures/SET/NAME/METHOD.jpg`, small
+    pictures for the page.
+
+    Args:
+        plan: what is to be measured.
+        folder: of the report.
+        rank, world_size: this process and how many there are; each takes its share of the pictures.
+    """
+
+    def __init__(self, plan: Plan, folder: str, rank: int = 0, world_size: int = 1):
+        self.plan, self.folder = plan, folder
+        self.rank, self.world_size = rank, world_size
+        self.failures: list[str] = []
+
+    def run(self) -> None:
+        """Measure what is not measured yet; what fails is noted in `failures`, and the rest goes on."""
+        os.makedirs(self.folder, exist_ok=True)
+        done = {(line['fingerprint'], line['index']) for line in self.lines()}
+        with open(osp.join(self.folder, f'figures-{self.rank}.jsonl'), 'a', encoding='utf-8') as file:
+            file.write('\n' if file.tell() else '')  # ends what a killed process has left
+            for method in self.plan.methods:
+                tasks = [] if method.missing else list(self._tasks(method, done))
+                if not tasks:
+                    continue
+                try:
+                    model = self._model(method)
+                except InputError as error:  # weights of another network, say
+                    method.missing = str(error)
+                    continue
+                clock = _Clock(model)
+                for test_set, fingerprint, places in tasks:
+                    with self._noting(f'{method.label} on {test_set.label}'):
+                        for line in self._measure(method, model, clock, test_set, places):
+                            file.write(json.dumps({'fingerprint': fingerprint, **line}, ensure_ascii=False) + '\n')
+                            file.flush()
+
+    @contextlib.contextmanager
+    def _noting(self, title: str) -> Iterator[None]:
+        try:
+            yield
+        except (ValueError, RuntimeError, MemoryError) as error:  # a damaged picture, or one that is too large
+            self.failures.append(f'{title} has stopped: {_one_line(error)}')
+            print(f'basicsr: warning: {self.failures[-1]}', file=sys.stderr)
+
+    def lines(self) -> list[dict]:
+        """All that has been measured in the folder, by any process; half a line of one that was killed is left out."""
+        found = []
+        for path in sorted(glob.glob(osp.join(glob.escape(self.folder), 'figures-*.jsonl'))):
+            with open(path, encoding='utf-8') as file:
+                for line in file:
+                    with contextlib.suppress(json.JSONDecodeError):
+                        found.append(json.loads(line))
+        return found
+
+    def thumbnail(self, test_set: str, picture: str, kind: str) -> str:
+        """Path of a small picture.
+
+        Args:
+            test_set: label of the set.
+            picture: name of the picture.
+            kind: label of a method, `hazy` or `clear`.
+        """
+        parts = [quote(part, safe=' ') for part in (test_set, picture, kind)]
+        return osp.join(self.folder, 'pictures', *parts[:2], f'{parts[2]}.jpg')
+
+    def _tasks(self, method: Method, done: set) -> Iterator[tuple[TestSet, str, list[int]]]:
+        for test_set in self.plan.sets:
+            if test_set.missing:
+                continue
+            fingerprint = self.plan.fingerprint(method, test_set)
+            share = range(self.rank, len(test_set.dataset), self.world_size)
+            places = [place for place in share if (fingerprint, place) not in done]
+            if places:
+                yield test_set, fingerprint, places
+
+    def _model(self, method: Method) -> RestorationModel | None:
+        """The network in the toolbox's own model, which loads and runs it; None for the hazy input."""
+        if method.network is None:
+            return None
+        opt, num_gpu = self.plan.opt, self.plan.opt.get('num_gpu', 'auto')
+        return RestorationModel(
+            {
+                'name': 'report',
+                'is_train': False,
+                'datasets': {},
+                'dist': False,
+                'rank': self.rank,
+                'world_size': self.world_size,
+                'num_gpu': min(1, torch.cuda.device_count()) if num_gpu == 'auto' else num_gpu,
+                'channels_last': opt.get('channels_last'),
+                'network_g': deepcopy(dict(method.network)),
+                'path': {'strict_load_g': True, 'param_key_g': None, **method.path},
+                'val': {'metrics': {}},
+            }
+        )
+
+    def _measure(
+        self, method: Method, model: RestorationModel | None, clock: '_Clock', test_set: TestSet, places: list[int]
+    ) -> Iterator[dict]:
+        loader = loader_of(test_set.dataset, places, self.plan.settings['num_worker'])
+        title, is_shown = f'{method.label} on {test_set.label}', self.rank == 0
+        for data in tqdm(loader, desc=title, unit='picture', dynamic_ncols=True, disable=None if is_shown else True):
+            begin = time.perf_counter()
+            index, path = int(data.pop('index')), data['lq_path'][0]
+            picture = osp.splitext(osp.basename(path))[0]
+            try:
+                pictures = _as_they_are(data) if model is None else model.restore_picture(data)
+                figures = figures_of(pictures, self.plan.available_metrics)
+            except (ValueError, RuntimeError) as error:
+                raise InputError(f'{path}: {_one_line(error)}') from error
+            self._keep_thumbnails(method, test_set, picture, pictures)
+            yield {
+                'method': method.label,
+                'set': test_set.label,
+                'picture': picture,
+                'index': index,
+                'figures': figures,
+                'network_seconds': clock.take(),
+                'seconds': time.perf_counter() - begin,
+            }
+
+    def _keep_thumbnails(
+        self, method: Method, test_set: TestSet, picture: str, pictures: Mapping[str, np.ndarray]
+    ) -> None:
+        kinds = {'lq': 'hazy', 'gt': 'clear', 'result': method.label}
+        for key, img in pictures.items():
+            path = self.thumbnail(test_set.label, picture, kinds[key])
+            if key != 'result' and osp.exists(path):
+                continue
+            os.makedirs(osp.dirname(path), exist_ok=True)
+            height = max(1, round(img.shape[0] * _WIDTH / img.shape[1]))
+            small = cv2.resize(img, (_WIDTH, height), interpolation=cv2.INTER_AREA) if img.shape[1] > _WIDTH else img
+            cv2.imencode('.jpg', small, [cv2.IMWRITE_JPEG_QUALITY, _QUALITY])[1].tofile(path)
+
+
+class _Clock:
+    """Seconds that a network has taken since it was last asked."""
+
+    def __init__(self, model: RestorationModel | None):
+        self._seconds = self._begin = 0.0
+        if model is not None:
+            net = model.net_g
+            net.register_forward_pre_hook(self._start)
+            net.register_forward_hook(self._stop)
+
+    def take(self) -> float:
+        seconds, self._seconds = self._seconds, 0.0
+        return seconds
+
+    def _start(self, *_: object) -> None:
+        self._begin = _now()
+
+    def _stop(self, *_: object) -> None:
+        self._seconds += _now() - self._begin
+
+
+def _one_line(error: Exception) -> str:
+    return ' '.join(str(error).split())[:300]
+
+
+def _now() -> float:
+    if torch.cuda.is_initialized():
+        torch.cuda.synchronize()
+    return time.perf_counter()
+
+
+def _as_they_are(data: Mapping) -> dict[str, np.ndarray]:
+    pictures = {key: tensor2img([data[key]]) for key in ('lq', 'gt') if key in data}
+    return pictures | {'result': pictures['lq']}

@@ -1,0 +1,353 @@
+"""`basicsr report`: what is measured, what is kept, what is said of what is missing."""
+
+import base64
+import csv
+import json
+import math
+import shutil
+import sys
+
+import cv2
+import numpy as np
+import pytest
+import torch
+import yaml
+from basicsr.archs import build_network
+from basicsr.utils.registry import METRIC_REGISTRY
+
+from conftest import basicsr, run
+from okdnet_plugin.commands import report as command
+from okdnet_plugin.errors import InputError
+from okdnet_plugin.report import collect, cost, plan
+from okdnet_plugin.report.evaluate import Evaluation
+from okdnet_plugin.report.published import TABLES
+
+WEIGHTS = 'experiments/small/models/net_g_latest.pth'
+SMALL = {'type': 'OKDNet', 'num_feat': 8, 'num_blocks': [1, 1, 1], 'growth': 4}
+
+
+@pytest.fixture
+def options(tmp_path, pairs, monkeypatch):
+    """Two methods that run and two that are missing, on pairs and on photographs; one test set is missing."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(cost, 'memory_mb', lambda *_: 12.5)
+    run_folder = tmp_path / 'experiments' / 'small'
+    (run_folder / 'models').mkdir(parents=True)
+    torch.save({'params_ema': build_network(dict(SMALL)).state_dict()}, run_folder / 'models' / 'net_g_latest.pth')
+    journal = [{'iter': i, 'epoch': 0, 'lr': 0.1, 'l_pix': 1 / i} for i in range(1, 5)]
+    journal.append({'iter': 4, 'dataset': 'Held', 'psnr': 20.5, 'ssim': 'nan'})
+    (run_folder / 'metrics.jsonl').write_text(''.join(json.dumps(line) + '\n' for line in journal) + '{"half a')
+    return {
+        'name': 'small',
+        'num_gpu': 0,
+        'methods': {
+            'hazy input': {},
+            'DCPDN': {'missing': 'not written yet'},
+            'OKDNet': {
+                'network_g': SMALL,
+                'path': {
+                    'pretrain_network_g': 'experiments/small/models/net_g_latest.pth',
+                    'param_key_g': 'params_ema',
+                },
+            },
+            'MSBDN': {'network_g': SMALL, 'path': {'pretrain_network_g': 'nowhere.pth'}},
+            'EPDN': {'network_g': SMALL},
+        },
+        'datasets': {
+            'SOTS-indoor': {
+                'type': 'PairedDehazeDataset',
+                'dataroot_lq': str(pairs / 'hazy'),
+                'dataroot_gt': str(pairs / 'clear'),
+                'layout': 'its',
+            },
+            'photographs': {'type': 'SingleDehazeDataset', 'dataroot_lq': str(pairs / 'clear')},
+            'URHI': {'type': 'SingleDehazeDataset', 'dataroot_lq': 'no/such/folder'},
+        },
+        'metrics': {'psnr': {'type': 'calculate_psnr'}, 'ssim': {'type': 'calculate_ssim'}},
+        'report': {'cost_size': [32, 48], 'cost_rounds': 1, 'examples': 1, 'num_worker': 0},
+    }
+
+
+def measure(options, folder='report', **ranks):
+    this = plan.read(options)
+    evaluation = Evaluation(this, str(folder), **ranks)
+    evaluation.run()
+    return collect.collect(this, evaluation, 'basicsr report'), evaluation
+
+
+def result(report, method, test_set):
+    (found,) = (r for r in report['results'] if (r['method'], r['set']) == (method, test_set))
+    return found
+
+
+def test_figures_are_those_of_the_toolbox(options, pairs):
+    report, _ = measure(options)
+    net = build_network(dict(SMALL)).eval()
+    net.load_state_dict(torch.load('experiments/small/models/net_g_latest.pth')['params_ema'])
+    values = {'hazy input': [], 'OKDNet': []}
+    for hazy in sorted((pairs / 'hazy').iterdir()):
+        clear = cv2.imread(str(pairs / 'clear' / f'{hazy.name[0]}.png'))
+        picture = cv2.imread(str(hazy))
+        with torch.inference_mode():
+            out = net(torch.from_numpy(picture[..., ::-1] / np.float32(255)).permute(2, 0, 1)[None])
+        restored = (out[0].clamp(0, 1).permute(1, 2, 0).numpy()[..., ::-1] * 255.0).round().astype(np.uint8)
+        for name, img in {'hazy input': picture, 'OKDNet': restored}.items():
+            values[name].append(METRIC_REGISTRY.get('calculate_psnr')(img, clear, crop_border=0))
+    for name, each in values.items():
+        figures = result(report, name, 'SOTS-indoor')['figures']['psnr']
+        assert figures == {'mean': pytest.approx(np.mean(each)), 'count': 8, 'infinite': 0}
+
+
+def test_what_is_missing_is_said_and_never_made_up(options):
+    report, _ = measure(options)
+    assert {method['label']: method['missing'] for method in report['methods']} == {
+        'hazy input': None,
+        'DCPDN': 'not written yet',
+        'OKDNet': None,
+        'MSBDN': 'the weights nowhere.pth do not exist',
+        'EPDN': 'no weights are given (path: pretrain_network_g)',
+    }
+    assert [(r['set'], r['method']) for r in report['results']] == [
+        ('SOTS-indoor', 'hazy input'),
+        ('SOTS-indoor', 'OKDNet'),
+        ('photographs', 'hazy input'),
+        ('photographs', 'OKDNet'),
+    ]
+    assert 'no/such/folder does not exist' in report['sets'][2]['missing']
+    row = report['tables'][0]['rows'][0]
+    cells = dict(zip(report['tables'][0]['columns'], row['cells'], strict=True))
+    assert (row['set'], row['metric']) == ('SOTS-indoor', 'PSNR')
+    assert cells['OKDNet'] == {
+        'published': 30.92,
+        'measured': result(report, 'OKDNet', 'SOTS-indoor')['figures']['psnr']['mean'],
+        'remark': None,
+    }
+    assert cells['DCPDN'] == {'published': 20.85, 'measured': None, 'remark': 'not written yet'}
+    assert cells['GridDehazeNet'] == {'published': 32.16, 'measured': None, 'remark': 'method not here'}
+    loe = report['tables'][0]['rows'][2]
+    assert {cell['remark'] for cell in loe['cells']} == {'not asked for'}
+    assert result(report, 'OKDNet', 'photographs')['figures'] == {}
+
+
+def test_a_metric_that_is_not_available_is_said(options, monkeypatch):
+    def unavailable(img, **_):
+        raise InputError('PI: not available (install it)')
+
+    monkeypatch.setitem(METRIC_REGISTRY._obj_map, 'calculate_unavailable', unavailable)
+    options['metrics']['pi'] = {'type': 'calculate_unavailable'}
+    report, _ = measure(options)
+    assert report['metrics'][2]['missing'] == 'PI: not available (install it)'
+    assert 'pi' not in result(report, 'OKDNet', 'SOTS-indoor')['figures']
+
+
+def test_best_and_worst_pictures_are_strips_of_all_methods(options):
+    report, evaluation = measure(options)
+    okdnet = result(report, 'OKDNet', 'SOTS-indoor')
+    psnr = {
+        line['picture']: line['figures']['psnr']
+        for line in evaluation.lines()
+        if line['method'] == 'OKDNet' and line['figures']
+    }
+    assert okdnet['best'][0]['picture'] == max(psnr, key=psnr.get)
+    assert okdnet['worst'][0]['picture'] == min(psnr, key=psnr.get)
+    head, content = okdnet['best'][0]['strip'].split(',')
+    assert head == 'data:image/jpeg;base64'
+    strip = cv2.imdecode(np.frombuffer(base64.b64decode(content), np.uint8), 1)
+    assert strip.shape == (48, 3 * 64 + 2 * 2, 3)  # hazy | OKDNet | clear
+
+
+def test_cost_is_told_of_every_network_that_can_be_built(options):
+    report, _ = measure(options)
+    costs = {
+        m['label']: [m[key] for key in ('parameters', 'gmacs', 'milliseconds', 'memory_mb')] for m in report['methods']
+    }
+    assert costs['hazy input'] == costs['DCPDN'] == [None] * 4
+    parameters, gmacs, milliseconds, memory = costs['OKDNet']
+    assert parameters == sum(p.numel() for p in build_network(dict(SMALL)).parameters())
+    assert 0 < gmacs < 1
+    assert milliseconds > 0
+    assert memory == 12.5
+    assert costs['MSBDN'][0] == parameters
+
+
+def test_training_curves_come_from_the_journal_beside_the_weights(options):
+    report, _ = measure(options)
+    [curve] = report['curves']
+    assert curve['label'] == 'OKDNet'
+    assert curve['series'] == {'l_pix': [[i, 1 / i] for i in range(1, 5)], 'Held/psnr': [[4, 20.5]]}
+
+
+def count_calls(monkeypatch):
+    from okdnet_plugin.models.restoration_model import RestorationModel
+
+    calls, restore = [], RestorationModel.restore_picture
+
+    def counted(self, data):
+        calls.append(data['lq_path'][0])
+        return restore(self, data)
+
+    monkeypatch.setattr(RestorationModel, 'restore_picture', counted)
+    return calls
+
+
+def test_a_report_that_was_interrupted_goes_on(options, monkeypatch, tmp_path):
+    whole, _ = measure(options)
+    file = tmp_path / 'report' / 'figures-0.jsonl'
+    lines = file.read_text().splitlines(keepends=True)
+    file.write_text(''.join(lines[:10]) + lines[10][:30])  # killed while it wrote
+    calls = count_calls(monkeypatch)
+    again, _ = measure(options)
+    assert len(calls) == len([line for line in lines[10:] if '"method": "OKDNet"' in line])
+    for one, other in zip(whole['results'], again['results'], strict=True):
+        assert (one['method'], one['set'], one['figures']) == (other['method'], other['set'], other['figures'])
+    calls.clear()
+    measure(options)
+    assert calls == []
+
+
+def test_other_weights_are_measured_again_and_others_are_not(options, monkeypatch):
+    measure(options)
+    calls = count_calls(monkeypatch)
+    weights = {key: value * 0.5 for key, value in build_network(dict(SMALL)).state_dict().items()}
+    torch.save({'params_ema': weights}, 'experiments/small/models/net_g_latest.pth')
+    plan._digest.cache_clear()
+    report, evaluation = measure(options)
+    assert len(calls) == 8 + 4
+    assert result(report, 'OKDNet', 'SOTS-indoor')['figures']['psnr']['count'] == 8
+    assert len(evaluation.lines()) == 3 * (8 + 4)
+
+
+def test_several_processes_share_the_pictures(options):
+    this = plan.read(options)
+    for rank in (0, 1):
+        Evaluation(this, 'shared', rank, 2).run()
+    evaluation = Evaluation(this, 'shared')
+    report = collect.collect(this, evaluation, 'x')
+    alone, _ = measure(options)
+    assert len(evaluation.lines()) == 2 * (8 + 4)
+    for one, other in zip(report['results'], alone['results'], strict=True):
+        assert one['figures'] == other['figures']
+
+
+def test_a_damaged_picture_stops_its_set_only(options, tmp_path, pairs, capsys):
+    shutil.copytree(pairs / 'hazy', tmp_path / 'hazy')
+    damaged = sorted((tmp_path / 'hazy').iterdir())[3]
+    damaged.write_bytes(b'?')
+    options['datasets']['SOTS-indoor']['dataroot_lq'] = str(tmp_path / 'hazy')
+    report, _ = measure(options)
+    assert [r['set'] for r in report['results']] == ['photographs', 'photographs']
+    assert any(
+        note.startswith('OKDNet on SOTS-indoor has stopped: ') and damaged.name in note for note in report['notes']
+    )
+    assert 'OKDNet on SOTS-indoor: not finished, so that it has no figures.' in report['notes']
+    assert 'basicsr: warning: OKDNet on SOTS-indoor has stopped: ' in capsys.readouterr().err
+
+
+def test_weights_of_another_network_are_said(options):
+    options['methods']['MSBDN'] = {
+        'network_g': SMALL | {'num_feat': 16},
+        'path': options['methods']['OKDNet']['path'],
+    }
+    report, _ = measure(options)
+    assert report['methods'][3]['missing'].startswith(f'{WEIGHTS} does not fit the network: ')
+
+
+@pytest.mark.parametrize(
+    ('protocol', 'shape', 'luma'), [('rgb', (48, 64), False), ('y', (48, 64), True), ('resize256', (256, 256), False)]
+)
+def test_the_protocol_is_kept_and_said(options, monkeypatch, protocol, shape, luma):
+    seen = []
+
+    def calculate_psnr(img, img2, test_y_channel=False, **_):
+        seen.append((img.shape[:2], test_y_channel))
+        return math.inf
+
+    monkeypatch.setitem(METRIC_REGISTRY._obj_map, 'calculate_psnr', calculate_psnr)
+    del options['metrics']['ssim']
+    report, _ = measure(options | {'protocol': protocol})
+    assert set(seen[1:]) == {(shape, luma)}
+    assert plan.PROTOCOLS[protocol] in report['metrics'][0]['protocol']
+    assert f'OpenCV {cv2.__version__}' in report['metrics'][0]['protocol']
+    assert result(report, 'OKDNet', 'SOTS-indoor')['figures']['psnr'] == {'mean': 'inf', 'count': 8, 'infinite': 8}
+
+
+def put(path, value):
+    def change(options):
+        *levels, last = path.split(':')
+        for level in levels:
+            options = options[level]
+        options[last] = value
+
+    return change
+
+
+@pytest.mark.parametrize(
+    ('spoil', 'message'),
+    [
+        (put('method', {}), 'option method is not known .did you mean methods'),
+        (put('methods', {}), "option 'methods' is missing or empty"),
+        (put('protocol', 'rgbb'), "option protocol is 'rgbb'; write rgb, y, resize256"),
+        (put('report:tabels', [1]), 'option report:tabels is not known .did you mean tables'),
+        (put('report:tables', [1, 7]), r'option report:tables: there is no table 7'),
+        (put('methods:OKDNet:network', {}), 'option methods:OKDNet:network is not known .did you mean network_g'),
+        (put('methods:OKDNet:network_g', {'num': 1}), "option methods:OKDNet:network_g: 'type' is missing"),
+        (put('methods:OKDNet:network_g', {'type': 'OKDNte'}), 'did you mean OKDNet'),
+        (put('datasets:URHI', {'dataroot_lq': 'x'}), "option datasets:URHI: 'type' is missing"),
+        (put('datasets:SOTS-indoor:layout', 'itss'), 'data set SOTS-indoor: .*did you mean its'),
+        (put('metrics:psnr', 'calculate_psnr'), "option metrics:psnr: 'type' is missing"),
+        (put('metrics:psnr', {'type': 'calculate_pnsr'}), 'did you mean calculate_psnr'),
+    ],
+)
+def test_a_mistake_is_named(options, spoil, message):
+    spoil(options)
+    with pytest.raises(InputError, match=message):
+        plan.read(options)
+
+
+def test_the_command_writes_all_files_and_goes_on(options, tmp_path, capsys):
+    (tmp_path / 'own.yml').write_text(yaml.safe_dump(options, sort_keys=False))
+    assert command.main(['-opt', 'own.yml', '--ablation']) == 0
+    folder = tmp_path / 'reports' / 'small'
+    report = json.loads((folder / 'report.json').read_text())
+    assert [table['title'] for table in report['tables']] == ['Table 4: ablation']
+    assert 'OKDNet' in (folder / 'report.md').read_text()
+    assert '<html' in (folder / 'report.html').read_text()
+    rows = list(csv.DictReader((folder / 'pictures.csv').open()))
+    assert len(rows) == 2 * (8 + 4)
+    assert rows[0].keys() == {'set', 'picture', 'method', 'psnr', 'ssim', 'network_seconds'}
+    said = capsys.readouterr().out
+    assert said == 'reports/small/report.html: 2 methods on 2 test sets; without figures: DCPDN, MSBDN, EPDN\n'
+
+
+def test_the_installed_command_is_found_and_its_mistakes_are_one_line(tmp_path):
+    done = basicsr('report', '-opt', 'nowhere.yml', cwd=tmp_path)
+    assert done.returncode == 2
+    assert done.stderr == 'basicsr: error: option file nowhere.yml cannot be read: No such file or directory\n'
+
+
+def test_published_tables_have_a_value_for_every_method():
+    for table in TABLES.values():
+        assert all(len(row.values) == len(table.methods) for row in table.rows)
+    okdnet = [row.values[-1] for row in TABLES[1].rows if row.metric == 'psnr']
+    assert okdnet == [30.92, 23.38]
+
+
+def test_operations_and_memory_of_a_network_are_measured(tmp_path):
+    assert cost.gmacs(torch.nn.Conv2d(3, 8, 3, padding=1), (10, 20)) == pytest.approx(3 * 8 * 9 * 200 / 1e9)
+    assert cost.gmacs(torch.nn.Identity(), (10, 20)) == 0
+    code = f'from okdnet_plugin.report.cost import memory_mb; print(memory_mb({SMALL!r}, (256, 256), "cpu"))'
+    measured = run(sys.executable, '-c', code, cwd=tmp_path)
+    assert 5 < float(measured.stdout) < 500
+
+
+def test_two_processes_make_one_report(options, tmp_path):
+    del options['methods']['MSBDN'], options['methods']['EPDN']
+    options['datasets'].pop('photographs')
+    (tmp_path / 'own.yml').write_text(yaml.safe_dump(options, sort_keys=False))
+    launcher = [sys.executable, '-m', 'torch.distributed.run', '--standalone', '--nproc_per_node=2', '-m']
+    done = run(*launcher, 'okdnet_plugin', 'report', '-opt', 'own.yml', '--launcher', 'pytorch', cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    report = json.loads((tmp_path / 'reports/small/report.json').read_text())
+    assert result(report, 'OKDNet', 'SOTS-indoor')['figures']['psnr']['count'] == 8
+    shares = [(tmp_path / f'reports/small/figures-{rank}.jsonl').read_text().count('OKDNet') for rank in (0, 1)]
+    assert shares == [4, 4]
