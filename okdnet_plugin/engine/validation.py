@@ -80,7 +80,7 @@ def figures_of(pictures: Mapping[str, np.ndarray], metrics: Mapping[str, Mapping
         takes_any = any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values())
         if 'gt' in pictures and ('img2' in parameters or takes_any):
             images['img2'] = pictures['gt']
-        elif needs_clear_picture(block['type']):
+        elif needs_clear_picture(block['type']) or block.get('reference') == 'gt':
             continue
         values[name] = float(calculate_metric(images, block))
     return values

@@ -1,6 +1,7 @@
 """The report as a dictionary: figures, cost, the paper's tables, example pictures and training curves."""
 
 import base64
+import contextlib
 import csv
 import json
 import math
@@ -19,19 +20,9 @@ from okdnet_plugin.engine.journal import NAME as JOURNAL
 from okdnet_plugin.engine.validation import Figures, means_of, strip
 from okdnet_plugin.report import cost
 from okdnet_plugin.report.evaluate import Evaluation
-from okdnet_plugin.report.plan import PROTOCOLS, Method, Metric, Plan
+from okdnet_plugin.report.plan import KINDS, PROTOCOLS, Kind, Method, Metric, Plan, arguments_of
 from okdnet_plugin.report.published import TABLES
 
-# Label, unit, and which end is better.
-_KNOWN = {
-    'psnr': ('PSNR', 'dB', 'higher'),
-    'ssim': ('SSIM', '', 'higher'),
-    'loe': ('LOE', '', 'lower'),
-    'niqe': ('NIQE', '', 'lower'),
-    'brisque': ('BRISQUE', '', 'lower'),
-    'pi': ('PI', '', 'lower'),
-    'ciede2000': ('CIEDE2000', '', 'lower'),
-}
 _POINTS = 300  # of a training curve
 
 
@@ -43,23 +34,10 @@ def collect(plan: Plan, evaluation: Evaluation, command: str) -> dict:
         evaluation: what has been measured.
         command: how it was started.
     """
-    fingerprints = {
-        plan.fingerprint(method, test_set): (method.label, test_set.label)
-        for method in plan.methods
-        for test_set in plan.sets
-        if not method.missing and not test_set.missing
-    }
-    lines = {(line['fingerprint'], line['index']): line for line in evaluation.lines()}
-    groups = defaultdict(list)
-    for (fingerprint, _), line in sorted(lines.items()):
-        if fingerprint in fingerprints:
-            groups[fingerprints[fingerprint]].append(line)
-    lengths = {test_set.label: len(test_set.dataset) for test_set in plan.sets if test_set.dataset}
-    unfinished = [place for place, group in groups.items() if len(group) < lengths[place[1]]]
-    notes = [f'{method} on {test_set}: not finished, so that it has no figures.' for method, test_set in unfinished]
-    groups = {place: group for place, group in groups.items() if place not in unfinished}
+    groups = measured(plan, evaluation)
     metrics = {metric.key: _describe(metric, plan) for metric in plan.metrics}
     results = [_result(plan, evaluation, *place, group, metrics) for place, group in groups.items()]
+    results = [result for result in results if result is not None]
     order = {method.label: number for number, method in enumerate(plan.methods)}
     sets = {test_set.label: number for number, test_set in enumerate(plan.sets)}
     results.sort(key=lambda result: (sets[result['set']], order[result['method']]))
@@ -76,7 +54,7 @@ def collect(plan: Plan, evaluation: Evaluation, command: str) -> dict:
                 'key': method.label,
                 'label': method.label,
                 'network': method.network and method.network['type'],
-                'weights': method.weights,
+                'weights': _weights(method),
                 'missing': method.missing,
                 'cost_size': list(plan.settings['cost_size']),
                 **costs.get(method.label, dict.fromkeys(('parameters', 'gmacs', 'milliseconds', 'memory_mb'))),
@@ -96,8 +74,31 @@ def collect(plan: Plan, evaluation: Evaluation, command: str) -> dict:
         'results': results,
         'tables': [_table(number, plan, results, costs) for number in plan.settings['tables']],
         'curves': [curve for method in plan.methods for curve in _curves(method)],
-        'notes': [*evaluation.failures, *notes],
+        'notes': failures_of(plan, evaluation),
     }
+
+
+def measured(plan: Plan, evaluation: Evaluation) -> dict[tuple[str, str], list[dict]]:
+    """Lines of each method and set, by labels, as the plan is now; one a picture, the newest."""
+    lines = {(line['fingerprint'], line['index']): line for line in evaluation.lines()}
+    groups = {}
+    for method in plan.methods:
+        for test_set in plan.sets:
+            if not method.missing and not test_set.missing:
+                fingerprint = plan.fingerprint(method, test_set)
+                places = [(fingerprint, index) for index in range(len(test_set.dataset))]
+                groups[method.label, test_set.label] = [lines[place] for place in places if place in lines]
+    return groups
+
+
+def failures_of(plan: Plan, evaluation: Evaluation) -> list[str]:
+    """What could not be restored or measured, a line each."""
+    return [
+        f'{method} on {test_set}: {line["picture"]}: {"" if what == "picture" else f"{what}: "}{error}'
+        for (method, test_set), lines in measured(plan, evaluation).items()
+        for line in lines
+        for what, error in line['errors'].items()
+    ]
 
 
 def write_csv(path: str, lines: Iterable[Mapping]) -> None:
@@ -105,35 +106,45 @@ def write_csv(path: str, lines: Iterable[Mapping]) -> None:
 
     Args:
         path: file to write.
-        lines: as `Evaluation.lines` gives them.
+        lines: as `measured` gives them.
     """
     lines = list(lines)
     keys = list(dict.fromkeys(key for line in lines for key in line['figures']))
     with open(path, 'w', encoding='utf-8', newline='') as file:
         table = csv.writer(file)
-        table.writerow(['set', 'picture', 'method', *keys, 'network_seconds'])
+        table.writerow(['set', 'picture', 'method', *keys, 'network_seconds', 'errors'])
         for line in sorted(lines, key=lambda line: (line['set'], line['picture'], line['method'])):
             figures = [line['figures'].get(key) for key in keys]
-            table.writerow([line['set'], line['picture'], line['method'], *figures, line['network_seconds']])
+            errors = '; '.join(f'{what}: {error}' for what, error in line['errors'].items())
+            table.writerow([line['set'], line['picture'], line['method'], *figures, line['network_seconds'], errors])
+
+
+def _weights(method: Method) -> str | None:
+    if method.missing or not method.weights or not method.param_key:
+        return method.weights
+    return f'{method.weights} ({method.param_key})'
 
 
 def _describe(metric: Metric, plan: Plan) -> dict:
-    label, unit, better = _KNOWN.get(metric.key, (metric.key, '', metric.block.get('better', 'higher')))
-    arguments = {key: value for key, value in metric.block.items() if key not in ('type', 'crop_border', 'better')}
+    protocol, block = plan.opt.get('protocol', 'rgb'), metric.block
+    kind = KINDS.get(block['type']) or Kind(metric.key, '', block['better'], 'as the metric has it')
+    arguments = {key: value for key, value in arguments_of(block).items() if key not in ('type', 'crop_border')}
     arguments.pop('test_y_channel', None)
     variant = ', '.join(f'{key} {value}' for key, value in arguments.items())
+    colours = kind.colours or ('luma (Y of YCbCr)' if protocol == 'y' else 'RGB')
     parts = [
-        metric.block['type'].removeprefix('calculate_'),
+        block['type'].removeprefix('calculate_'),
         variant,
-        PROTOCOLS[plan.opt.get('protocol', 'rgb')],
-        f'border {metric.block.get("crop_border", 0)}',
+        colours,
+        PROTOCOLS[protocol],
+        f'border {block.get("crop_border", 0)}',
         f'read by OpenCV {cv2.__version__}',
     ]
     return {
         'key': metric.key,
-        'label': f'{label} ({variant})' if variant and metric.key == 'loe' else label,
-        'unit': unit,
-        'better': better,
+        'label': f'{kind.label} ({variant})' if variant and kind.label == 'LOE' else kind.label,
+        'unit': kind.unit,
+        'better': kind.better,
         'protocol': '; '.join(part for part in parts if part),
         'missing': metric.missing,
     }
@@ -141,12 +152,16 @@ def _describe(metric: Metric, plan: Plan) -> dict:
 
 def _result(
     plan: Plan, evaluation: Evaluation, method: str, test_set: str, lines: Sequence[Mapping], metrics: Mapping
-) -> dict:
-    rows = [Figures(line['index'], line['figures']) for line in lines]
-    figures = {
-        key: {'mean': _plain(mean.value), 'count': len(rows), 'infinite': mean.infinite}
-        for key, mean in means_of(rows).items()
-    }
+) -> dict | None:
+    """What a method does on a set; None if no picture has been restored."""
+    lines = [line for line in lines if 'picture' not in line['errors']]
+    if not lines:
+        return None
+    figures = {}
+    for key in metrics:
+        rows = [Figures(line['index'], {key: line['figures'][key]}) for line in lines if key in line['figures']]
+        for mean in means_of(rows).values():
+            figures[key] = {'mean': _plain(mean.value), 'count': len(rows), 'infinite': mean.infinite}
     ranked = _ranked(lines, metrics)
     examples = plan.settings['examples']
     best, worst = ranked[:examples], ranked[max(examples, len(ranked) - examples) :][::-1]
@@ -165,22 +180,34 @@ def _result(
 
 def _ranked(lines: Sequence[Mapping], metrics: Mapping) -> list[Mapping]:
     """Pictures from the best to the worst by the first metric that they have."""
-    key = next((key for key in metrics if key in lines[0]['figures']), None)
-    if key is None:
+    key = next((key for key in metrics if any(key in line['figures'] for line in lines)), None)
+    lines = [line for line in lines if key in line['figures']]
+    if not lines:
         return []
     sign = -1 if metrics[key]['better'] == 'higher' else 1
     return sorted(lines, key=lambda line: (sign * line['figures'][key], line['index']))
 
 
 def _example(plan: Plan, evaluation: Evaluation, test_set: str, line: Mapping) -> dict:
-    kinds = ['hazy', *(method.label for method in plan.methods if method.network), 'clear']
-    paths = {kind: evaluation.thumbnail(test_set, line['picture'], kind) for kind in kinds}
-    pictures = {kind: cv2.imdecode(np.fromfile(path, np.uint8), 1) for kind, path in paths.items() if osp.exists(path)}
-    content = cv2.imencode('.jpg', strip(pictures), [cv2.IMWRITE_JPEG_QUALITY, 80])[1].tobytes()
+    [this] = [one for one in plan.sets if one.label == test_set]
+    kinds = {'hazy': f'hazy-{this.content}'}
+    kinds |= {m.label: plan.fingerprint(m, this) for m in plan.methods if m.network and not m.missing}
+    kinds |= {'clear': f'clear-{this.content}'}
+    pictures = {}
+    for kind, fingerprint in kinds.items():
+        path = evaluation.thumbnail(fingerprint, line['index'])
+        content = np.fromfile(path, np.uint8) if osp.isfile(path) else np.empty(0, np.uint8)
+        picture = cv2.imdecode(content, cv2.IMREAD_COLOR) if content.size else None
+        if picture is not None:
+            pictures[kind] = picture
+    shown = None
+    if pictures:
+        jpeg = cv2.imencode('.jpg', strip(pictures), [cv2.IMWRITE_JPEG_QUALITY, 80])[1].tobytes()
+        shown = 'data:image/jpeg;base64,' + base64.b64encode(jpeg).decode()
     return {
         'picture': line['picture'],
         'figures': {key: _plain(value) for key, value in line['figures'].items()},
-        'strip': 'data:image/jpeg;base64,' + base64.b64encode(content).decode(),
+        'strip': shown,
     }
 
 
@@ -189,7 +216,8 @@ def _costs(plan: Plan) -> dict[str, dict]:
     size, rounds = plan.settings['cost_size'], plan.settings['cost_rounds']
     device = 'cuda' if torch.cuda.is_available() and plan.opt.get('num_gpu') != 0 else 'cpu'
     networks = {method.label: method for method in plan.methods if method.network}
-    nets = {label: method.build().eval().to(device) for label, method in networks.items()}
+    layout = torch.channels_last if plan.opt.get('channels_last') else torch.contiguous_format
+    nets = {label: method.build().eval().to(device, memory_format=layout) for label, method in networks.items()}
     times = cost.milliseconds(nets, size, rounds, device)
     return {
         label: {
@@ -205,27 +233,29 @@ def _costs(plan: Plan) -> dict[str, dict]:
 def _table(number: int, plan: Plan, results: Sequence[Mapping], costs: Mapping) -> dict:
     """A table of the paper, with what was measured beside it."""
     table = TABLES[number]
-    measured = {(result['set'], result['method']): result['figures'] for result in results}
-    missing = {method.label: method.missing for method in plan.methods}
-    missing_sets = {test_set.label: test_set.missing or '' for test_set in plan.sets}
-    missing_metrics = {metric.key: metric.missing for metric in plan.metrics}
+    found = {(result['set'], result['method']): result['figures'] for result in results}
+    without = {m.label: ('no weights' if m.network else m.missing) if m.missing else None for m in plan.methods}
+    without_sets = {test_set.label: test_set.missing and 'no pictures' for test_set in plan.sets}
+    without_metrics = {metric.key: metric.missing and 'metric not available' for metric in plan.metrics}
 
     def cell(row, method, published):
         if row.metric == 'parameters':
             count = costs.get(method, {}).get('parameters')
-            return {'published': published, 'measured': count and count / 1e6, 'remark': None if count else 'not here'}
-        figure = measured.get((row.set, method), {}).get(row.metric)
+            if count is None:
+                return {'published': published, 'measured': None, 'remark': without.get(method) or 'method not here'}
+            return {'published': published, 'measured': count / 1e6, 'remark': None}
+        figure = found.get((row.set, method), {}).get(row.metric)
         if figure:
             return {'published': published, 'measured': figure['mean'], 'remark': None}
-        reasons = [missing_metrics.get(row.metric, 'not asked for'), missing_sets.get(row.set, 'set not asked for')]
-        reasons.append(missing.get(method, 'method not here'))
+        reasons = [without_metrics.get(row.metric, 'not asked for'), without_sets.get(row.set, 'set not asked for')]
+        reasons.append(without.get(method, 'method not here'))
         return {'published': published, 'measured': None, 'remark': next(filter(None, reasons), 'not measured')}
 
     rows = [
         {
             'set': row.set,
-            'metric': 'parameters, M' if row.metric == 'parameters' else _KNOWN[row.metric][0],
-            'better': 'lower' if row.metric == 'parameters' else _KNOWN[row.metric][2],
+            'metric': 'parameters, M' if row.metric == 'parameters' else row.metric.upper(),
+            'better': 'higher' if row.metric in ('psnr', 'ssim') else 'lower',
             'cells': [cell(row, method, value) for method, value in zip(table.methods, row.values, strict=True)],
         }
         for row in table.rows
@@ -243,22 +273,24 @@ def _curves(method: Method) -> list[dict]:
     series = defaultdict(list)
     with open(path, encoding='utf-8') as file:
         for line in file:
-            if not line.endswith('}\n'):
+            with contextlib.suppress(json.JSONDecodeError):
+                entry = json.loads(line)
+            if not line.endswith('}\n') or 'iter' not in entry:
                 continue
-            entry = json.loads(line)
             prefix = f'{entry["dataset"]}/' if 'dataset' in entry else ''
             for key, value in entry.items():
                 is_figure = isinstance(value, int | float) and not isinstance(value, bool)
                 if is_figure and key not in ('iter', 'epoch', 'lr', 'time', 'data_time'):
                     series[prefix + key].append([entry['iter'], value])
-    thinned = {key: points[:: math.ceil(len(points) / _POINTS)] for key, points in series.items()}
+    thinned = {key: points[:: -math.ceil(len(points) / _POINTS)][::-1] for key, points in series.items()}
     return [{'label': method.label, 'series': thinned}] if thinned else []
 
 
 def _machine(plan: Plan) -> str:
     if torch.cuda.is_available() and plan.opt.get('num_gpu') != 0:
         return torch.cuda.get_device_name()
-    return f'CPU, {torch.get_num_threads()} threads'
+    threads = torch.get_num_threads()
+    return f'CPU, {threads} thread{"s" * (threads > 1)}'
 
 
 def _versions() -> dict[str, str]:

@@ -80,9 +80,9 @@ def _resident_mb(peak: bool) -> float:
 
 
 def _measure_memory(job: Mapping) -> float:
-    import okdnet_plugin
+    from okdnet_plugin.cli import load_plugins
 
-    okdnet_plugin.register()
+    load_plugins()
     from basicsr.archs import build_network
 
     net = build_network(job['network']).eval().to(job['device'])

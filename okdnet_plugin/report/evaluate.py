@@ -2,6 +2,7 @@
 
 import contextlib
 import glob
+import inspect
 import json
 import os
 import sys
@@ -9,16 +10,17 @@ import time
 from collections.abc import Iterator, Mapping
 from copy import deepcopy
 from os import path as osp
-from urllib.parse import quote
 
 import cv2
 import numpy as np
 import torch
 from basicsr.utils import tensor2img
+from basicsr.utils.registry import METRIC_REGISTRY
 from tqdm import tqdm
 
+from okdnet_plugin.engine import checkpoints
 from okdnet_plugin.engine.validation import figures_of, loader_of
-from okdnet_plugin.errors import InputError
+from okdnet_plugin.errors import InputError, SaveError, StoreError, message_of
 from okdnet_plugin.models.restoration_model import RestorationModel
 from okdnet_plugin.report.plan import Method, Plan, TestSet
 
@@ -29,8 +31,8 @@ _QUALITY = 85
 class Evaluation:
     """What a plan measures, in a folder.
 
-    The folder gets `figures-RANK.jsonl`, a line for each method and picture, and `pictures/SET/NAME/METHOD.jpg`, small
-    pictures for the page.
+    The folder gets `figures-RANK.jsonl`, a line for each method and picture, and small pictures for the page. A figure
+    belongs to the fingerprint of what it was measured with, and is never taken for that of another.
 
     Args:
         plan: what is to be measured.
@@ -41,12 +43,19 @@ class Evaluation:
     def __init__(self, plan: Plan, folder: str, rank: int = 0, world_size: int = 1):
         self.plan, self.folder = plan, folder
         self.rank, self.world_size = rank, world_size
-        self.failures: list[str] = []
 
     def run(self) -> None:
-        """Measure what is not measured yet; what fails is noted in `failures`, and the rest goes on."""
-        os.makedirs(self.folder, exist_ok=True)
-        done = {(line['fingerprint'], line['index']) for line in self.lines()}
+        """Measure what is not measured yet; what fails is noted with its picture, and the rest goes on.
+
+        Raises:
+            StoreError: the pictures of a set cannot be read at all.
+            SaveError: the folder cannot be written.
+        """
+        try:
+            os.makedirs(self.folder, exist_ok=True)
+        except OSError as error:
+            raise SaveError(f'{self.folder} cannot be made ({error.strerror}); choose another folder') from error
+        done = {(line['fingerprint'], line['index']) for line in self.lines() if not line['errors']}
         with open(osp.join(self.folder, f'figures-{self.rank}.jsonl'), 'a', encoding='utf-8') as file:
             file.write('\n' if file.tell() else '')  # ends what a killed process has left
             for method in self.plan.methods:
@@ -60,18 +69,9 @@ class Evaluation:
                     continue
                 clock = _Clock(model)
                 for test_set, fingerprint, places in tasks:
-                    with self._noting(f'{method.label} on {test_set.label}'):
-                        for line in self._measure(method, model, clock, test_set, places):
-                            file.write(json.dumps({'fingerprint': fingerprint, **line}, ensure_ascii=False) + '\n')
-                            file.flush()
-
-    @contextlib.contextmanager
-    def _noting(self, title: str) -> Iterator[None]:
-        try:
-            yield
-        except (ValueError, RuntimeError, MemoryError) as error:  # a damaged picture, or one that is too large
-            self.failures.append(f'{title} has stopped: {_one_line(error)}')
-            print(f'basicsr: warning: {self.failures[-1]}', file=sys.stderr)
+                    for line in self._measure(method, model, clock, test_set, fingerprint, places):
+                        file.write(json.dumps(line, ensure_ascii=False) + '\n')
+                        file.flush()
 
     def lines(self) -> list[dict]:
         """All that has been measured in the folder, by any process; half a line of one that was killed is left out."""
@@ -83,16 +83,14 @@ class Evaluation:
                         found.append(json.loads(line))
         return found
 
-    def thumbnail(self, test_set: str, picture: str, kind: str) -> str:
+    def thumbnail(self, fingerprint: str, index: int) -> str:
         """Path of a small picture.
 
         Args:
-            test_set: label of the set.
-            picture: name of the picture.
-            kind: label of a method, `hazy` or `clear`.
+            fingerprint: of the method on the set, or `hazy` or `clear` with the content of the set.
+            index: place of the picture in the set.
         """
-        parts = [quote(part, safe=' ') for part in (test_set, picture, kind)]
-        return osp.join(self.folder, 'pictures', *parts[:2], f'{parts[2]}.jpg')
+        return osp.join(self.folder, 'pictures', fingerprint, f'{index}.jpg')
 
     def _tasks(self, method: Method, done: set) -> Iterator[tuple[TestSet, str, list[int]]]:
         for test_set in self.plan.sets:
@@ -120,48 +118,70 @@ class Evaluation:
                 'num_gpu': min(1, torch.cuda.device_count()) if num_gpu == 'auto' else num_gpu,
                 'channels_last': opt.get('channels_last'),
                 'network_g': deepcopy(dict(method.network)),
-                'path': {'strict_load_g': True, 'param_key_g': None, **method.path},
+                'path': {'strict_load_g': True, **method.path, 'param_key_g': method.param_key},
                 'val': {'metrics': {}},
             }
         )
 
     def _measure(
-        self, method: Method, model: RestorationModel | None, clock: '_Clock', test_set: TestSet, places: list[int]
+        self,
+        method: Method,
+        model: RestorationModel | None,
+        clock: '_Clock',
+        test_set: TestSet,
+        fingerprint: str,
+        places: list[int],
     ) -> Iterator[dict]:
-        loader = loader_of(test_set.dataset, places, self.plan.settings['num_worker'])
+        batches = iter(loader_of(test_set.dataset, places, self.plan.settings['num_worker']))
         title, is_shown = f'{method.label} on {test_set.label}', self.rank == 0
-        for data in tqdm(loader, desc=title, unit='picture', dynamic_ncols=True, disable=None if is_shown else True):
+        for index in tqdm(places, title, unit='picture', dynamic_ncols=True, disable=None if is_shown else True):
             begin = time.perf_counter()
-            index, path = int(data.pop('index')), data['lq_path'][0]
-            picture = osp.splitext(osp.basename(path))[0]
-            try:
-                pictures = _as_they_are(data) if model is None else model.restore_picture(data)
-                figures = figures_of(pictures, self.plan.available_metrics)
-            except (ValueError, RuntimeError) as error:
-                raise InputError(f'{path}: {_one_line(error)}') from error
-            self._keep_thumbnails(method, test_set, picture, pictures)
-            yield {
+            line = {
+                'fingerprint': fingerprint,
                 'method': method.label,
                 'set': test_set.label,
-                'picture': picture,
+                'picture': str(index),
                 'index': index,
-                'figures': figures,
-                'network_seconds': clock.take(),
-                'seconds': time.perf_counter() - begin,
+                'figures': {},
+                'errors': {},
             }
+            try:
+                data = next(batches)
+                data.pop('index')
+                line['picture'] = osp.splitext(osp.basename(data['lq_path'][0]))[0]
+                pictures = _as_they_are(data) if model is None else model.restore_picture(data)
+                self._keep_thumbnails(fingerprint, test_set, index, pictures)
+            except StoreError:
+                raise
+            except Exception as error:  # a damaged picture, or one that is too large for the memory
+                line['errors']['picture'] = _one_line(error)
+            else:
+                self._add_figures(line, method, pictures)
+            for what, error in line['errors'].items():
+                print(f'basicsr: warning: {title}: {line["picture"]}: {what}: {error}', file=sys.stderr)
+            yield {**line, 'network_seconds': clock.take(), 'seconds': time.perf_counter() - begin}
+
+    def _add_figures(self, line: dict, method: Method, pictures: Mapping[str, np.ndarray]) -> None:
+        for key, block in self.plan.available_metrics.items():
+            if method.network is None and 'lq' in inspect.signature(METRIC_REGISTRY.get(block['type'])).parameters:
+                continue  # the hazy picture, held against itself
+            try:
+                line['figures'] |= figures_of(pictures, {key: block})
+            except Exception as error:  # too small a picture for this metric, say
+                line['errors'][key] = _one_line(error)
 
     def _keep_thumbnails(
-        self, method: Method, test_set: TestSet, picture: str, pictures: Mapping[str, np.ndarray]
+        self, fingerprint: str, test_set: TestSet, index: int, pictures: Mapping[str, np.ndarray]
     ) -> None:
-        kinds = {'lq': 'hazy', 'gt': 'clear', 'result': method.label}
+        kinds = {'lq': f'hazy-{test_set.content}', 'gt': f'clear-{test_set.content}', 'result': fingerprint}
         for key, img in pictures.items():
-            path = self.thumbnail(test_set.label, picture, kinds[key])
+            path = self.thumbnail(kinds[key], index)
             if key != 'result' and osp.exists(path):
                 continue
             os.makedirs(osp.dirname(path), exist_ok=True)
             height = max(1, round(img.shape[0] * _WIDTH / img.shape[1]))
             small = cv2.resize(img, (_WIDTH, height), interpolation=cv2.INTER_AREA) if img.shape[1] > _WIDTH else img
-            cv2.imencode('.jpg', small, [cv2.IMWRITE_JPEG_QUALITY, _QUALITY])[1].tofile(path)
+            checkpoints.write(cv2.imencode('.jpg', small, [cv2.IMWRITE_JPEG_QUALITY, _QUALITY])[1].data, path)
 
 
 class _Clock:
@@ -186,7 +206,7 @@ class _Clock:
 
 
 def _one_line(error: Exception) -> str:
-    return ' '.join(str(error).split())[:300]
+    return ' '.join(message_of(error).split())[:300]
 
 
 def _now() -> float:

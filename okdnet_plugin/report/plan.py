@@ -1,33 +1,72 @@
 """What a report is to measure: the methods, test sets and metrics of its option file, and which of them are missing."""
 
 import hashlib
+import inspect
 import json
+import os
 from collections.abc import Mapping
 from copy import deepcopy
 from dataclasses import dataclass
 from functools import cache
 from os import path as osp
+from typing import NamedTuple
 
+import cv2
 import numpy as np
 from basicsr.archs import build_network
 from basicsr.utils.registry import ARCH_REGISTRY, DATASET_REGISTRY, METRIC_REGISTRY
 from torch import nn
 from torch.utils.data import Dataset
 
+import okdnet_plugin
+from okdnet_plugin.data.options import is_count, require, shown
+from okdnet_plugin.engine import checkpoints
 from okdnet_plugin.engine.validation import figures_of
 from okdnet_plugin.errors import InputError, did_you_mean
 from okdnet_plugin.report.published import TABLES
 
 _KEYS = ('name', 'scale', 'num_gpu', 'channels_last', 'methods', 'datasets', 'metrics', 'protocol', 'report')
 _METHOD_KEYS = ('network_g', 'path', 'missing')
+_PATH_KEYS = ('pretrain_network_g', 'param_key_g')
 _REPORT_KEYS = ('tables', 'cost_size', 'cost_rounds', 'examples', 'num_worker')
 _DEFAULTS = {'tables': [1, 2, 3], 'cost_size': [460, 620], 'cost_rounds': 5, 'examples': 2, 'num_worker': 1}
+# What is measured of a picture; PSNR and SSIM are of the luma with y, else of RGB.
 PROTOCOLS = {
-    'rgb': 'RGB, whole picture',
-    'y': 'luma (Y of YCbCr), whole picture',
-    'resize256': 'RGB, hazy and clear picture resized to 256x256',
+    'rgb': 'whole picture',
+    'y': 'whole picture',
+    'resize256': 'hazy and clear picture resized to 256x256',
 }
 INPUT = 'hazy input'
+_LUMA_OR_COLOURS = ('calculate_psnr', 'calculate_ssim', 'calculate_fast_ssim')
+
+
+class Kind(NamedTuple):
+    """What is known of a type of metric.
+
+    Args:
+        label: its name.
+        unit: of its values.
+        better: higher or lower.
+        colours: what it looks at; None if the protocol says so.
+    """
+
+    label: str
+    unit: str
+    better: str
+    colours: str | None
+
+
+KINDS = {
+    'calculate_psnr': Kind('PSNR', 'dB', 'higher', None),
+    'calculate_ssim': Kind('SSIM', '', 'higher', None),
+    'calculate_fast_ssim': Kind('SSIM', '', 'higher', None),
+    'calculate_loe': Kind('LOE', '', 'lower', 'largest of R, G and B'),
+    'calculate_niqe': Kind('NIQE', '', 'lower', 'luma, or as convert_to says'),
+    'calculate_fast_niqe': Kind('NIQE', '', 'lower', 'luma, or as convert_to says'),
+    'calculate_ciede2000': Kind('CIEDE2000', '', 'lower', 'CIELAB of RGB'),
+    'calculate_brisque': Kind('BRISQUE', '', 'lower', 'grey'),
+    'calculate_pi': Kind('PI', '', 'lower', 'luma, 4 px less at each edge'),
+}
 
 
 @dataclass
@@ -50,6 +89,13 @@ class Method:
     def weights(self) -> str | None:
         return self.path.get('pretrain_network_g')
 
+    @property
+    def param_key(self) -> str | None:
+        """What of the file of weights is taken: what the option file says, else the average, else the weights."""
+        if 'param_key_g' in self.path or not self.weights:
+            return self.path.get('param_key_g')
+        return _key_of(self.weights)
+
     def build(self) -> nn.Module:
         return build_network(deepcopy(dict(self.network)))
 
@@ -63,12 +109,14 @@ class TestSet:
         block: block of the option file.
         dataset: None if it is missing.
         missing: why it cannot be read.
+        content: digest of the names, sizes and times of its files.
     """
 
     label: str
     block: Mapping
     dataset: Dataset | None = None
     missing: str | None = None
+    content: str = ''
 
     @property
     def has_clear(self) -> bool:
@@ -108,13 +156,13 @@ class Plan:
 
     @property
     def available_metrics(self) -> dict[str, Mapping]:
-        return {metric.key: metric.block for metric in self.metrics if metric.missing is None}
+        return {metric.key: arguments_of(metric.block) for metric in self.metrics if metric.missing is None}
 
     def fingerprint(self, method: Method, test_set: TestSet) -> str:
         """What the figures of a method on a test set depend on; figures of another one are measured again."""
         weights = method.weights and _digest(method.weights)
-        parts = (method.label, method.network, weights, method.path.get('param_key_g'), test_set.label, test_set.block)
-        parts += (self.available_metrics,)
+        parts = (method.label, method.network, weights, method.param_key, test_set.label, test_set.block)
+        parts += (test_set.content, self.available_metrics, okdnet_plugin.__version__, cv2.__version__)
         return hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()[:16]
 
 
@@ -139,21 +187,58 @@ def read(opt: Mapping) -> Plan:
     protocol = opt.get('protocol', 'rgb')
     if protocol not in PROTOCOLS:
         raise InputError(f"option protocol is '{protocol}'; write {', '.join(PROTOCOLS)}")
-    settings = {**_DEFAULTS, **(opt.get('report') or {})}
-    _check_keys('report:', settings, _REPORT_KEYS)
-    unknown = [number for number in settings['tables'] if number not in TABLES]
-    if unknown:
-        raise InputError(f'option report:tables: there is no table {unknown[0]}; write some of {list(TABLES)}')
+    settings = _settings(opt.get('report') or {})
     methods = [_method(label, block or {}) for label, block in opt['methods'].items()]
     sets = [_test_set(label, block, opt, protocol) for label, block in opt['datasets'].items()]
     metrics = [_metric(key, block, protocol) for key, block in opt['metrics'].items()]
     return Plan(opt, methods, sets, metrics, settings)
 
 
-@cache
+def _settings(block: Mapping) -> dict:
+    settings = {**_DEFAULTS, **block}
+    _check_keys('report:', settings, _REPORT_KEYS)
+    tables, size = settings['tables'], settings['cost_size']
+    unknown = [number for number in tables if number not in TABLES] if isinstance(tables, list) else [tables]
+    require(not unknown, f'option report:tables: there is no table {unknown}; write a list of some of {list(TABLES)}')
+    require(
+        isinstance(size, list) and len(size) == 2 and all(is_count(edge) and edge >= 16 for edge in size),
+        f'option report:cost_size is {shown(size)}; write [height, width] in px, each from 16',
+    )
+    for key, smallest in {'cost_rounds': 1, 'examples': 0, 'num_worker': 0}.items():
+        value = settings[key]
+        is_right = isinstance(value, int) and not isinstance(value, bool) and value >= smallest
+        require(is_right, f'option report:{key} is {shown(value)}; write a whole number from {smallest}')
+    return settings
+
+
 def _digest(path: str) -> str:
+    return _read_once(path, os.stat(path).st_mtime_ns)[0]
+
+
+def _key_of(path: str) -> str | None:
+    return _read_once(path, os.stat(path).st_mtime_ns)[1]
+
+
+@cache
+def _read_once(path: str, time: int) -> tuple[str, str | None]:
+    """Digest of a file of weights, and the key of those to be taken."""
     with open(path, 'rb') as file:
-        return hashlib.sha256(file.read()).hexdigest()
+        digest = hashlib.sha256(file.read()).hexdigest()
+    content = checkpoints.load(path)
+    keys = ('params_ema', 'params') if isinstance(content, Mapping) else ()
+    return digest, next((key for key in keys if key in content), None)
+
+
+def _content_of(block: Mapping) -> str:
+    files = []
+    for key, root in sorted(block.items()):
+        if key.startswith('dataroot') and isinstance(root, str):
+            for folder, folders, names in os.walk(root, followlinks=True):
+                folders.sort()
+                for name in sorted(names):
+                    status = os.stat(osp.join(folder, name))
+                    files.append((key, osp.relpath(folder, root), name, status.st_size, status.st_mtime_ns))
+    return hashlib.sha256(repr(files).encode()).hexdigest()[:16]
 
 
 def _check_keys(place: str, block: Mapping, known: tuple[str, ...]) -> None:
@@ -170,12 +255,25 @@ def _method(label: str, block: Mapping) -> Method:
     if 'type' not in network:
         raise InputError(f"option methods:{label}:network_g: 'type' is missing; add the name of a network")
     ARCH_REGISTRY.get(network['type'])
+    _check_keys(f'methods:{label}:path:', path, _PATH_KEYS)
     method = Method(label, network, path, block.get('missing'))
     weights = method.weights
-    if method.missing is None and weights is None and any(True for _ in method.build().parameters()):
+    try:
+        net = method.build()
+    except Exception as error:  # a network may refuse its arguments as it likes
+        raise InputError(
+            f'option methods:{label}:network_g: {network["type"]} cannot be built: {" ".join(str(error).split())}; see '
+            'its docstring'
+        ) from error
+    if method.missing is None and weights is None and any(True for _ in net.parameters()):
         method.missing = 'no weights are given (path: pretrain_network_g)'
     elif method.missing is None and weights is not None and not osp.isfile(weights):
         method.missing = f'the weights {weights} do not exist'
+    elif method.missing is None and weights is not None:
+        try:
+            _key_of(weights)
+        except InputError as error:
+            method.missing = str(error)
     return method
 
 
@@ -195,18 +293,40 @@ def _test_set(label: str, block: Mapping, opt: Mapping, protocol: str) -> TestSe
         if any(block.get(key) and osp.exists(block[key]) for key in ('dataroot_lq', 'dataroot_gt')):
             raise  # it is there, and something is wrong with it
         return TestSet(label, block, None, str(error))
-    return TestSet(label, block, dataset)
+    return TestSet(label, block, dataset, content=_content_of(block))
 
 
 def _metric(key: str, block: Mapping, protocol: str) -> Metric:
     if not isinstance(block, Mapping) or 'type' not in block:
         raise InputError(f"option metrics:{key}: 'type' is missing; add the name of a metric")
-    METRIC_REGISTRY.get(block['type'])
-    if block['type'] in ('calculate_psnr', 'calculate_ssim', 'calculate_fast_ssim'):
-        block = {'crop_border': 0, **block, 'test_y_channel': protocol == 'y'}
+    _check_arguments(key, block)
+    if block['type'] not in KINDS and block.get('better') not in ('higher', 'lower'):
+        raise InputError(f"option metrics:{key}: 'better' is missing; write which end is better, higher or lower")
+    if block['type'] in _LUMA_OR_COLOURS:
+        is_luma = protocol == 'y'
+        require(
+            block.get('test_y_channel') in (None, is_luma),
+            f'option metrics:{key}:test_y_channel contradicts protocol {protocol}; take it out',
+        )
+        block = {'crop_border': 0, **block, 'test_y_channel': is_luma}
     noise = np.random.default_rng(0).integers(0, 256, (200, 300, 3), np.uint8)
     try:
-        figures_of({'result': noise, 'gt': noise[::-1].copy(), 'lq': noise}, {key: block})
+        figures_of({'result': noise, 'gt': noise[::-1].copy(), 'lq': noise}, {key: arguments_of(block)})
     except InputError as error:
+        if 'not available' not in str(error):
+            raise InputError(f'option metrics:{key}: {error}') from error
         return Metric(key, block, str(error))
     return Metric(key, block)
+
+
+def arguments_of(block: Mapping) -> dict:
+    """What of a metric's block the metric is called with."""
+    return {key: value for key, value in block.items() if key != 'better'}
+
+
+def _check_arguments(key: str, block: Mapping) -> None:
+    parameters = inspect.signature(METRIC_REGISTRY.get(block['type'])).parameters.values()
+    named = [parameter.name for parameter in parameters if parameter.kind is not parameter.VAR_KEYWORD]
+    known = [name for name in named if name not in ('img', 'img2', 'lq')]
+    if known:
+        _check_keys(f'metrics:{key}:', block, ('type', 'better', *known))

@@ -6,6 +6,7 @@ import json
 import math
 import shutil
 import sys
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -18,7 +19,7 @@ from basicsr.utils.registry import METRIC_REGISTRY
 from conftest import basicsr, run
 from okdnet_plugin.commands import report as command
 from okdnet_plugin.errors import InputError
-from okdnet_plugin.report import collect, cost, plan
+from okdnet_plugin.report import collect, cost, page, plan
 from okdnet_plugin.report.evaluate import Evaluation
 from okdnet_plugin.report.published import TABLES
 
@@ -44,14 +45,14 @@ def options(tmp_path, pairs, monkeypatch):
             'hazy input': {},
             'DCPDN': {'missing': 'not written yet'},
             'OKDNet': {
-                'network_g': SMALL,
+                'network_g': dict(SMALL),
                 'path': {
                     'pretrain_network_g': 'experiments/small/models/net_g_latest.pth',
                     'param_key_g': 'params_ema',
                 },
             },
-            'MSBDN': {'network_g': SMALL, 'path': {'pretrain_network_g': 'nowhere.pth'}},
-            'EPDN': {'network_g': SMALL},
+            'MSBDN': {'network_g': dict(SMALL), 'path': {'pretrain_network_g': 'nowhere.pth'}},
+            'EPDN': {'network_g': dict(SMALL)},
         },
         'datasets': {
             'SOTS-indoor': {
@@ -123,6 +124,7 @@ def test_what_is_missing_is_said_and_never_made_up(options):
         'remark': None,
     }
     assert cells['DCPDN'] == {'published': 20.85, 'measured': None, 'remark': 'not written yet'}
+    assert cells['MSBDN'] == {'published': 32.67, 'measured': None, 'remark': 'no weights'}
     assert cells['GridDehazeNet'] == {'published': 32.16, 'measured': None, 'remark': 'method not here'}
     loe = report['tables'][0]['rows'][2]
     assert {cell['remark'] for cell in loe['cells']} == {'not asked for'}
@@ -131,12 +133,12 @@ def test_what_is_missing_is_said_and_never_made_up(options):
 
 def test_a_metric_that_is_not_available_is_said(options, monkeypatch):
     def unavailable(img, **_):
-        raise InputError('PI: not available (install it)')
+        raise InputError('PI is not available (install it)')
 
     monkeypatch.setitem(METRIC_REGISTRY._obj_map, 'calculate_unavailable', unavailable)
-    options['metrics']['pi'] = {'type': 'calculate_unavailable'}
+    options['metrics']['pi'] = {'type': 'calculate_unavailable', 'better': 'lower'}
     report, _ = measure(options)
-    assert report['metrics'][2]['missing'] == 'PI: not available (install it)'
+    assert report['metrics'][2]['missing'] == 'PI is not available (install it)'
     assert 'pi' not in result(report, 'OKDNet', 'SOTS-indoor')['figures']
 
 
@@ -210,7 +212,6 @@ def test_other_weights_are_measured_again_and_others_are_not(options, monkeypatc
     calls = count_calls(monkeypatch)
     weights = {key: value * 0.5 for key, value in build_network(dict(SMALL)).state_dict().items()}
     torch.save({'params_ema': weights}, 'experiments/small/models/net_g_latest.pth')
-    plan._digest.cache_clear()
     report, evaluation = measure(options)
     assert len(calls) == 8 + 4
     assert result(report, 'OKDNet', 'SOTS-indoor')['figures']['psnr']['count'] == 8
@@ -229,18 +230,122 @@ def test_several_processes_share_the_pictures(options):
         assert one['figures'] == other['figures']
 
 
-def test_a_damaged_picture_stops_its_set_only(options, tmp_path, pairs, capsys):
+def test_a_damaged_picture_is_said_and_the_others_are_measured(options, tmp_path, pairs, capsys):
     shutil.copytree(pairs / 'hazy', tmp_path / 'hazy')
     damaged = sorted((tmp_path / 'hazy').iterdir())[3]
+    content = damaged.read_bytes()
     damaged.write_bytes(b'?')
     options['datasets']['SOTS-indoor']['dataroot_lq'] = str(tmp_path / 'hazy')
+    (tmp_path / 'own.yml').write_text(yaml.safe_dump(options, sort_keys=False))
+    assert command.main(['-opt', 'own.yml', '-o', 'report']) == 1
+    said = capsys.readouterr()
+    assert '2 figures failed, see its notes' in said.out
+    assert damaged.name in said.err
+    report = json.loads(Path('report/report.json').read_text())
+    assert result(report, 'OKDNet', 'SOTS-indoor')['figures']['psnr']['count'] == 7
+    assert [note.split(':')[0] for note in report['notes']] == ['hazy input on SOTS-indoor', 'OKDNet on SOTS-indoor']
+    assert all(damaged.name in note for note in report['notes'])
+    damaged.write_bytes(content)
     report, _ = measure(options)
-    assert [r['set'] for r in report['results']] == ['photographs', 'photographs']
-    assert any(
-        note.startswith('OKDNet on SOTS-indoor has stopped: ') and damaged.name in note for note in report['notes']
-    )
-    assert 'OKDNet on SOTS-indoor: not finished, so that it has no figures.' in report['notes']
-    assert 'basicsr: warning: OKDNet on SOTS-indoor has stopped: ' in capsys.readouterr().err
+    assert report['notes'] == []
+    assert result(report, 'OKDNet', 'SOTS-indoor')['figures']['psnr']['count'] == 8
+
+
+def test_a_picture_that_one_metric_cannot_take_has_the_others(options, monkeypatch):
+    def only_large(img, img2, **_):
+        if img.shape[0] < 200:
+            raise InputError('too small')
+        return 1.0
+
+    monkeypatch.setitem(METRIC_REGISTRY._obj_map, 'calculate_large', only_large)
+    options['metrics']['large'] = {'type': 'calculate_large', 'better': 'lower'}
+    report, _ = measure(options)
+    assert result(report, 'OKDNet', 'SOTS-indoor')['figures'].keys() == {'psnr', 'ssim'}
+    assert report['notes'][0] == 'hazy input on SOTS-indoor: 1_1_0.8: large: too small'
+
+
+@pytest.mark.parametrize('change', ['more', 'fewer', 'replaced'])
+def test_figures_are_of_the_pictures_that_are_there(options, tmp_path, pairs, change):
+    for side in ('hazy', 'clear'):
+        shutil.copytree(pairs / side, tmp_path / side)
+        options['datasets']['SOTS-indoor'][f'dataroot_{"lq" if side == "hazy" else "gt"}'] = str(tmp_path / side)
+    first = sorted((tmp_path / 'hazy').iterdir())[0]
+    if change == 'more':
+        first.rename(tmp_path / 'aside.png')
+    measure(options)
+    if change == 'more':
+        (tmp_path / 'aside.png').rename(first)
+    elif change == 'fewer':
+        first.unlink()
+    else:
+        cv2.imwrite(str(first), cv2.imread(str(first)) // 2)
+    report, evaluation = measure(options)
+    fresh, _ = measure(options, 'fresh')
+    for one, other in zip(report['results'], fresh['results'], strict=True):
+        assert (one['figures'], one['best'], one['worst']) == (other['figures'], other['best'], other['worst'])
+    this = evaluation.plan
+    rows = [line['picture'] for line in collect.measured(this, evaluation)['OKDNet', 'SOTS-indoor']]
+    assert rows == [file.stem for file in sorted((tmp_path / 'hazy').iterdir())]
+
+
+def test_pictures_of_earlier_weights_come_back_with_their_figures(options):
+    first, _ = measure(options)
+    weights = torch.load(WEIGHTS)
+    torch.save({'params_ema': {key: value * 0.5 for key, value in weights['params_ema'].items()}}, WEIGHTS)
+    second, _ = measure(options)
+    torch.save(weights, WEIGHTS)
+    third, _ = measure(options)
+    strips = [result(report, 'OKDNet', 'SOTS-indoor')['best'][0]['strip'] for report in (first, second, third)]
+    assert strips[0] == strips[2] != strips[1]
+
+
+def test_lost_and_damaged_thumbnails_cost_the_strip_alone(options):
+    measure(options)
+    for number, file in enumerate(sorted(Path('report/pictures').glob('*/*.jpg'))):
+        file.write_bytes(b'' if number % 2 else file.read_bytes()[:100])
+    measure(options)
+    shutil.rmtree('report/pictures')
+    report, _ = measure(options)
+    assert result(report, 'OKDNet', 'SOTS-indoor')['best'][0]['strip'] is None
+    assert 'no picture' in page.html(report)
+
+
+@pytest.mark.parametrize('keys', [['params'], ['params', 'params_ema'], []])
+def test_weights_are_taken_from_the_file_as_it_is(options, keys):
+    weights = build_network(dict(SMALL)).state_dict()
+    torch.save(dict.fromkeys(keys, weights) if keys else weights, WEIGHTS)
+    del options['methods']['OKDNet']['path']['param_key_g']
+    report, _ = measure(options)
+    assert report['methods'][2]['missing'] is None
+    assert report['methods'][2]['weights'] == WEIGHTS + (f' ({keys[-1]})' if keys else '')
+
+
+def test_marks_go_by_the_metric_and_the_protocol_is_its_own(options):
+    options['metrics'] = {
+        'other name': {'type': 'calculate_ciede2000'},
+        'psnr': {'type': 'calculate_psnr'},
+        'loe': {'type': 'calculate_loe', 'variant': 'formula', 'reference': 'gt'},
+    }
+    options['protocol'] = 'y'
+    options['datasets']['SOTS-indoor']['resize'] = 64
+    report, _ = measure(options)
+    assert report['notes'] == []
+    told = {metric['key']: (metric['label'], metric['better']) for metric in report['metrics']}
+    assert told['other name'] == ('CIEDE2000', 'lower')
+    assert told['loe'] == ('LOE (variant formula, reference gt)', 'lower')
+    texts = {metric['key']: metric['protocol'] for metric in report['metrics']}
+    assert 'CIELAB of RGB' in texts['other name']
+    assert 'luma (Y of YCbCr)' in texts['psnr']
+    # The hazy picture held against itself is no result.
+    assert 'loe' not in result(report, 'hazy input', 'SOTS-indoor')['figures']
+    assert 'loe' in result(report, 'OKDNet', 'SOTS-indoor')['figures']
+
+
+def test_a_network_without_parameters_has_none_and_not_nothing(options):
+    options['methods']['DCP'] = {'network_g': {'type': 'DCP'}}
+    report, _ = measure(options)
+    row = report['tables'][0]['rows'][-1]
+    assert dict(zip(report['tables'][0]['columns'], row['cells'], strict=True))['DCP']['measured'] == 0
 
 
 def test_weights_of_another_network_are_said(options):
@@ -271,6 +376,16 @@ def test_the_protocol_is_kept_and_said(options, monkeypatch, protocol, shape, lu
     assert result(report, 'OKDNet', 'SOTS-indoor')['figures']['psnr'] == {'mean': 'inf', 'count': 8, 'infinite': 8}
 
 
+def test_a_metric_of_another_plugin_says_which_end_is_better(options, monkeypatch):
+    monkeypatch.setitem(METRIC_REGISTRY._obj_map, 'calculate_own', lambda img, **_: 1.0)
+    options['metrics'] = {'own': {'type': 'calculate_own'}}
+    with pytest.raises(InputError, match="option metrics:own: 'better' is missing; write which end is better"):
+        plan.read(options)
+    options['metrics']['own']['better'] = 'lower'
+    report, _ = measure(options)
+    assert report['metrics'][0]['better'] == 'lower'
+
+
 def put(path, value):
     def change(options):
         *levels, last = path.split(':')
@@ -288,10 +403,27 @@ def put(path, value):
         (put('methods', {}), "option 'methods' is missing or empty"),
         (put('protocol', 'rgbb'), "option protocol is 'rgbb'; write rgb, y, resize256"),
         (put('report:tabels', [1]), 'option report:tabels is not known .did you mean tables'),
-        (put('report:tables', [1, 7]), r'option report:tables: there is no table 7'),
+        (put('report:tables', [1, 7]), r'option report:tables: there is no table \[7\]'),
         (put('methods:OKDNet:network', {}), 'option methods:OKDNet:network is not known .did you mean network_g'),
         (put('methods:OKDNet:network_g', {'num': 1}), "option methods:OKDNet:network_g: 'type' is missing"),
         (put('methods:OKDNet:network_g', {'type': 'OKDNte'}), 'did you mean OKDNet'),
+        (
+            put('methods:OKDNet:network_g:num_feats', 8),
+            'methods:OKDNet:network_g: OKDNet cannot be built: .*num_feats',
+        ),
+        (put('methods:OKDNet:path:strict_load_g', False), 'option methods:OKDNet:path:strict_load_g is not known'),
+        (put('methods:OKDNet:path:pretrain_network', 'x'), 'did you mean pretrain_network_g'),
+        (put('report:tables', 1), 'option report:tables: there is no table'),
+        (put('report:cost_size', 64), r'option report:cost_size is 64; write \[height, width\]'),
+        (put('report:cost_size', [8, 8]), r'option report:cost_size is \[8, 8\]'),
+        (put('report:cost_rounds', 0), 'option report:cost_rounds is 0; write a whole number from 1'),
+        (put('report:examples', -1), 'option report:examples is -1'),
+        (put('metrics:psnr:cropborder', 1), 'option metrics:psnr:cropborder is not known .did you mean crop_border'),
+        (
+            put('metrics:loe', {'type': 'calculate_loe', 'varient': 'wang'}),
+            'loe:varient is not known .did you mean v',
+        ),
+        (put('metrics:psnr:test_y_channel', True), 'test_y_channel contradicts protocol rgb; take it out'),
         (put('datasets:URHI', {'dataroot_lq': 'x'}), "option datasets:URHI: 'type' is missing"),
         (put('datasets:SOTS-indoor:layout', 'itss'), 'data set SOTS-indoor: .*did you mean its'),
         (put('metrics:psnr', 'calculate_psnr'), "option metrics:psnr: 'type' is missing"),
@@ -314,7 +446,8 @@ def test_the_command_writes_all_files_and_goes_on(options, tmp_path, capsys):
     assert '<html' in (folder / 'report.html').read_text()
     rows = list(csv.DictReader((folder / 'pictures.csv').open()))
     assert len(rows) == 2 * (8 + 4)
-    assert rows[0].keys() == {'set', 'picture', 'method', 'psnr', 'ssim', 'network_seconds'}
+    assert rows[0].keys() == {'set', 'picture', 'method', 'psnr', 'ssim', 'network_seconds', 'errors'}
+    assert report['command'] == 'basicsr report -opt own.yml --ablation'
     said = capsys.readouterr().out
     assert said == 'reports/small/report.html: 2 methods on 2 test sets; without figures: DCPDN, MSBDN, EPDN\n'
 
