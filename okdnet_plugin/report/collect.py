@@ -260,7 +260,10 @@ def _table(number: int, plan: Plan, results: Sequence[Mapping], costs: Mapping) 
         }
         for row in table.rows
     ]
-    return {'title': table.title, 'note': table.note, 'columns': list(table.methods), 'rows': rows}
+    lengths = {test_set.label: len(test_set.dataset) for test_set in plan.sets if test_set.dataset}
+    own = [f'{name} {lengths[name]}' for name in dict.fromkeys(row.set for row in table.rows) if name in lengths]
+    note = table.note + (f' Pictures measured here: {", ".join(own)}.' if own else '')
+    return {'title': table.title, 'note': note, 'columns': list(table.methods), 'rows': rows}
 
 
 def _curves(method: Method) -> list[dict]:

@@ -126,6 +126,7 @@ def test_what_is_missing_is_said_and_never_made_up(options):
     assert cells['DCPDN'] == {'published': 20.85, 'measured': None, 'remark': 'not written yet'}
     assert cells['MSBDN'] == {'published': 32.67, 'measured': None, 'remark': 'no weights'}
     assert cells['GridDehazeNet'] == {'published': 32.16, 'measured': None, 'remark': 'method not here'}
+    assert report['tables'][0]['note'].endswith(' Pictures measured here: SOTS-indoor 8.')
     loe = report['tables'][0]['rows'][2]
     assert {cell['remark'] for cell in loe['cells']} == {'not asked for'}
     assert result(report, 'OKDNet', 'photographs')['figures'] == {}
