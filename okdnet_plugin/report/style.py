@@ -54,7 +54,7 @@ td.words { min-width: 9rem; overflow-wrap: anywhere; }
 td.words:last-child { min-width: 20rem; font-size: .8125rem; }
 td { font-variant-numeric: tabular-nums; }
 th.words:first-child { position: sticky; left: 0; z-index: 1; border-right: 1px solid var(--line); }
-tbody th { min-width: 9.25rem; max-width: 14rem; overflow-wrap: anywhere; background: var(--paper); }
+tbody th { min-width: 10.5rem; max-width: 14rem; overflow-wrap: anywhere; background: var(--paper); }
 th.group { border-left: 1px solid var(--line); text-align: center; }
 th.published, td.published { border-left: 1px solid var(--line); font-style: italic; }
 th.published, td.published { background: var(--published-paper); color: var(--published); }

@@ -286,6 +286,8 @@ def protocol(report: Mapping) -> list[tuple[str, str]]:
 def pictures(dataset: Mapping) -> str:
     """What a data set holds, in a sentence."""
     count = finite(dataset.get('pictures'))
+    if count == 1:
+        return '1 hazy picture with its clear one.' if dataset.get('has_clear') else '1 hazy picture.'
     kind = {True: ', each with its clear one', False: ' without clear ones'}.get(dataset.get('has_clear'), '')
     return f'{"Hazy" if count is None else f"{count:.0f} hazy"} pictures{kind}.'
 
