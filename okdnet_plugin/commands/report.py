@@ -1,12 +1,10 @@
 """basicsr report: methods x test sets, measured and set beside the paper's tables, as Markdown, HTML and JSON."""
 
 import argparse
-import datetime
-import json
+import logging
 import shlex
 import signal
 import sys
-from itertools import chain
 from os import path as osp
 
 from okdnet_plugin import option_file
@@ -37,71 +35,18 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _run(args: argparse.Namespace, arguments: list[str]) -> int:
-    import logging
-
-    import okdnet_plugin
-    from okdnet_plugin.cli import load_plugins
-    from okdnet_plugin.report import page, plan
-    from okdnet_plugin.report.collect import collect, failures_of, measured, write_csv
-    from okdnet_plugin.report.evaluate import Evaluation
-
-    okdnet_plugin.register()
-    load_plugins()
     from basicsr.utils import get_root_logger
 
+    from okdnet_plugin.cli import load_plugins
+    from okdnet_plugin.report.make import make, summary
+
+    load_plugins()
     get_root_logger(log_level=logging.WARNING)
     opt = option_file.load(args.opt)
     if args.ablation:
         opt['report'] = {**(opt.get('report') or {}), 'tables': [4]}
-    rank, world_size, group = _start(args.launcher)
-    this = plan.read(opt)
-    folder = args.out or osp.join('reports', str(opt['name']))
-    evaluation = Evaluation(this, folder, rank, world_size)
-    evaluation.run()
-    _wait(group)
-    failures = failures_of(this, evaluation)
-    if rank == 0:
-        report = collect(this, evaluation, shlex.join(['basicsr', 'report', *arguments]))
-        write_csv(osp.join(folder, 'pictures.csv'), chain.from_iterable(measured(this, evaluation).values()))
-        for name, text in {
-            'report.json': json.dumps(report, indent=1, ensure_ascii=False) + '\n',
-            'report.md': page.markdown(report),
-            'report.html': page.html(report),
-        }.items():
-            _write(osp.join(folder, name), text)
-        print(f'{osp.join(folder, "report.html")}: {_summary(report, len(failures))}')
-    _wait(group)
+    folder = args.out or osp.join('reports', str(opt.get('name')))
+    report, failures = make(opt, folder, args.launcher, shlex.join(['basicsr', 'report', *arguments]))
+    if report is not None:
+        print(f'{osp.join(folder, "report.html")}: {summary(report, len(failures))}')
     return 1 if failures else 0
-
-
-def _write(path: str, text: str) -> None:
-    from okdnet_plugin.engine import checkpoints
-
-    checkpoints.write(text.encode(), path)
-
-
-def _start(launcher: str) -> tuple[int, int, object]:
-    """Number of this process, how many there are, and what they wait for one another with."""
-    if launcher == 'none':
-        return 0, 1, None
-    import torch.distributed
-    from basicsr.utils.dist_util import get_dist_info, init_dist
-
-    init_dist(launcher)
-    # One may be done long before the others.
-    return *get_dist_info(), torch.distributed.new_group(backend='gloo', timeout=datetime.timedelta(days=1))
-
-
-def _wait(group: object) -> None:
-    if group is not None:
-        import torch.distributed
-
-        torch.distributed.barrier(group)
-
-
-def _summary(report: dict, failures: int) -> str:
-    measured = {result['method'] for result in report['results']}
-    missing = [method['label'] for method in report['methods'] if method['missing']]
-    text = f'{len(measured)} methods on {len({result["set"] for result in report["results"]})} test sets'
-    text += f'; without figures: {", ".join(missing)}' if missing else ''
-    return text + (f'; {failures} figures failed, see its notes' if failures else '')

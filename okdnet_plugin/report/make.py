@@ -1,0 +1,74 @@
+"""A report from its option file to its pages, by one process or several."""
+
+import datetime
+import json
+from collections.abc import Mapping
+from itertools import chain
+from os import path as osp
+
+import torch.distributed
+from basicsr.utils.dist_util import get_dist_info, init_dist
+
+from okdnet_plugin.engine import checkpoints
+from okdnet_plugin.report import page, plan
+from okdnet_plugin.report.collect import collect, failures_of, measured, write_csv
+from okdnet_plugin.report.evaluate import Evaluation
+
+
+def make(opt: Mapping, folder: str, launcher: str, command: str) -> tuple[dict | None, list[str]]:
+    """Measure what an option file asks for, and write report.html, report.md, report.json and pictures.csv.
+
+    Args:
+        opt: the option file, see `plan.read`.
+        folder: where the report goes.
+        launcher: none, or pytorch for processes of torchrun.
+        command: how it was started.
+
+    Returns:
+        The report as in report.json, in the first process; and what could not be restored or measured, a line each.
+
+    Raises:
+        InputError: the option file is wrong.
+        StoreError: the pictures of a set cannot be read at all.
+        SaveError: the folder cannot be written.
+    """
+    rank, world_size, group = _start(launcher)
+    this = plan.read(opt)
+    evaluation = Evaluation(this, folder, rank, world_size)
+    evaluation.run()
+    _wait(group)
+    report = None
+    if rank == 0:
+        report = collect(this, evaluation, command)
+        write_csv(osp.join(folder, 'pictures.csv'), chain.from_iterable(measured(this, evaluation).values()))
+        for name, text in {
+            'report.json': json.dumps(report, indent=1, ensure_ascii=False) + '\n',
+            'report.md': page.markdown(report),
+            'report.html': page.html(report),
+        }.items():
+            checkpoints.write(text.encode(), osp.join(folder, name))
+    _wait(group)
+    return report, failures_of(this, evaluation)
+
+
+def summary(report: Mapping, failures: int) -> str:
+    """What there is and what there is not, in a line."""
+    methods = {result['method'] for result in report['results']}
+    missing = [method['label'] for method in report['methods'] if method['missing']]
+    text = f'{len(methods)} methods on {len({result["set"] for result in report["results"]})} test sets'
+    text += f'; without figures: {", ".join(missing)}' if missing else ''
+    return text + (f'; {failures} figures failed, see its notes' if failures else '')
+
+
+def _start(launcher: str) -> tuple[int, int, object]:
+    """Number of this process, how many there are, and what they wait for one another with."""
+    if launcher == 'none':
+        return 0, 1, None
+    init_dist(launcher)
+    # One may be done long before the others.
+    return *get_dist_info(), torch.distributed.new_group(backend='gloo', timeout=datetime.timedelta(days=1))
+
+
+def _wait(group: object) -> None:
+    if group is not None:
+        torch.distributed.barrier(group)
