@@ -12,9 +12,10 @@ import traceback
 from collections.abc import Callable
 from importlib.metadata import EntryPoint, entry_points
 
-from okdnet_plugin import compat, option_file
+from okdnet_plugin import option_file
 from okdnet_plugin.engine.checkpoints import save_error
 from okdnet_plugin.errors import BadUpdatesError, InputError, SaveError, UnknownNameError, did_you_mean, message_of
+from okdnet_plugin.option_file import toolbox
 
 USAGE = """\
 usage: basicsr COMMAND [ARGUMENTS]
@@ -26,7 +27,8 @@ commands:
 options of train and test (those of the toolbox; `basicsr train -h` lists them all):
   --launcher none|pytorch|slurm    how the processes were started
   --auto_resume                    go on from the newest state of the run, if there is one
-  --force_yml KEY:KEY=VALUE ...    change values of the option file, for example train:ema_decay=0.99
+  --set KEY.KEY=VALUE ...          change values of the option file, for example train.optim_g.lr=5e-4; ~ empties a
+                                   key, _delete_ takes it out. --force_yml KEY:KEY=VALUE is the same
   --debug                          short intervals, to try an option file out
 
 on several devices: torchrun --nproc_per_node=N -m okdnet_plugin train -opt FILE --launcher pytorch
@@ -103,13 +105,14 @@ def _run(command: str, arguments: list[str]) -> int:
 
 
 def _run_toolbox(command: str, arguments: list[str]) -> int:
-    _check_option_file(arguments)
     from okdnet_plugin.engine import run
 
     plugins = load_plugins()
     # The toolbox parses sys.argv itself and notes it down in the run's copy of the option file.
     sys.argv = [f'basicsr {command}', *arguments]
     try:
+        if not _is_right(command, arguments):
+            return 2
         _pipeline(command)(os.getcwd())
     except UnknownNameError as error:
         raise InputError(f'{error}; plugins loaded: {", ".join(plugins)}') from error
@@ -132,13 +135,28 @@ def _pipeline(command: str) -> Callable[[str], None]:
     return test_pipeline
 
 
-def _check_option_file(arguments: list[str]) -> None:
-    """Let the toolbox's own parser complain of a missing -opt; see that what it names can be read and parsed."""
-    path = compat.option_file(arguments)
-    if path is not None:
-        from okdnet_plugin.schema import check_paths
+def _is_right(command: str, arguments: list[str]) -> bool:
+    """See that the option file can be read and says nothing wrong, before the toolbox starts.
 
-        check_paths(option_file.load(path))
+    Returns:
+        False in a process whose neighbour on this machine, the first, says what is wrong.
+
+    Raises:
+        InputError: the mistakes. A missing -opt is left to the toolbox's own parser.
+    """
+    path, overrides, _ = toolbox.parse(arguments)
+    if path is None:
+        return True
+    from okdnet_plugin import schema
+
+    try:
+        opt, places = option_file.load_with_places(path, overrides)
+        schema.refuse(opt, places, 'train' if command == 'train' else 'test')
+    except InputError:
+        if (os.environ.get('LOCAL_RANK') or os.environ.get('SLURM_LOCALID') or '0') != '0':
+            return False
+        raise
+    return True
 
 
 def _split(argv: list[str]) -> tuple[str | None, list[str]]:

@@ -46,7 +46,7 @@ def test_no_command_prints_the_help_and_fails(capsys):
 
 def test_unknown_command_gets_the_near_one(capsys):
     assert cli.main(['trian', '-opt', 'x.yml']) == 2
-    message = "basicsr: error: no command 'trian' (did you mean train?); there are train, test, lmdb"
+    message = "basicsr: error: no command 'trian' (did you mean train?); there are train, test, "
     assert capsys.readouterr().err.startswith(message)
 
 
@@ -94,7 +94,12 @@ def test_missing_option_file_gets_the_near_one(given, tmp_path, capsys):
 
 @pytest.mark.parametrize(
     ('text', 'complaint'),
-    [('name: [1\nmodel: 2', 'line 2'), ('', 'holds no keys'), ('- a', 'holds no keys'), ('\0', 'not valid YAML')],
+    [
+        ('name: [1\nmodel: 2', 'o.yml:2 is not valid YAML'),
+        ('', 'holds no keys'),
+        ('- a', 'holds no keys'),
+        ('\0', 'not valid YAML'),
+    ],
     ids=['syntax', 'empty', 'list', 'binary'],
 )
 def test_option_file_that_is_none_is_named(text, complaint, tmp_path, capsys):
@@ -109,10 +114,43 @@ def test_option_file_that_is_none_is_named(text, complaint, tmp_path, capsys):
 def test_path_that_is_a_list_is_one_line(tmp_path, capsys, train_options):
     train_options['datasets']['val']['dataroot_lq'] = ['a']
     assert cli.main(['test', '-opt', write_options(tmp_path / 'o.yml', train_options)]) == 2
-    message = (
-        'basicsr: error: phase val, data set Held: dataroot_lq is [a]; write one path, a number in quotation marks\n'
-    )
-    assert capsys.readouterr().err == message
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f'basicsr: error: {tmp_path}/o.yml:')
+    assert line.endswith(': option datasets:val:dataroot_lq is [a]; write one path, a number in quotation marks')
+
+
+def test_all_mistakes_of_file_and_command_line_are_told_with_their_places(tmp_path, capsys, train_options):
+    train_options['train']['total_itr'] = 4
+    given = write_options(tmp_path / 'o.yml', train_options)
+    assert cli.main(['train', '-opt', given, '--set', 'train.ema_deca=0.9']) == 2
+    printed = capsys.readouterr().err
+    assert f'{given}:' in printed
+    assert 'option train:total_itr: nothing reads it (did you mean total_iter?)' in printed
+    printed = printed.splitlines()
+    assert any(line.strip().startswith('--set train.ema_deca: option train:ema_deca') for line in printed)
+
+
+def test_a_value_of_the_wrong_type_is_refused_by_its_override(tmp_path, capsys, train_options):
+    given = write_options(tmp_path / 'o.yml', train_options)
+    assert cli.main(['train', '-opt', given, '--force_yml', 'train:optim_g:lr=fast']) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith('basicsr: error: --force_yml train:optim_g:lr: ')
+    assert not (tmp_path / 'experiments').exists()
+
+
+@pytest.mark.parametrize('variable', ['LOCAL_RANK', 'SLURM_LOCALID'])
+def test_of_several_processes_of_a_machine_the_first_says_what_is_wrong(
+    variable, tmp_path, capsys, train_options, monkeypatch
+):
+    train_options['train']['total_itr'] = 4
+    given = write_options(tmp_path / 'o.yml', train_options)
+    printed = []
+    for rank in range(2):
+        monkeypatch.setenv(variable, str(rank))
+        assert cli.main(['train', '-opt', given]) == 2
+        printed.append(capsys.readouterr().err)
+    assert 'total_itr' in printed[0]
+    assert printed[1] == ''
 
 
 def test_data_set_without_name_leaves_no_folder(tmp_path, train_options):
@@ -121,8 +159,9 @@ def test_data_set_without_name_leaves_no_folder(tmp_path, train_options):
         del train_options['datasets']['val'][key]
     result = basicsr('train', '-opt', write_options(tmp_path / 'o.yml', train_options), cwd=tmp_path)
     assert result.returncode == 2
-    message = "basicsr: error: phase val, data set without name: option 'name' is missing; add it"
-    assert result.stderr.splitlines()[-1].startswith(message)
+    line = result.stderr.splitlines()[-1]
+    assert line.startswith(f'basicsr: error: {tmp_path}/o.yml:')
+    assert ': option datasets:val:name is missing; add ' in line
     assert not (tmp_path / 'experiments').exists()
 
 
@@ -142,10 +181,10 @@ def test_unknown_network_gets_near_names_and_the_plugins_in_one_line(tmp_path, t
     train_options['network_g']['type'] = 'OKDNett'
     result = basicsr('train', '-opt', write_options(tmp_path / 'o.yml', train_options), cwd=tmp_path)
     assert result.returncode == 2
-    assert result.stderr.splitlines()[-1] == (
-        "basicsr: error: No object named 'OKDNett' found in 'arch' registry (did you mean OKDNet or AODNet?); "
-        f'plugins loaded: okdnet (okdnet_plugin {__version__})'
-    )
+    line = result.stderr.splitlines()[-1]
+    assert line.startswith(f'basicsr: error: {tmp_path}/o.yml:')
+    assert "option network_g:type: no object named 'OKDNett' " in line
+    assert line.endswith(f' (did you mean OKDNet or AODNet?); plugins loaded: okdnet (okdnet_plugin {__version__})')
     assert 'Traceback' not in result.stderr
 
 

@@ -11,7 +11,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 from basicsr.models.base_model import BaseModel
-from basicsr.utils.registry import ARCH_REGISTRY
+from basicsr.utils.registry import ARCH_REGISTRY, LOSS_REGISTRY
 
 from conftest import run, write_options
 from okdnet_plugin import compat
@@ -129,6 +129,17 @@ def test_ema_with_decay_zero_is_an_exact_copy():
     ema_of(net, net_ema, 0)
     for key, value in net.state_dict().items():
         assert torch.equal(net_ema.state_dict()[key], value)
+
+
+@pytest.mark.parametrize(('criterion', 'expected'), [('l1', 0.5), ('l2', 0.25)])
+def test_perceptual_loss_measures_features_as_it_is_asked(criterion, expected, monkeypatch):
+    class Features(torch.nn.Module):
+        def forward(self, x):
+            return {'conv1_1': x}
+
+    monkeypatch.setattr('basicsr.losses.basic_loss.VGGFeatureExtractor', lambda **_: Features())
+    loss = LOSS_REGISTRY.get('PerceptualLoss')(layer_weights={'conv1_1': 1}, criterion=criterion)
+    assert loss(torch.zeros(1, 3, 4, 4), torch.full((1, 3, 4, 4), 0.5))[0] == pytest.approx(expected)
 
 
 def test_near_name_is_suggested():
@@ -308,6 +319,27 @@ def test_state_with_code_in_it_is_refused(saved_run, tmp_path, monkeypatch):
     with pytest.raises(InputError, match=r'3\.state is refused: .*can run code'):
         resume(saved_run | {'auto_resume': False, 'path': saved_run['path'] | {'resume_state': str(path)}})
     assert not Path('run-by-the-state').exists()
+
+
+@pytest.mark.parametrize('forced', ['0', '1'])
+def test_weights_with_code_in_them_are_refused_to_any_module_of_the_toolbox(forced, tmp_path, monkeypatch):
+    from basicsr.archs.spynet_arch import SpyNet
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv('TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD', forced)
+    torch.save({'params': RunsCode()}, 'weights.pth')
+    model = SimpleNamespace(get_bare_model=lambda net: net)
+    for load in (lambda: SpyNet('weights.pth'), lambda: BaseModel.load_network(model, TinyNet(), 'weights.pth')):
+        with pytest.raises(InputError, match=r'weights\.pth is refused: .*can run code'):
+            load()
+    assert not Path('run-by-the-state').exists()
+
+
+def test_others_read_their_files_as_they_say(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    torch.save(RunsCode(), 'trusted.pth')
+    torch.load('trusted.pth', weights_only=False)
+    assert Path('run-by-the-state').exists()
 
 
 def test_options_are_checked_when_a_run_goes_on_too(saved_run):

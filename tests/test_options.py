@@ -11,6 +11,7 @@ import pytest
 from conftest import REPOSITORY, basicsr, write_options
 from okdnet_plugin import option_file
 from okdnet_plugin.report import plan
+from okdnet_plugin.report.published import TABLES
 from okdnet_plugin.schema import check_options
 
 OPTIONS = REPOSITORY / 'options'
@@ -58,7 +59,8 @@ def trained(tmp_path_factory, pairs):
     small = overrides(
         load('okdnet.yml'),
         pairs,
-        **{'train:total_iter': 2, 'datasets:train:resize': 32, 'datasets:train:num_worker_per_gpu': 0},
+        **{'train:total_iter': 2, 'train:scheduler:milestones': [1]},
+        **{'datasets:train:resize': 32, 'datasets:train:num_worker_per_gpu': 0},
     )
     result = basicsr('train', '-opt', OPTIONS / 'okdnet.yml', *small, cwd=folder)
     assert result.returncode == 0, result.stderr
@@ -90,7 +92,7 @@ def test_shipped_mixture_trains_on_all_its_parts(tmp_path, pairs):
     parts['outdoor'] |= {f'dataroot_{side}': str(tmp_path / 'equal' / name) for side, name in SIDES.items()}
     parts['made'] |= {'dataroot_gt': str(pairs / 'clear'), 'dataroot_depth': None, 'depth_norm': None}
     options['datasets'] = {'train': train_set}
-    options['train']['total_iter'] = 2
+    options['train'] |= {'total_iter': 2, 'scheduler': {'type': 'MultiStepLR', 'milestones': [1]}}
     options['logger'] |= {'print_freq': 1, 'save_best': None}
     del options['val']
     result = basicsr('train', '-opt', write_options(tmp_path / 'mixed.yml', options), cwd=tmp_path)
@@ -147,8 +149,8 @@ def test_reports_can_be_planned_and_name_the_methods_of_the_tables(name, tmp_pat
     assert all(test_set.missing for test_set in this.sets)
     measured = {method.label: method.missing for method in this.methods}
     for number in this.settings['tables']:
-        assert set(plan.TABLES[number].methods) <= measured.keys()
-        assert {row.set for row in plan.TABLES[number].rows} <= {'', *(test_set.label for test_set in this.sets)}
+        assert set(TABLES[number].methods) <= measured.keys()
+        assert {row.set for row in TABLES[number].rows} <= {'', *(test_set.label for test_set in this.sets)}
     assert name != 'benchmark.yml' or measured['DCP'] is None
 
 

@@ -8,6 +8,7 @@ import torch
 from basicsr.archs import build_network
 
 from conftest import basicsr, run, write_options
+from okdnet_plugin.engine.torch_versions import allow_counters
 
 TWO_PROCESSES = (
     *(sys.executable, '-m', 'torch.distributed.run', '--standalone', '--nproc_per_node=2'),
@@ -17,6 +18,7 @@ METRICS = re.compile(r'# psnr: (?P<psnr>[\d.]+).*# ssim: (?P<ssim>[\d.]+)', re.D
 
 
 def load(path):
+    allow_counters()  # which torch before 2.4 does not do by itself
     return torch.load(path, weights_only=True)
 
 

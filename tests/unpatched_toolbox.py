@@ -144,6 +144,32 @@ defects['prefetch_without_gpu'] = raises(Exception, CUDAPrefetcher, [], {'num_gp
 yaml.load(f'!!python/object/apply:os.mkdir ["{FOLDER}/made-by-yaml"]', Loader=ordered_yaml()[0])
 defects['build_option_files_on_others'] = (FOLDER / 'made-by-yaml').is_dir()
 
+made = FOLDER / 'made-by-an-override'
+(FOLDER / 'o.yml').write_text(yaml.safe_dump({'name': 'x', 'num_gpu': 0, 'datasets': {}, 'path': {}}))
+code = f'name"]; __import__("pathlib").Path("{made}").touch(); opt["name=x'
+sys.argv = ['basicsr', '-opt', str(FOLDER / 'o.yml'), '--force_yml', code]
+raises(Exception, parse_options, str(FOLDER))
+defects['override_without_running_code'] = made.exists()
+
+
+basic_loss = importlib.import_module('basicsr.losses.basic_loss')
+basic_loss.VGGFeatureExtractor = lambda **_: torch.nn.Identity()  # instead of a download
+defects['measure_features_by_squares'] = raises(
+    AttributeError, lambda: basic_loss.PerceptualLoss({'conv1_1': 1}, criterion='l2')
+)
+
+
+class RunsCode:
+    def __reduce__(self):
+        return Path.touch, (FOLDER / 'made-by-weights',)
+
+
+torch.save({'params': RunsCode()}, FOLDER / 'weights.pth')
+os.environ['TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD'] = '1'  # as torch before 2.6 does by itself
+model = SimpleNamespace(get_bare_model=lambda net: net)
+raises(Exception, BaseModel.load_network, model, torch.nn.Linear(1, 1), str(FOLDER / 'weights.pth'))
+defects['load_weights_without_running_code'] = (FOLDER / 'made-by-weights').exists()
+
 os.environ.update(SLURM_PROCID='0', SLURM_NTASKS='1', SLURM_NODELIST=f'node; touch {FOLDER}/run-by-the-shell')
 raises(Exception, init_dist, 'slurm', 'gloo')
 torch.cuda.device_count, torch.cuda.set_device = (lambda: 1), (lambda device: None)

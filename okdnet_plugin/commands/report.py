@@ -7,8 +7,6 @@ import signal
 import sys
 from os import path as osp
 
-from okdnet_plugin import option_file
-
 
 def main(argv: list[str] | None = None) -> int:
     """Run `basicsr report`.
@@ -19,7 +17,9 @@ def main(argv: list[str] | None = None) -> int:
     Returns:
         0; 1 if a picture could not be restored or measured; 130 after Ctrl-C, which the same command goes on from.
     """
-    parser = argparse.ArgumentParser(prog='basicsr report', description=__doc__.partition(': ')[2], allow_abbrev=False)
+    parser = argparse.ArgumentParser(
+        prog='basicsr report', description=(__doc__ or '').partition(': ')[2], allow_abbrev=False
+    )
     parser.add_argument('-opt', required=True, metavar='FILE', help='what is measured, as options/benchmark.yml')
     parser.add_argument('-o', '--out', metavar='DIR', help='folder of the report (default: reports/<name>)')
     parser.add_argument('--ablation', action='store_true', help="set the paper's Table 4 beside it")
@@ -37,12 +37,14 @@ def main(argv: list[str] | None = None) -> int:
 def _run(args: argparse.Namespace, arguments: list[str]) -> int:
     from basicsr.utils import get_root_logger
 
+    from okdnet_plugin import option_file, schema
     from okdnet_plugin.cli import load_plugins
     from okdnet_plugin.report.make import make, summary
 
     load_plugins()
     get_root_logger(log_level=logging.WARNING)
-    opt = option_file.load(args.opt)
+    opt, places = option_file.load_with_places(args.opt)
+    schema.refuse(opt, places, 'report')
     if args.ablation:
         opt['report'] = {**(opt.get('report') or {}), 'tables': [4]}
     folder = args.out or osp.join('reports', str(opt.get('name')))

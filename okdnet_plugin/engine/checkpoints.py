@@ -12,6 +12,7 @@ from os import path as osp
 
 import torch
 
+from okdnet_plugin.engine.torch_versions import allow_counters
 from okdnet_plugin.errors import InputError, SaveError
 
 _STATE = re.compile(r'(\d+)\.state')
@@ -102,13 +103,14 @@ def load(path: str) -> object:
     try:
         if zipfile.is_zipfile(path) and zipfile.ZipFile(path).testzip() is not None:  # torch does not look at checksums
             raise InputError(f'{path} is damaged: a checksum in it is wrong')
+        allow_counters()
         return torch.load(path, map_location='cpu', weights_only=True)
     except InputError:
         raise
     except OSError as error:
         raise InputError(f'{path} cannot be read: {error.strerror or error}') from error
     except pickle.UnpicklingError as error:
-        found = re.search(r'GLOBAL (\S+)', str(error))
+        found = re.search(r'(?:GLOBAL|Unsupported class) (\S+)', str(error))  # the latter before torch 2.4
         if not found:
             raise InputError(f'{path} is damaged, cut short or no checkpoint') from error
         raise InputError(

@@ -78,7 +78,7 @@ def _of_all_processes(loss: Tensor, pictures: Sequence[str]) -> list[str]:
     mine = bool(torch.isfinite(loss)), list(pictures)
     shares = [mine]
     if torch.distributed.is_initialized():
-        shares = [None] * torch.distributed.get_world_size()
+        shares = [mine] * torch.distributed.get_world_size()
         torch.distributed.all_gather_object(shares, mine)
     bad = [paths for is_finite, paths in shares if not is_finite] or [paths for _, paths in shares]
     return [path for paths in bad for path in paths]

@@ -8,6 +8,7 @@ import os
 import sys
 from collections.abc import Callable, Mapping
 from os import path as osp
+from typing import Any
 
 from tqdm import tqdm
 
@@ -123,7 +124,7 @@ def _lines_until(path: str, iteration: int, is_validated: bool) -> list[str]:
     return kept
 
 
-def _plain(value: object) -> object:
+def _plain(value: Any) -> Any:
     if isinstance(value, Mapping):
         return {key: _plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple):

@@ -11,7 +11,9 @@ import torch
 
 def get_state() -> dict:
     """State of all generators of this process, in types that `torch.load(weights_only=True)` reads."""
-    name, keys, *rest = np.random.get_state()
+    state = np.random.get_state(legacy=True)
+    assert isinstance(state, tuple)
+    name, keys, *rest = state
     return {
         'python': random.getstate(),
         'numpy': (name, torch.from_numpy(keys.astype(np.int64)), *rest),

@@ -6,6 +6,7 @@ import os
 import signal
 import threading
 import time
+from typing import Any
 
 import torch
 import torch.distributed
@@ -31,7 +32,7 @@ class StopRequest:
         self.signal: signal.Signals | None = None
         self._group = group
         self._since = 0.0
-        self._pending: tuple[torch.distributed.Work, torch.Tensor] | None = None
+        self._pending: tuple[Any, torch.Tensor] | None = None
 
     def install(self) -> None:
         """Take the signals over, which only the main thread can; in any other they stay what they are.

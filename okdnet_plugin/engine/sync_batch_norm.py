@@ -40,7 +40,7 @@ class CpuSyncBatchNorm(_BatchNorm):
         return torch.addcmul(shift.to(values.dtype).view(shape), values, scale.to(values.dtype).view(shape)).to(x.dtype)
 
     def _alone(self, x: Tensor) -> Tensor:
-        if self.training and self.track_running_stats:
+        if self.training and self.num_batches_tracked is not None:
             self.num_batches_tracked.add_(1)
         use_batch = self.training or self.running_mean is None
         return F.batch_norm(
@@ -48,7 +48,7 @@ class CpuSyncBatchNorm(_BatchNorm):
         )
 
     def _note(self, mean: Tensor, variance: Tensor) -> None:
-        if self.track_running_stats:
+        if self.num_batches_tracked is not None and self.running_mean is not None and self.running_var is not None:
             self.num_batches_tracked.add_(1)
             self.running_mean.lerp_(mean.to(self.running_mean.dtype), self._momentum())
             self.running_var.lerp_(variance.to(self.running_var.dtype), self._momentum())
@@ -56,7 +56,7 @@ class CpuSyncBatchNorm(_BatchNorm):
     def _momentum(self) -> float:
         if self.momentum is not None:
             return self.momentum
-        return 1 / max(1, int(self.num_batches_tracked)) if self.track_running_stats else 0.0
+        return 0.0 if self.num_batches_tracked is None else 1 / max(1, int(self.num_batches_tracked))
 
 
 def synchronise(net: nn.Module, device: torch.device) -> nn.Module:

@@ -3,7 +3,7 @@
 import inspect
 import math
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
@@ -15,6 +15,7 @@ from torch import nn
 from torch.utils.data import DataLoader, Dataset, Subset
 
 from okdnet_plugin.engine.signals import leave_signals_to_the_parent
+from okdnet_plugin.hints import MapDataset
 
 
 class Figures(NamedTuple):
@@ -34,7 +35,7 @@ class Mean(NamedTuple):
     """Pictures left out: PSNR of a picture that equals its reference is infinite."""
 
 
-def loader_of_share(dataset: Dataset, rank: int, world_size: int, num_workers: int) -> DataLoader:
+def loader_of_share(dataset: MapDataset, rank: int, world_size: int, num_workers: int) -> DataLoader:
     """Every `world_size`-th picture of a data set, one at a time, read ahead by workers.
 
     The last key of a batch's dictionary, `index`, is the picture's place in the data set.
@@ -74,7 +75,7 @@ def figures_of(pictures: Mapping[str, np.ndarray], metrics: Mapping[str, Mapping
     values = {}
     for name, block in metrics.items():
         parameters = _parameters_of(block['type'])
-        images = {'img': pictures['result']}
+        images: dict[str, np.ndarray | None] = {'img': pictures['result']}
         if 'lq' in parameters:
             images['lq'] = pictures.get('lq')
         takes_any = any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values())
@@ -100,7 +101,7 @@ def gather(share: object, group: torch.distributed.ProcessGroup | None) -> list:
     """What each process has to say, in their order; `[share]` without a group."""
     if group is None:
         return [share]
-    shares = [None] * torch.distributed.get_world_size(group)
+    shares: list[Any] = [None] * torch.distributed.get_world_size(group)
     torch.distributed.all_gather_object(shares, share, group)
     return shares
 

@@ -22,15 +22,6 @@ class OKDNetModel(RestorationModel):
 
     loss_blocks: ClassVar = {**RestorationModel.loss_blocks, 'distill_opt': 'l_distill'}
 
-    @classmethod
-    def check_options(cls, opt: dict) -> None:
-        super().check_options(opt)
-        if opt['is_train'] and opt['datasets']['train']['batch_size_per_gpu'] < 2:
-            raise InputError(
-                'option datasets:train:batch_size_per_gpu is 1, but OKDNet needs 2 or more: the bottleneck of its '
-                'airlight network is one pixel, and BatchNorm has no statistics of a single value'
-            )
-
     def init_training_settings(self) -> None:
         network = self.get_bare_model(self.net_g)
         if 'return_branches' not in inspect.signature(network.forward).parameters:

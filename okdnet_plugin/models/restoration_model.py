@@ -3,13 +3,12 @@
 import contextlib
 import datetime
 import os
-import shutil
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Mapping
 from itertools import chain
 from os import path as osp
 from signal import Signals
-from typing import ClassVar
+from typing import Any, ClassVar, cast
 
 import cv2
 import numpy as np
@@ -20,7 +19,7 @@ from basicsr.losses import build_loss
 from basicsr.models.lr_scheduler import MultiStepRestartLR
 from basicsr.models.sr_model import SRModel
 from basicsr.utils import get_root_logger, tensor2img
-from basicsr.utils.registry import METRIC_REGISTRY, MODEL_REGISTRY
+from basicsr.utils.registry import MODEL_REGISTRY
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.parallel import DistributedDataParallel
@@ -28,17 +27,26 @@ from torch.optim import Optimizer
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
+from okdnet_plugin import schema
 from okdnet_plugin.data.options import located
 from okdnet_plugin.engine import checkpoints, optimizers, randomness, run, validation
 from okdnet_plugin.engine.guard import Statistics, UpdateGuard
 from okdnet_plugin.engine.memory import keep_freed_memory
 from okdnet_plugin.engine.signals import StopRequest, exit_code
 from okdnet_plugin.engine.sync_batch_norm import synchronise
+from okdnet_plugin.engine.torch_versions import (
+    compile_network,
+    cpu_has_bf16,
+    grad_scaler,
+    scale_in_place,
+    total_norm,
+    uncompiled,
+)
 from okdnet_plugin.engine.validation import Figures, Mean
-from okdnet_plugin.errors import BadUpdatesError, InputError, StoreError, did_you_mean, message_of
+from okdnet_plugin.errors import BadUpdatesError, InputError, StoreError, message_of
+from okdnet_plugin.hints import MapDataset
 
 _AMP = {'bf16': torch.bfloat16, 'fp16': torch.float16, 'off': None}
-_COMPILE_MODES = ('default', 'reduce-overhead', 'max-autotune', 'max-autotune-no-cudagraphs')
 _USUAL_SIZE = 256, 256
 _PATIENCE = datetime.timedelta(days=1)  # of processes that have ended their share of a validation
 
@@ -75,14 +83,9 @@ class RestorationModel(SRModel):
     # Block of the option file under `train` -> name of its value in the log.
     loss_blocks: ClassVar = {'pixel_opt': 'l_pix', 'ssim_opt': 'l_ssim', 'perceptual_opt': 'l_percep'}
 
-    # What no model of the toolbox reads.
-    engine_options: ClassVar = (
-        *('amp', 'channels_last', 'compile', 'tf32', 'sync_bn', 'logger:keep_last', 'logger:save_best'),
-        *('train:accumulate', 'train:grad_clip', 'train:max_bad_steps'),
-    )
-
     def __init__(self, opt: dict):
         self.memory_format = torch.channels_last if opt.get('channels_last') else torch.contiguous_format
+        schema.refuse_of_model(opt)
         self.check_options(opt)
         self.run = run.current
         self.current_iter = 0
@@ -91,78 +94,38 @@ class RestorationModel(SRModel):
         if opt.get('tf32') is not None:
             torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = opt['tf32']
         # Sizes of validation pictures and stop requests are no work for a GPU; gloo waits as long as it takes.
-        self.cpu_group = torch.distributed.new_group(backend='gloo', timeout=_PATIENCE) if opt['dist'] else None
+        self.cpu_group: Any = torch.distributed.new_group(backend='gloo', timeout=_PATIENCE) if opt['dist'] else None
         super().__init__(opt)
-        if self.is_train and self.amp_dtype is torch.bfloat16 and self.device.type == 'cpu' and not _cpu_has_bf16():
+        if self.is_train and self.amp_dtype is torch.bfloat16 and self.device.type == 'cpu' and not cpu_has_bf16():
             get_root_logger().warning('amp: bf16 is slower than float32 on this CPU, which has no instructions for it.')
 
     # -------------------------------------------------------------------------------------------------------- options
 
     @classmethod
     def check_options(cls, opt: dict) -> None:
-        """Find what could not be trained, or would not be read.
+        """Find what could not be trained with these devices; the rest is for `okdnet_plugin.schema` to find.
 
         Raises:
             InputError: so it is.
         """
-        for metric in ((opt.get('val') or {}).get('metrics') or {}).values():
-            METRIC_REGISTRY.get(metric['type'])
-        _check_choice('amp', _amp_of(opt), _AMP)
-        for key in ('channels_last', 'tf32', 'sync_bn'):
-            _check_choice(key, opt.get(key, False), (True, False, None))
-        if not opt['is_train']:
-            return
-        for key in ('amp', 'compile', 'sync_bn'):
+        for key in ('amp', 'compile', 'sync_bn') if opt['is_train'] else ():
             if opt.get(key) not in (None, False, 'off') and not opt['dist'] and (opt['num_gpu'] or 0) > 1:
                 raise InputError(
                     f'option {key} needs a process for each of the {opt["num_gpu"]} GPUs: start with '
                     'scripts/dist_train.sh, or set num_gpu: 1'
                 )
-        _check_compile(opt)
-        train = opt['train']
-        for key, smallest in {'accumulate': 1, 'max_bad_steps': 0}.items():
-            _check_count(f'train:{key}', train.get(key), smallest)
-        _check_count('logger:keep_last', opt['logger'].get('keep_last'), 1)
-        clip = train.get('grad_clip')
-        if clip is not None and (isinstance(clip, bool) or not isinstance(clip, int | float) or clip <= 0):
-            raise InputError(f'option train:grad_clip is {clip!r}; write the largest L2 norm of the gradient, as 0.01')
-        if not isinstance(train.get('optim_g'), dict):
-            raise InputError('option train:optim_g is missing; add the optimiser, as {type: Adam, lr: 0.001}')
-        if train['optim_g'].get('type') is not None:  # the toolbox takes it out when it has read it
-            optimizers.check('train:optim_g', train['optim_g'])
-        cls._check_losses(train)
-        _check_save_best(opt)
-
-    @classmethod
-    def _check_losses(cls, train: Mapping) -> None:
-        blocks = [key for key, value in train.items() if isinstance(value, dict) and cls._is_loss(key)]
-        for key in blocks:
-            if key not in cls.loss_blocks:
-                raise InputError(
-                    f'option train:{key}: {cls.__name__} knows no such loss{did_you_mean(key, cls.loss_blocks)}; '
-                    f'it reads {", ".join(cls.loss_blocks)}'
-                )
-            if (train.get('accumulate') or 1) > 1 and train[key].get('reduction') == 'sum':
-                raise InputError(
-                    f'option train:{key}:reduction is sum, of which train:accumulate would make a mean; use mean'
-                )
-        if not blocks:
-            raise InputError(f'option train: no loss is given; add one of {", ".join(cls.loss_blocks)}')
-
-    @staticmethod
-    def _is_loss(key: str) -> bool:
-        return key != 'scheduler' and not key.startswith('optim')
 
     # ---------------------------------------------------------------------------------------------------- setting up
 
     def model_to_device(self, net: nn.Module) -> nn.Module:
-        net = net.to(memory_format=self.memory_format)
+        # Torch's hints leave this argument out.
+        net = cast('Any', net).to(memory_format=self.memory_format)
         if self.is_train:
             if self.opt.get('sync_bn') and self.opt['dist']:
                 net = synchronise(net, self.device)
             mode = self.opt.get('compile')
             if mode:
-                net.compile(mode=None if mode is True else mode)
+                compile_network(net, None if mode is True else mode)
         if not any(parameter.requires_grad for parameter in net.parameters()):
             return net.to(self.device)  # DistributedDataParallel refuses what has nothing to share
         return super().model_to_device(net)
@@ -178,13 +141,13 @@ class RestorationModel(SRModel):
         train = self.opt['train']
         self.accumulate = train.get('accumulate') or 1
         self.grad_clip = train.get('grad_clip')
-        self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.amp_dtype is torch.float16)
+        self.scaler = grad_scaler(self.device, enabled=self.amp_dtype is torch.float16)
         max_bad_steps = train.get('max_bad_steps')
         self.guard = UpdateGuard(50 if max_bad_steps is None else max_bad_steps, get_root_logger())
         self.stop_request = StopRequest(self.cpu_group)
         self._random_states = None  # to be taken up with the first iteration after a resume
         self._saved_iter: int | None = None
-        self._validated: set[tuple[int, str]] = set()
+        self._validated: set[tuple[int | str, str]] = set()
         self._unvalidated: list[DataLoader] = []  # to be made up for after a resume
         if self.run.is_begun:
             self.stop_request.install()
@@ -213,8 +176,9 @@ class RestorationModel(SRModel):
             key: build_loss(train_opt[key]).to(self.device) for key in self.loss_blocks if train_opt.get(key)
         }
 
-    def get_optimizer(self, optim_type: str, params: list[Tensor], lr: float, **kwargs: object) -> Optimizer:
+    def get_optimizer(self, optim_type: str, params: Iterable[Any], lr: float, **kwargs: Any) -> Optimizer:
         """Any optimiser of torch.optim that needs no closure."""
+        params = list(params)
         if not params:
             raise InputError(f'{self.opt["network_g"]["type"]} has nothing to train; use it with basicsr test')
         return optimizers.build(optim_type, params, lr=lr, **kwargs)
@@ -269,12 +233,13 @@ class RestorationModel(SRModel):
                 if number < len(parts) and isinstance(self.net_g, DistributedDataParallel):
                     stack.enter_context(self.net_g.no_sync())
                 losses = self.compute_losses()
-                loss = sum(losses.values()) / len(parts)
+                loss = _sum(losses.values()) / len(parts)
                 # Not finite in one process: not finite in the gradients of all, which DDP averages.
                 loss = loss * (1 + 0 * loss.detach())
                 self.scaler.scale(loss).backward()
             for name, value in losses.items():
-                totals[name] = totals.get(name, 0) + value.detach() / len(parts)
+                share = value.detach() / len(parts)
+                totals[name] = totals[name] + share if name in totals else share
         self.lq, self.gt = batch
         return totals
 
@@ -286,18 +251,19 @@ class RestorationModel(SRModel):
             for parameter in group['params']
             if parameter.grad is not None
         ]
-        norm = torch.nn.utils.get_total_norm(gradients)
+        norm = total_norm(gradients)
         is_bad = ~torch.isfinite(norm)
         if self.grad_clip is not None:
-            torch._foreach_mul_(gradients, (self.grad_clip / (norm + 1e-6)).clamp(max=1))
+            scale = (self.grad_clip / (norm + 1e-6)).clamp(max=1)
+            scale_in_place(gradients, scale)
         self._step_unless(is_bad)
-        self.guard.note(self.current_iter, is_bad, sum(losses.values()), self.lq_path)
+        self.guard.note(self.current_iter, is_bad, _sum(losses.values()), self.lq_path)
         statistics.take_back_if(is_bad)
         if self.device.type == 'cpu':
             self._look()
 
     def _step_unless(self, is_bad: Tensor) -> None:
-        optimizer = self.optimizer_g
+        optimizer: Any = self.optimizer_g  # a fused one has two attributes that the class does not declare
         if self.scaler.is_enabled():
             self.scaler.step(optimizer)
             self.scaler.update()
@@ -326,7 +292,7 @@ class RestorationModel(SRModel):
         self.output = self.restore()
         return self.picture_losses(self.output)
 
-    def restore(self, **keywords: object):
+    def restore(self, **keywords: object) -> Any:
         """What the network makes of the batch, under autocast; its tensors, also those of a NamedTuple, as float32."""
         with torch.autocast(self.device.type, self.amp_dtype, enabled=self.amp_dtype is not None):
             result = self.net_g(self.lq, **keywords)
@@ -416,7 +382,9 @@ class RestorationModel(SRModel):
             known.update((metric, record) for metric, record in records.items() if metric in known)
         val = self.opt.get('val')
         if resume_state['is_validated']:
-            self._validated = {(self.current_iter, loader.dataset.opt['name']) for loader in self.run.val_loaders}
+            self._validated = {
+                (self.current_iter, cast(MapDataset, loader.dataset).opt['name']) for loader in self.run.val_loaders
+            }
         elif val is not None and self.current_iter > 0 and self.current_iter % val['val_freq'] == 0:
             self._unvalidated = list(self.run.val_loaders)
         if self.scaler.is_enabled() and resume_state['scaler']:
@@ -443,7 +411,9 @@ class RestorationModel(SRModel):
                     'another value begin a new run from the weights by path:pretrain_network_g'
                 )
 
-    def load_network(self, net: nn.Module, load_path: str, strict: bool = True, param_key: str = 'params') -> None:
+    def load_network(
+        self, net: nn.Module, load_path: str, strict: bool = True, param_key: str | None = 'params'
+    ) -> None:
         """As in the toolbox.
 
         Raises:
@@ -452,7 +422,7 @@ class RestorationModel(SRModel):
         try:
             super().load_network(net, load_path, strict, param_key)
         except Exception as error:
-            content = checkpoints.load(load_path)  # says what is wrong with the file, if that is it
+            content: Any = checkpoints.load(load_path)  # says what is wrong with the file, if that is it
             if isinstance(error, KeyError):
                 raise InputError(
                     f"{load_path} has no '{param_key}', but {', '.join(list(content)[:3])} …; write one of its keys as "
@@ -484,7 +454,9 @@ class RestorationModel(SRModel):
 
     # --------------------------------------------------------------------------------------------------- validation
 
-    def validation(self, dataloader: DataLoader, current_iter: int, tb_logger: object, save_img: bool = False) -> None:
+    def validation(
+        self, dataloader: DataLoader, current_iter: int | str, tb_logger: object, save_img: bool = False
+    ) -> None:
         """Restore the pictures of a data set, all processes their share, and log the means of the metrics.
 
         While training, pictures are saved as strips hazy | result | clear; in a test as they are. What has been
@@ -496,7 +468,7 @@ class RestorationModel(SRModel):
             InputError: so it is; in a test, with its last data set, after all other pictures are done.
             StoreError: the pictures cannot be read at all.
         """
-        opt, dataset = self.opt, dataloader.dataset
+        opt, dataset = self.opt, cast(MapDataset, dataloader.dataset)
         name = dataset.opt['name']
         if self.is_train:
             current_iter = self.current_iter  # the toolbox gives one more at the end of the training
@@ -529,7 +501,7 @@ class RestorationModel(SRModel):
         if self.is_train:
             self._validated.add((current_iter, name))
             if self._saved_iter == current_iter and self._is_validated():
-                self.save_training_state(0, current_iter)  # with the best figures, and that they are known
+                self.save_training_state(0, self.current_iter)  # with the best figures, and that they are known
         else:
             self._end_test_of(name, sorted(chain.from_iterable(failures for _, failures, _ in shares)))
 
@@ -575,7 +547,7 @@ class RestorationModel(SRModel):
 
     def _is_validated(self) -> bool:
         """All data sets have been validated at this iteration."""
-        names = {loader.dataset.opt['name'] for loader in self.run.val_loaders}
+        names = {cast(MapDataset, loader.dataset).opt['name'] for loader in self.run.val_loaders}
         return names <= {name for iteration, name in self._validated if iteration == self.current_iter}
 
     def _num_workers(self, block: Mapping) -> int:
@@ -609,9 +581,9 @@ class RestorationModel(SRModel):
             InputError: the network does not restore pictures of this size.
         """
         self.feed_data(data)
-        with torch.compiler.set_stance('force_eager'):  # pictures have many sizes, each of which would be compiled
+        with uncompiled(self.get_bare_model(self.net_g)):  # pictures have many sizes, each of which would be compiled
             self._test_picture()
-        pictures = {key: tensor2img([tensor]) for key, tensor in self.get_current_visuals().items()}
+        pictures = {key: tensor2img(tensor) for key, tensor in self.get_current_visuals().items()}
         del self.lq, self.output
         if 'gt' in pictures:
             del self.gt
@@ -674,7 +646,7 @@ class RestorationModel(SRModel):
         if self.opt['rank'] == 0:
             self._save_if_best(dataset_name, current_iter)
 
-    def _save_if_best(self, dataset_name: str, current_iter: int) -> None:
+    def _save_if_best(self, dataset_name: str, current_iter: int | str) -> None:
         wanted, _, metric = (self.opt['logger'].get('save_best') or '').rpartition('/')
         if wanted != dataset_name or self.best_metric_results[wanted][metric]['iter'] != current_iter:
             return
@@ -691,7 +663,12 @@ class RestorationModel(SRModel):
 # ---------------------------------------------------------------------------------------------------- checks of options
 
 
-def _plain(value: object) -> object:
+def _sum(losses: Iterable[Tensor]) -> Tensor:
+    first, *others = losses
+    return sum(others, first)
+
+
+def _plain(value: Any) -> Any:
     return list(value) if isinstance(value, tuple | list) else value
 
 
@@ -702,60 +679,5 @@ def _heeds_flag(optimizer: Optimizer) -> bool:
     return all(group.get('fused') and not group.get('momentum') for group in groups)
 
 
-def _cpu_has_bf16() -> bool:
-    return any(has_it for name, has_it in torch.cpu.get_capabilities().items() if 'bf16' in name)
-
-
 def _amp_of(opt: Mapping) -> str:
     return opt.get('amp') or 'off'  # YAML reads a bare `off` as false
-
-
-def _check_choice(key: str, value: object, choices: Iterable) -> None:
-    if not any(value is choice or (isinstance(value, str) and value == choice) for choice in choices):
-        raise InputError(f'option {key} is {value}; write one of {", ".join(map(_as_yaml, choices))}')
-
-
-def _as_yaml(value: object) -> str:
-    return {None: '~', True: 'true', False: 'false'}.get(value, str(value))
-
-
-def _check_count(key: str, value: object, smallest: int) -> None:
-    if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < smallest):
-        raise InputError(f'option {key} is {value}; write a whole number from {smallest}')
-
-
-def _check_compile(opt: Mapping) -> None:
-    _check_choice('compile', opt.get('compile', False), (True, False, None, *_COMPILE_MODES))
-    compilers = [os.environ.get('CXX'), 'g++', 'clang++', 'c++']
-    if opt.get('compile') and opt.get('num_gpu') == 0 and not any(map(shutil.which, filter(None, compilers))):
-        raise InputError('option compile: on a CPU torch.compile needs a C++ compiler; install g++, or leave it out')
-
-
-def _has_clear_pictures(block: Mapping) -> bool:
-    """Whether a data set has them, as far as its keys tell: who reads hazy pictures alone names their place alone."""
-    return block.get('dataroot_lq') is None or block.get('dataroot_gt') is not None
-
-
-def _check_save_best(opt: Mapping) -> None:
-    wanted = opt['logger'].get('save_best')
-    if wanted is None:
-        return
-    metrics = (opt.get('val') or {}).get('metrics') or {}
-    blocks = [block for phase, block in opt['datasets'].items() if phase.split('_')[0] == 'val']
-    known = [
-        f'{block.get("name")}/{metric}'
-        for block in blocks
-        for metric, of_metric in metrics.items()
-        if _has_clear_pictures(block) or not validation.needs_clear_picture(of_metric['type'])
-    ]
-    dataset, _, metric = str(wanted).rpartition('/')
-    if wanted not in known and metric in metrics and dataset in [block.get('name') for block in blocks]:
-        raise InputError(
-            f'option logger:save_best is {wanted}, but {dataset} has no clear pictures, which {metric} needs; '
-            + (f'write one of {", ".join(known)}' if known else 'take it out')
-        )
-    if wanted not in known:
-        raise InputError(
-            f'option logger:save_best is {wanted}{did_you_mean(wanted, known)}; '
-            + (f'write one of {", ".join(known)}' if known else 'it needs a validation data set and val:metrics')
-        )

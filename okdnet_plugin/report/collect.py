@@ -1,7 +1,6 @@
 """The report as a dictionary: figures, cost, the paper's tables, example pictures and training curves."""
 
 import base64
-import contextlib
 import csv
 import json
 import math
@@ -9,6 +8,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timezone
 from os import path as osp
+from typing import Any, cast
 
 import basicsr
 import cv2
@@ -86,7 +86,7 @@ def measured(plan: Plan, evaluation: Evaluation) -> dict[tuple[str, str], list[d
         for test_set in plan.sets:
             if not method.missing and not test_set.missing:
                 fingerprint = plan.fingerprint(method, test_set)
-                places = [(fingerprint, index) for index in range(len(test_set.dataset))]
+                places = [(fingerprint, index) for index in range(len(test_set.read()))]
                 groups[method.label, test_set.label] = [lines[place] for place in places if place in lines]
     return groups
 
@@ -217,14 +217,16 @@ def _costs(plan: Plan) -> dict[str, dict]:
     device = 'cuda' if torch.cuda.is_available() and plan.opt.get('num_gpu') != 0 else 'cpu'
     networks = {method.label: method for method in plan.methods if method.network}
     layout = torch.channels_last if plan.opt.get('channels_last') else torch.contiguous_format
-    nets = {label: method.build().eval().to(device, memory_format=layout) for label, method in networks.items()}
+    nets = {
+        label: cast('Any', method.build().eval()).to(device, memory_format=layout) for label, method in networks.items()
+    }
     times = cost.milliseconds(nets, size, rounds, device)
     return {
         label: {
             'parameters': cost.parameters(net),
             'gmacs': cost.gmacs(net, size),
             'milliseconds': times[label],
-            'memory_mb': cost.memory_mb(networks[label].network, size, device),
+            'memory_mb': cost.memory_mb(networks[label].network or {}, size, device),
         }
         for label, net in nets.items()
     }
@@ -276,8 +278,10 @@ def _curves(method: Method) -> list[dict]:
     series = defaultdict(list)
     with open(path, encoding='utf-8') as file:
         for line in file:
-            with contextlib.suppress(json.JSONDecodeError):
+            try:
                 entry = json.loads(line)
+            except json.JSONDecodeError:
+                continue
             if not line.endswith('}\n') or 'iter' not in entry:
                 continue
             prefix = f'{entry["dataset"]}/' if 'dataset' in entry else ''

@@ -97,7 +97,7 @@ class Evaluation:
             if test_set.missing:
                 continue
             fingerprint = self.plan.fingerprint(method, test_set)
-            share = range(self.rank, len(test_set.dataset), self.world_size)
+            share = range(self.rank, len(test_set.read()), self.world_size)
             places = [place for place in share if (fingerprint, place) not in done]
             if places:
                 yield test_set, fingerprint, places
@@ -132,7 +132,7 @@ class Evaluation:
         fingerprint: str,
         places: list[int],
     ) -> Iterator[dict]:
-        batches = iter(loader_of(test_set.dataset, places, self.plan.settings['num_worker']))
+        batches = iter(loader_of(test_set.read(), places, self.plan.settings['num_worker']))
         title, is_shown = f'{method.label} on {test_set.label}', self.rank == 0
         for index in tqdm(places, title, unit='picture', dynamic_ncols=True, disable=None if is_shown else True):
             begin = time.perf_counter()
@@ -216,5 +216,5 @@ def _now() -> float:
 
 
 def _as_they_are(data: Mapping) -> dict[str, np.ndarray]:
-    pictures = {key: tensor2img([data[key]]) for key in ('lq', 'gt') if key in data}
+    pictures = {key: tensor2img(data[key]) for key in ('lq', 'gt') if key in data}
     return pictures | {'result': pictures['lq']}

@@ -5,6 +5,7 @@ import json
 from collections.abc import Mapping
 from itertools import chain
 from os import path as osp
+from typing import Any
 
 import torch.distributed
 from basicsr.utils.dist_util import get_dist_info, init_dist
@@ -60,15 +61,16 @@ def summary(report: Mapping, failures: int) -> str:
     return text + (f'; {failures} figures failed, see its notes' if failures else '')
 
 
-def _start(launcher: str) -> tuple[int, int, object]:
+def _start(launcher: str) -> tuple[int, int, torch.distributed.ProcessGroup | None]:
     """Number of this process, how many there are, and what they wait for one another with."""
     if launcher == 'none':
         return 0, 1, None
     init_dist(launcher)
     # One may be done long before the others.
-    return *get_dist_info(), torch.distributed.new_group(backend='gloo', timeout=datetime.timedelta(days=1))
+    group: Any = torch.distributed.new_group(backend='gloo', timeout=datetime.timedelta(days=1))
+    return *get_dist_info(), group
 
 
-def _wait(group: object) -> None:
+def _wait(group: torch.distributed.ProcessGroup | None) -> None:
     if group is not None:
         torch.distributed.barrier(group)

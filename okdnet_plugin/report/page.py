@@ -5,7 +5,7 @@ import binascii
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from html import escape
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
@@ -147,7 +147,7 @@ def _why_empty(dataset: Mapping) -> str:
     return f'Not measured: {dataset["missing"]}' if dataset.get('missing') else NO_RESULTS
 
 
-def _clean(value):
+def _clean(value: Any) -> Any:
     """A copy whose strings can be written as UTF-8 and hold no control characters."""
     if isinstance(value, str):
         # A file name that is no UTF-8 comes as lone surrogates.

@@ -1,7 +1,6 @@
 """What a report is to measure: the methods, test sets and metrics of its option file, and which of them are missing."""
 
 import hashlib
-import inspect
 import json
 import os
 from collections.abc import Mapping
@@ -9,26 +8,22 @@ from copy import deepcopy
 from dataclasses import dataclass
 from functools import cache
 from os import path as osp
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
 from basicsr.archs import build_network
-from basicsr.utils.registry import ARCH_REGISTRY, DATASET_REGISTRY, METRIC_REGISTRY
+from basicsr.utils.registry import DATASET_REGISTRY
 from torch import nn
-from torch.utils.data import Dataset
 
 import okdnet_plugin
-from okdnet_plugin.data.options import is_count, require, shown
+from okdnet_plugin import schema
+from okdnet_plugin.data.options import require
 from okdnet_plugin.engine import checkpoints
 from okdnet_plugin.engine.validation import figures_of
-from okdnet_plugin.errors import InputError, did_you_mean
-from okdnet_plugin.report.published import TABLES
+from okdnet_plugin.errors import InputError
+from okdnet_plugin.hints import MapDataset
 
-_KEYS = ('name', 'scale', 'num_gpu', 'channels_last', 'methods', 'datasets', 'metrics', 'protocol', 'report')
-_METHOD_KEYS = ('network_g', 'path', 'missing')
-_PATH_KEYS = ('pretrain_network_g', 'param_key_g')
-_REPORT_KEYS = ('tables', 'cost_size', 'cost_rounds', 'examples', 'num_worker')
 _DEFAULTS = {'tables': [1, 2, 3], 'cost_size': [460, 620], 'cost_rounds': 5, 'examples': 2, 'num_worker': 1}
 # What is measured of a picture; PSNR and SSIM are of the luma with y, else of RGB.
 PROTOCOLS = {
@@ -97,7 +92,7 @@ class Method:
         return _key_of(self.weights)
 
     def build(self) -> nn.Module:
-        return build_network(deepcopy(dict(self.network)))
+        return build_network(deepcopy(dict(self.network or {})))
 
 
 @dataclass
@@ -114,13 +109,18 @@ class TestSet:
 
     label: str
     block: Mapping
-    dataset: Dataset | None = None
+    dataset: MapDataset | None = None
     missing: str | None = None
     content: str = ''
 
     @property
     def has_clear(self) -> bool:
         return 'dataroot_gt' in self.block
+
+    def read(self) -> MapDataset:
+        """The data set of one that is not missing."""
+        assert self.dataset is not None, self.label
+        return self.dataset
 
 
 @dataclass
@@ -180,35 +180,13 @@ def read(opt: Mapping) -> Plan:
     Raises:
         InputError: a key or a value is wrong, or a registered name unknown.
     """
-    _check_keys('', opt, _KEYS)
-    for key in ('name', 'methods', 'datasets', 'metrics'):
-        if not opt.get(key):
-            raise InputError(f"option '{key}' is missing or empty; see options/benchmark.yml")
-    protocol = opt.get('protocol', 'rgb')
-    if protocol not in PROTOCOLS:
-        raise InputError(f"option protocol is '{protocol}'; write {', '.join(PROTOCOLS)}")
-    settings = _settings(opt.get('report') or {})
+    schema.refuse(opt, phase='report')
+    protocol = opt.get('protocol') or 'rgb'
+    settings = {**_DEFAULTS, **{key: value for key, value in (opt.get('report') or {}).items() if value is not None}}
     methods = [_method(label, block or {}) for label, block in opt['methods'].items()]
     sets = [_test_set(label, block, opt, protocol) for label, block in opt['datasets'].items()]
     metrics = [_metric(key, block, protocol) for key, block in opt['metrics'].items()]
     return Plan(opt, methods, sets, metrics, settings)
-
-
-def _settings(block: Mapping) -> dict:
-    settings = {**_DEFAULTS, **block}
-    _check_keys('report:', settings, _REPORT_KEYS)
-    tables, size = settings['tables'], settings['cost_size']
-    unknown = [number for number in tables if number not in TABLES] if isinstance(tables, list) else [tables]
-    require(not unknown, f'option report:tables: there is no table {unknown}; write a list of some of {list(TABLES)}')
-    require(
-        isinstance(size, list) and len(size) == 2 and all(is_count(edge) and edge >= 16 for edge in size),
-        f'option report:cost_size is {shown(size)}; write [height, width] in px, each from 16',
-    )
-    for key, smallest in {'cost_rounds': 1, 'examples': 0, 'num_worker': 0}.items():
-        value = settings[key]
-        is_right = isinstance(value, int) and not isinstance(value, bool) and value >= smallest
-        require(is_right, f'option report:{key} is {shown(value)}; write a whole number from {smallest}')
-    return settings
 
 
 def _digest(path: str) -> str:
@@ -224,7 +202,7 @@ def _read_once(path: str, time: int) -> tuple[str, str | None]:
     """Digest of a file of weights, and the key of those to be taken."""
     with open(path, 'rb') as file:
         digest = hashlib.sha256(file.read()).hexdigest()
-    content = checkpoints.load(path)
+    content: Any = checkpoints.load(path)
     keys = ('params_ema', 'params') if isinstance(content, Mapping) else ()
     return digest, next((key for key in keys if key in content), None)
 
@@ -241,21 +219,10 @@ def _content_of(block: Mapping) -> str:
     return hashlib.sha256(repr(files).encode()).hexdigest()[:16]
 
 
-def _check_keys(place: str, block: Mapping, known: tuple[str, ...]) -> None:
-    for key in block:
-        if key not in known:
-            raise InputError(f'option {place}{key} is not known{did_you_mean(key, known)}; remove or correct it')
-
-
 def _method(label: str, block: Mapping) -> Method:
-    _check_keys(f'methods:{label}:', block, _METHOD_KEYS)
     network, path = block.get('network_g'), block.get('path') or {}
     if network is None:
         return Method(label, None, path, block.get('missing') or (None if label == INPUT else 'there is no network_g'))
-    if 'type' not in network:
-        raise InputError(f"option methods:{label}:network_g: 'type' is missing; add the name of a network")
-    ARCH_REGISTRY.get(network['type'])
-    _check_keys(f'methods:{label}:path:', path, _PATH_KEYS)
     method = Method(label, network, path, block.get('missing'))
     weights = method.weights
     try:
@@ -278,8 +245,6 @@ def _method(label: str, block: Mapping) -> Method:
 
 
 def _test_set(label: str, block: Mapping, opt: Mapping, protocol: str) -> TestSet:
-    if not isinstance(block, Mapping) or 'type' not in block:
-        raise InputError(f"option datasets:{label}: 'type' is missing; add the name of a data set")
     cls = DATASET_REGISTRY.get(block['type'])
     block = {'name': label, 'phase': 'test', 'scale': opt.get('scale', 1), **block}
     if protocol == 'resize256':
@@ -297,9 +262,6 @@ def _test_set(label: str, block: Mapping, opt: Mapping, protocol: str) -> TestSe
 
 
 def _metric(key: str, block: Mapping, protocol: str) -> Metric:
-    if not isinstance(block, Mapping) or 'type' not in block:
-        raise InputError(f"option metrics:{key}: 'type' is missing; add the name of a metric")
-    _check_arguments(key, block)
     if block['type'] not in KINDS and block.get('better') not in ('higher', 'lower'):
         raise InputError(f"option metrics:{key}: 'better' is missing; write which end is better, higher or lower")
     if block['type'] in _LUMA_OR_COLOURS:
@@ -322,11 +284,3 @@ def _metric(key: str, block: Mapping, protocol: str) -> Metric:
 def arguments_of(block: Mapping) -> dict:
     """What of a metric's block the metric is called with."""
     return {key: value for key, value in block.items() if key != 'better'}
-
-
-def _check_arguments(key: str, block: Mapping) -> None:
-    parameters = inspect.signature(METRIC_REGISTRY.get(block['type'])).parameters.values()
-    named = [parameter.name for parameter in parameters if parameter.kind is not parameter.VAR_KEYWORD]
-    known = [name for name in named if name not in ('img', 'img2', 'lq')]
-    if known:
-        _check_keys(f'metrics:{key}:', block, ('type', 'better', *known))

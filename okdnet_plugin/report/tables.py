@@ -3,7 +3,7 @@
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from okdnet_plugin.report.figures import ARROWS, NOTHING, decimals, finite, marks, number, shown, written_decimals
 
@@ -94,7 +94,8 @@ def result_of(report: Mapping, method: Mapping, dataset: Mapping) -> Mapping | N
 
 
 def figure_of(result: Mapping | None, metric: Mapping) -> Mapping:
-    figure = ((result or {}).get('figures') or {}).get(metric.get('key'))
+    figures: Mapping[Any, Any] = (result or {}).get('figures') or {}
+    figure = figures.get(metric.get('key'))
     return figure if isinstance(figure, Mapping) else {}
 
 
@@ -103,7 +104,7 @@ def metric_label(metric: Mapping) -> str:
     return f'{label(metric)}{unit}'
 
 
-def with_arrow(text: str, better: object) -> str:
+def with_arrow(text: str, better: Any) -> str:
     return f'{text} {ARROWS[better]}' if better in ARROWS else text
 
 
@@ -273,7 +274,7 @@ def curve_points(points: Iterable | None) -> list[tuple[float, float]]:
 
 def protocol(report: Mapping) -> list[tuple[str, str]]:
     """Each metric and how it is measured."""
-    directions = {'higher': 'higher is better', 'lower': 'lower is better'}
+    directions: dict[Any, str] = {'higher': 'higher is better', 'lower': 'lower is better'}
     lines = []
     for metric in entries(report, 'metrics'):
         if metric.get('missing') and not metric.get('protocol'):
@@ -288,7 +289,8 @@ def pictures(dataset: Mapping) -> str:
     count = finite(dataset.get('pictures'))
     if count == 1:
         return '1 hazy picture with its clear one.' if dataset.get('has_clear') else '1 hazy picture.'
-    kind = {True: ', each with its clear one', False: ' without clear ones'}.get(dataset.get('has_clear'), '')
+    kinds: dict[Any, str] = {True: ', each with its clear one', False: ' without clear ones'}
+    kind = kinds.get(dataset.get('has_clear'), '')
     return f'{"Hazy" if count is None else f"{count:.0f} hazy"} pictures{kind}.'
 
 

@@ -4,13 +4,14 @@ import subprocess
 from pathlib import Path
 
 import pytest
-import yaml
+
+from okdnet_plugin import option_file
 
 REPOSITORY = Path(__file__).parents[2]
 
 
 def options(name):
-    return yaml.safe_load((REPOSITORY / 'options' / name).read_text(encoding='utf-8'))
+    return option_file.load(str(REPOSITORY / 'options' / name))
 
 
 @pytest.fixture

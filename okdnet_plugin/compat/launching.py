@@ -1,0 +1,189 @@
+"""Starting processes, on GPUs and without."""
+
+import contextlib
+import functools
+import importlib
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from multiprocessing import forkserver
+
+import torch
+
+from okdnet_plugin.compat.patches import patch, replace_function, source_of
+from okdnet_plugin.errors import InputError
+
+
+def _backend_of_option_file() -> str | None:
+    """The backend that the option file asks for, in words or by keeping the networks on the CPU."""
+    from okdnet_plugin import option_file
+    from okdnet_plugin.option_file.toolbox import overrides_in_force
+
+    following = zip(sys.argv, sys.argv[1:], strict=False)
+    paths = [path for option, path in following if option == '-opt']
+    paths += [argument.removeprefix('-opt=') for argument in sys.argv if argument.startswith('-opt=')]
+    if not paths:
+        return None
+    opt = option_file.load(paths[-1], overrides_in_force())
+    return 'gloo' if opt.get('num_gpu') == 0 else (opt.get('dist_params') or {}).get('backend')
+
+
+@patch(lambda: 'rank % num_gpus' in source_of('basicsr.utils.dist_util:_init_dist_pytorch'))
+def launch_without_gpu() -> None:
+    """`--launcher pytorch` divides by the number of GPUs, and ignores `dist_params` of the option file.
+
+    With it a process takes the GPU of its LOCAL_RANK, or none; the backend is the option file's `dist_params.backend`,
+    by default nccl with GPUs and gloo without. Can go when the toolbox launches on a machine without a GPU.
+    """
+    dist_util = importlib.import_module('basicsr.utils.dist_util')
+
+    def init_dist_pytorch(backend, **_):
+        # `port` of dist_params is meant for SLURM; torchrun has already set MASTER_PORT.
+        if 'RANK' not in os.environ:
+            raise InputError(
+                '--launcher pytorch: RANK is not set, so this process was not started by a launcher; start it with '
+                '`torchrun --nproc_per_node=N -m okdnet_plugin train -opt FILE --launcher pytorch`'
+            )
+        if torch.cuda.is_available():
+            # Launchers that set no LOCAL_RANK number the processes of one machine after the other.
+            local_rank = os.environ.get('LOCAL_RANK') or int(os.environ['RANK']) % torch.cuda.device_count()
+            torch.cuda.set_device(int(local_rank))
+        torch.distributed.init_process_group(backend=backend)
+
+    original_init_dist = dist_util.init_dist
+
+    @functools.wraps(original_init_dist)
+    def init_dist(launcher, backend=None, **kwargs):
+        if backend is None and launcher == 'pytorch':
+            backend = _backend_of_option_file()
+        _prepare_workers()
+        if not torch.cuda.is_available():
+            if backend not in (None, 'gloo') and os.environ.get('RANK', '0') == '0':
+                print(f'No GPU is visible: gloo is used instead of {backend}.', flush=True)
+            backend = 'gloo'
+        original_init_dist(launcher, backend=backend or 'nccl', **kwargs)
+
+    replace_function('basicsr.utils.dist_util:_init_dist_pytorch', init_dist_pytorch)
+    replace_function('basicsr.utils.dist_util:init_dist', init_dist)
+
+
+def _prepare_workers() -> None:
+    """Let loaders fork their workers from a clean process that has imported everything.
+
+    The toolbox chooses spawn where nobody has chosen, by which each worker of each epoch and each validation spends
+    seconds on its imports.
+    """
+    multiprocessing = torch.multiprocessing
+    is_chosen = multiprocessing.get_start_method(allow_none=True) is not None
+    if not is_chosen and 'forkserver' in multiprocessing.get_all_start_methods():
+        multiprocessing.set_start_method('forkserver')
+        multiprocessing.set_forkserver_preload(['okdnet_plugin', 'basicsr.data'])
+        # That process heeds them no more than this one: a training saves before it ends.
+        with _ignored(signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1):
+            forkserver.ensure_running()  # it imports while this process does other things
+
+
+@contextlib.contextmanager
+def _ignored(*numbers: int) -> Iterator[None]:
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = {number: signal.signal(number, signal.SIG_IGN) for number in numbers}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+@patch(lambda: 'getoutput' in source_of('basicsr.utils.dist_util:_init_dist_slurm'))
+def launch_slurm_without_a_shell() -> None:
+    """`--launcher slurm` puts the value of a variable into a command line of a shell, and divides by the GPUs.
+
+    Reported: CVE-2024-27763. `scontrol` now gets the list of nodes as one argument; a process takes the GPU of its
+    SLURM_LOCALID, or none. Can go when the toolbox starts scontrol without a shell, on machines without a GPU too.
+    """
+
+    def init_dist_slurm(backend, port=None):
+        missing = [name for name in ('SLURM_PROCID', 'SLURM_NTASKS', 'SLURM_NODELIST') if name not in os.environ]
+        if missing:
+            raise InputError(
+                f'--launcher slurm: {missing[0]} is not set, so this process was not started by SLURM; start it with '
+                '`srun --ntasks=N basicsr train -opt FILE --launcher slurm`'
+            )
+        rank = int(os.environ['SLURM_PROCID'])
+        local_rank = int(os.environ.get('SLURM_LOCALID', rank))
+        if torch.cuda.is_available():
+            local_rank %= torch.cuda.device_count()
+            torch.cuda.set_device(local_rank)
+        # torch's own default is 29500 too.
+        port = port or os.environ.get('MASTER_PORT', 29500)
+        os.environ |= {
+            'MASTER_ADDR': _first_node(os.environ['SLURM_NODELIST']),
+            'MASTER_PORT': str(port),
+            'WORLD_SIZE': os.environ['SLURM_NTASKS'],
+            'RANK': str(rank),
+            'LOCAL_RANK': str(local_rank),
+        }
+        torch.distributed.init_process_group(backend=backend)
+
+    replace_function('basicsr.utils.dist_util:_init_dist_slurm', init_dist_slurm)
+
+
+def _first_node(nodes: str) -> str:
+    try:
+        result = subprocess.run(['scontrol', 'show', 'hostnames', nodes], capture_output=True, text=True, check=True)
+        return result.stdout.split()[0]
+    except (OSError, subprocess.CalledProcessError, IndexError) as error:
+        raise InputError(
+            f'--launcher slurm: `scontrol show hostnames {nodes}` names no node ({error}); SLURM_NODELIST has to list '
+            'the nodes of the job, and scontrol has to be on the PATH'
+        ) from error
+
+
+@patch(
+    lambda: (
+        'device_ids=[torch.cuda.current_device()]' in source_of('basicsr.models.base_model:BaseModel.model_to_device')
+    )
+)
+def distribute_on_cpu() -> None:
+    """A distributed network is always given the current GPU as its device, so that training on CPUs raises.
+
+    Can go when the toolbox builds DistributedDataParallel without device_ids for a network on the CPU.
+    """
+    from basicsr.models.base_model import BaseModel
+
+    original = BaseModel.model_to_device
+
+    @functools.wraps(original)
+    def model_to_device(self, net):
+        if self.opt['dist'] and self.device.type == 'cpu':
+            return torch.nn.parallel.DistributedDataParallel(
+                net.to(self.device), find_unused_parameters=self.opt.get('find_unused_parameters', False)
+            )
+        return original(self, net)
+
+    BaseModel.model_to_device = model_to_device
+
+
+@patch(lambda: '--local-rank' not in source_of('basicsr.utils.options:parse_options'))
+def accept_local_rank_with_a_dash() -> None:
+    """torch.distributed.launch of torch 2 passes --local-rank; the toolbox knows only --local_rank and stops.
+
+    Reported: XPixelGroup/BasicSR issue 626. Can go when the toolbox's parser accepts both.
+    """
+    options = importlib.import_module('basicsr.utils.options')
+    original = options.parse_options
+
+    @functools.wraps(original)
+    def parse_options(root_path, is_train=True):
+        sys.argv = [
+            argument.replace('--local-rank', '--local_rank', 1) if argument.startswith('--local-rank') else argument
+            for argument in sys.argv
+        ]
+        return original(root_path, is_train)
+
+    replace_function('basicsr.utils.options:parse_options', parse_options)

@@ -1,0 +1,62 @@
+"""A patch of the toolbox, and where all of them are."""
+
+import functools
+import importlib
+import inspect
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Patch:
+    """One mend of the toolbox: what it does, and whether it is needed here."""
+
+    mend: Callable[[], None]
+    is_needed: Callable[[], bool]
+
+    @property
+    def name(self) -> str:
+        return self.mend.__name__
+
+    @property
+    def reason(self) -> str:
+        return inspect.getdoc(self.mend) or ''
+
+
+PATCHES: list[Patch] = []
+APPLIED: list[Patch] = []
+
+
+def apply() -> None:
+    """Apply every patch whose defect is present; may run any number of times, before or after `import basicsr`."""
+    for patch in PATCHES:
+        if patch not in APPLIED and patch.is_needed():
+            patch.mend()
+            APPLIED.append(patch)
+
+
+def patch(is_needed: Callable[[], bool]) -> Callable[[Callable[[], None]], Callable[[], None]]:
+    """Note a function down as a patch, which is applied where its condition holds."""
+
+    def decorator(mend):
+        PATCHES.append(Patch(mend, is_needed))
+        return mend
+
+    return decorator
+
+
+def source_of(name: str) -> str:
+    """Source text of `module:function` or `module:Class.method` of the toolbox."""
+    module, _, attribute = name.partition(':')
+    function = functools.reduce(getattr, attribute.split('.'), importlib.import_module(module))
+    return inspect.getsource(function.__code__)  # of what runs: getsource would look through a wrapper
+
+
+def replace_function(name: str, replacement: Callable) -> None:
+    """Replace `module:function` in its module and in every toolbox module that has imported it by name."""
+    module, _, attribute = name.partition(':')
+    original = getattr(importlib.import_module(module), attribute)
+    for loaded_name, loaded in list(sys.modules.items()):
+        if loaded_name.split('.')[0] == 'basicsr' and getattr(loaded, attribute, None) is original:
+            setattr(loaded, attribute, replacement)

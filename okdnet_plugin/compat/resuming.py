@@ -1,0 +1,69 @@
+"""Going on with a run."""
+
+import importlib
+from os import path as osp
+
+from okdnet_plugin.compat.checking import check_quietly
+from okdnet_plugin.compat.patches import patch, replace_function, source_of
+from okdnet_plugin.errors import InputError
+
+
+@patch(lambda: 'torch.cuda.current_device()' in source_of('basicsr.train:load_resume_state'))
+def resume_without_gpu() -> None:
+    """Resuming asks for the current GPU, and `--auto_resume` looks in a fixed folder instead of the run's own.
+
+    The state is loaded to the CPU, from where optimisers move it to their parameters, and without running code. Of
+    states that cannot be read, or whose networks cannot, `--auto_resume` takes the one before. Can go when the toolbox
+    resumes on a machine without a GPU and looks at what it finds.
+    """
+    train = importlib.import_module('basicsr.train')
+
+    def load_resume_state(opt):
+        from okdnet_plugin.engine import checkpoints, run
+
+        if opt['auto_resume']:
+            state, opt['path']['resume_state'] = _newest_whole_state(opt)
+        elif opt['path'].get('resume_state'):
+            state = checkpoints.load_state(opt['path']['resume_state'])
+            _check_networks_of(state, opt)
+        else:
+            state = None
+        run.begin(state)
+        if state is not None:
+            check_quietly(opt)
+            train.check_resume(opt, state['iter'])
+        return state
+
+    replace_function('basicsr.train:load_resume_state', load_resume_state)
+
+
+def _newest_whole_state(opt: dict) -> tuple[dict | None, str | None]:
+    from okdnet_plugin.engine import checkpoints
+
+    passed_over = []
+    for _, path in checkpoints.states_of(opt['path']['training_states']):
+        try:
+            state = checkpoints.load_state(path)
+            _check_networks_of(state, opt)
+        except InputError as error:
+            # The logger has no file before the toolbox has made the folders.
+            print(f'WARNING: {error}; --auto_resume takes the state before it.', flush=True)
+            passed_over.append(path)
+        else:
+            return state, path
+    if passed_over:
+        raise InputError(
+            f'--auto_resume: none of the states in {opt["path"]["training_states"]} can be used; put one '
+            'back, or start anew without --auto_resume, which keeps this run under another name'
+        )
+    return None, None
+
+
+def _check_networks_of(state: dict, opt: dict) -> None:
+    """See that the networks which were saved with a state can be read."""
+    from okdnet_plugin.engine import checkpoints
+
+    ignored = opt['path'].get('ignore_resume_networks') or ()
+    for network in (key for key in opt if key.startswith('network_') and key not in ignored):
+        name = f'net_{network.removeprefix("network_")}_{state["iter"]}.pth'
+        checkpoints.load(osp.join(opt['path']['models'], name))

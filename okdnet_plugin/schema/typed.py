@@ -1,0 +1,87 @@
+"""A text of the command line as the value that the schema expects at its key."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal, get_args, get_origin
+
+from pydantic import TypeAdapter, ValidationError
+
+from okdnet_plugin.data.options import shown
+from okdnet_plugin.errors import InputError, did_you_mean
+from okdnet_plugin.option_file import read_value
+from okdnet_plugin.schema.keys import Block, Key
+from okdnet_plugin.schema.tree import KeyPath, nodes_of, phase_of
+from okdnet_plugin.schema.values import bare, described, members
+
+
+def typed(opt: Mapping, key_path: Sequence[Any], text: str) -> object:
+    """Read the value of an override.
+
+    A number is one without a point before its exponent, too; a text stays one where a text is expected, whatever YAML
+    makes of it; lists and mappings are in YAML's flow style. Keys of which nothing is known take what YAML reads.
+
+    Args:
+        opt: the option file so far, without this override.
+        key_path: keys, and indices of lists, that lead to the value.
+        text: what the command line says.
+
+    Raises:
+        InputError: it does not fit, or is no YAML.
+    """
+    annotation = annotation_of(opt, tuple(key_path))
+    if annotation is None:
+        return read_value(text)
+    adapter = TypeAdapter(annotation)
+    is_text = any(bare(one) is str for one in members(annotation))
+    try:
+        value = read_value(text)
+    except InputError:
+        if not is_text:
+            raise
+        value = text
+    for candidate in (value, text):
+        try:
+            adapter.validate_python(candidate)
+        except ValidationError:
+            continue
+        return candidate
+    choices = [str(one) for part in members(annotation) if _is_choice(part) for one in get_args(bare(part))]
+    hint = did_you_mean(text, choices)
+    key = ':'.join(map(str, key_path))
+    raise InputError(f'option {key} is {shown(value)}{hint}; write {described(annotation)}')
+
+
+def _is_choice(annotation: object) -> bool:
+    return get_origin(bare(annotation)) is Literal
+
+
+def annotation_of(opt: Mapping, path: KeyPath) -> Any:
+    """The type of what is at a key path; None where nothing is known of it."""
+    key, rest = _nearest(opt, path)
+    if key is None:
+        return None
+    annotation: Any = key.annotation
+    if rest and (key.inside is not None or key.annotation is Any):
+        return None
+    for _ in rest:
+        inner = [get_args(bare(one)) for one in members(annotation) if get_origin(bare(one)) in (list, dict)]
+        if len(inner) != 1:
+            return None
+        annotation = inner[0][-1]
+    return annotation
+
+
+def _nearest(opt: Mapping, path: KeyPath) -> tuple[Key | None, KeyPath]:
+    """The deepest key of a block on the way, and what is left of the way."""
+    block: Block | None = None
+    depth = 0
+    for node in nodes_of(opt, phase_of(opt)):
+        if len(node.path) < len(path) and path[: len(node.path)] == node.path:
+            block, depth = node.block, len(node.path)
+    key = None
+    while block is not None and depth < len(path):  # blocks that are not there yet, as far as no `type` decides them
+        key = block.keys.get(path[depth])
+        depth += 1
+        block = key.inside if key is not None and not key.each and isinstance(key.inside, Block) else None
+    return key, path[depth:]

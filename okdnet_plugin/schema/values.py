@@ -1,0 +1,198 @@
+"""What a value may be: pydantic types that read YAML as it is meant, and how a message names them."""
+
+from __future__ import annotations
+
+import re
+import types
+from collections.abc import Iterable, Mapping
+from typing import Annotated, Any, Literal, NamedTuple, Union, get_args, get_origin
+
+from annotated_types import BaseMetadata, Ge, Gt, Le, Len, Lt
+from pydantic import BeforeValidator, Field, Strict
+
+_EXPONENT = re.compile(r'[+-]?\d+(\.\d*)?[eE][+-]?\d+')
+_NONE = type(None)
+
+
+class Says(NamedTuple):
+    """What a message calls a type, where the type itself says too little."""
+
+    text: str
+
+
+class Place(NamedTuple):
+    """A text that names a place on the disk: a folder or a file."""
+
+    kind: Literal['folder', 'file']
+
+
+def _without_point(value: object) -> object:
+    """`!!float 5e3`, as the toolbox's option files have it, is a whole number."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+Whole = Annotated[int, Strict(), BeforeValidator(_without_point)]
+Count = Annotated[Whole, Field(ge=1)]
+FromZero = Annotated[Whole, Field(ge=0)]
+Number = Annotated[float, Strict(), Field(allow_inf_nan=False)]
+NotNegative = Annotated[Number, Field(ge=0)]
+Positive = Annotated[Number, Field(gt=0)]
+Share = Annotated[Number, Field(ge=0, le=1)]
+Switch = Annotated[bool, Strict()]
+Text = Annotated[str, Strict()]
+Name = Annotated[Text, Field(min_length=1), Says('a text, numbers in quotation marks')]
+Folder = Annotated[Text, Place('folder'), Says('one path, a number in quotation marks')]
+File = Annotated[Text, Place('file'), Says('one path, a number in quotation marks')]
+Range = Annotated[list[Number], Len(2, 2), Says('a list [low, high]')]
+
+
+def members(annotation: object) -> Iterable[object]:
+    """The alternatives of a union, or the annotation itself; metadata of the whole is dropped."""
+    if get_origin(annotation) is Annotated:
+        inner, *metadata = get_args(annotation)
+        if get_origin(inner) in (Union, types.UnionType):
+            return members(inner)
+        return [annotation] if metadata else members(inner)
+    if get_origin(annotation) in (Union, types.UnionType):
+        return [one for part in get_args(annotation) for one in members(part)]
+    return [annotation]
+
+
+def metadata_of(annotation: object) -> list[object]:
+    """What is noted with an annotation, the innermost first, with constraints taken apart."""
+    if get_origin(annotation) is not Annotated:
+        return []
+    inner, *notes = get_args(annotation)
+    flat = [part for note in notes for part in (getattr(note, 'metadata', None) or [note])]
+    return [*metadata_of(inner), *flat]
+
+
+def note_of(annotation: object, kind: type) -> Any:
+    """The last note of a kind in an annotation or one of its alternatives; None if there is none."""
+    for member in (annotation, *members(annotation)):
+        notes = [note for note in metadata_of(member) if isinstance(note, kind)]
+        if notes:
+            return notes[-1]
+    return None
+
+
+def bare(annotation: object) -> object:
+    """An annotation without its notes."""
+    return bare(get_args(annotation)[0]) if get_origin(annotation) is Annotated else annotation
+
+
+def may_be_left_empty(annotation: object) -> bool:
+    """Whether `~` is among the values."""
+    return any(
+        bare(one) in (_NONE, None, Any) or (get_origin(bare(one)) is Literal and None in get_args(bare(one)))
+        for one in members(annotation)
+    )
+
+
+def takes_numbers(annotation: object) -> bool:
+    """Whether a number could be meant."""
+    return any(bare(one) in (int, float, Any) for one in members(annotation))
+
+
+def described(annotation: object) -> str:
+    """The values of a type in words, as they follow `write`."""
+    told = [note for note in metadata_of(annotation) if isinstance(note, Says)]
+    if told:
+        return told[-1].text
+    return ' or '.join(dict.fromkeys(_described(one) for one in members(annotation) if bare(one) is not _NONE)) or '~'
+
+
+def _described(annotation: object) -> str:
+    kind, notes = bare(annotation), metadata_of(annotation)
+    told = [note for note in notes if isinstance(note, Says)]
+    if told:
+        return told[-1].text
+    if kind is int:
+        return f'a whole number{_limits(notes)}'
+    if kind is float:
+        return f'a number{_limits(notes)}'
+    if kind is bool:
+        return 'true or false'
+    if kind is str:
+        return 'a text, numbers in quotation marks'
+    origin, arguments = get_origin(kind), get_args(kind)
+    if origin is Literal:
+        words = [as_yaml(value) for value in arguments if value is not None]
+        return f'one of {", ".join(words)}' if len(words) > 1 else words[0]
+    if origin is list:
+        lengths = [note for note in notes if isinstance(note, Len)]
+        count = f' of {lengths[0].min_length}' if lengths and lengths[0].min_length == lengths[0].max_length else ''
+        return f'a list{count}' + ('' if arguments == (Any,) else f', each {described(arguments[0])}')
+    if kind is list:
+        return 'a list'
+    if origin is dict or kind is dict:
+        return 'a block of keys and values'
+    return 'a value'
+
+
+def _limits(notes: Iterable[object]) -> str:
+    low = high = ''
+    for note in notes:
+        if isinstance(note, Ge):
+            low = f' from {note.ge}'
+        elif isinstance(note, Gt):
+            low = f' above {note.gt}'
+        elif isinstance(note, Le):
+            high = f' to {note.le}'
+        elif isinstance(note, Lt):
+            high = f' below {note.lt}'
+    return low + (' and' if low.startswith(' above') and high else '') + high
+
+
+def as_yaml(value: object) -> str:
+    """A value of a choice as an option file has it."""
+    return {'None': '~', 'True': 'true', 'False': 'false'}.get(str(value), str(value))
+
+
+def is_number_to_a_reader(value: object) -> bool:
+    """Whether it is a text to YAML, which wants a point before the exponent, and a number to who wrote it."""
+    return isinstance(value, str) and _EXPONENT.fullmatch(value) is not None
+
+
+def from_hint(hint: object) -> object:
+    """The type of an option whose argument has this type hint; `Any` where nothing is known.
+
+    Tensors and other objects that no option file can hold are dropped from a union.
+    """
+    if get_origin(hint) is Annotated:
+        inner, *notes = get_args(hint)
+        kept = [note for note in notes if isinstance(note, (BaseMetadata, Says, Place)) or hasattr(note, 'metadata')]
+        annotation = from_hint(inner)
+        for note in kept:
+            annotation = Annotated[annotation, note]
+        return annotation
+    simple = {int: Whole, float: Number, bool: Switch, str: Text, _NONE: None, None: None}
+    if isinstance(hint, (type, _NONE)) and hint in simple:
+        return simple[hint]
+    origin, arguments = get_origin(hint), get_args(hint)
+    if origin is Literal:
+        return hint
+    if origin in (Union, types.UnionType):
+        parts = [from_hint(part) for part in arguments]
+        known = [part for part in parts if part is not Any]
+        return joined(known) if any(part is not None for part in known) else Any
+    kind = origin or hint
+    if not isinstance(kind, type):
+        return Any
+    if issubclass(kind, Mapping):
+        return dict[Any, from_hint(arguments[1])] if len(arguments) == 2 else dict  # type: ignore[misc]
+    if kind is tuple and arguments and arguments[-1] is not Ellipsis:
+        return Annotated[list[joined([from_hint(one) for one in arguments])], Len(len(arguments), len(arguments))]  # type: ignore[misc]
+    if issubclass(kind, (list, tuple)) or kind.__name__ in ('Sequence', 'Iterable', 'Collection'):
+        return list[from_hint(arguments[0])] if arguments else list  # type: ignore[misc]
+    if hasattr(kind, '__fspath__'):
+        return Text
+    return Any
+
+
+def joined(annotations: Iterable[object]) -> Any:
+    """The union of some types."""
+    distinct = list({repr(one): one for one in annotations}.values())
+    if any(one is Any for one in distinct) or not distinct:
+        return Any
+    return Union[tuple(distinct)] if len(distinct) > 1 else distinct[0]  # noqa: UP007 - made, not written
