@@ -7,12 +7,19 @@ into the toolbox's registries; the `basicsr` command calls it through the entry 
 
 import importlib
 import pkgutil
+from typing import TYPE_CHECKING
 
-from okdnet_plugin import compat
+from okdnet_plugin.doctor.first_aid import first_aid
 
 __version__ = '0.1.0'
 
-compat.apply()
+with first_aid():  # `basicsr doctor` examines an environment in which torch or the toolbox cannot be imported, too
+    from okdnet_plugin import compat
+
+    compat.apply()
+
+if TYPE_CHECKING:
+    from okdnet_plugin.inference.dehazer import Dehazer as Dehazer
 
 # A module is registered by the end of its name, as in the toolbox: rooms and the names that they give their modules.
 _ROOMS = {'archs': '_arch', 'data': '_dataset', 'losses': '_loss', 'metrics': '_metric', 'models': '_model'}
@@ -30,3 +37,12 @@ def register() -> None:
         for module in pkgutil.iter_modules(package.__path__):
             if module.name.endswith(suffix):
                 importlib.import_module(f'{package.__name__}.{module.name}')
+
+
+def __getattr__(name: str) -> object:
+    """`Dehazer`, imported when it is asked for: a training needs nothing of it."""
+    if name == 'Dehazer':
+        from okdnet_plugin.inference.dehazer import Dehazer
+
+        return Dehazer
+    raise AttributeError(f'module {__name__!r} has no attribute {name!r}')
