@@ -31,7 +31,8 @@ class AODNet(nn.Module):
         kernels, num_in = (1, 3, 5, 7, 3), (3, num_feat, 2 * num_feat, 2 * num_feat, 4 * num_feat)
         num_out = (num_feat, num_feat, num_feat, num_feat, 3)
         self.convs = nn.ModuleList(
-            nn.Conv2d(*widths, kernel, 1, kernel // 2) for *widths, kernel in zip(num_in, num_out, kernels, strict=True)
+            nn.Conv2d(before, after, kernel, 1, kernel // 2)
+            for before, after, kernel in zip(num_in, num_out, kernels, strict=True)
         )
         accept_published_keys(self, _PUBLISHED_KEYS)
 

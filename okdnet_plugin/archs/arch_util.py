@@ -3,6 +3,7 @@
 import re
 from collections.abc import Mapping, Sequence
 from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -36,7 +37,8 @@ def accept_published_keys(net: nn.Module, renames: Mapping[str, str]) -> None:
         net: the network, whose own keys no pattern may match.
         renames: pattern -> replacement, as for re.sub; all are applied to a key, in their order.
     """
-    net.register_load_state_dict_pre_hook(partial(_rename_keys, renames=dict(renames)))
+    # Its public name has been there since torch 2.5 only.
+    net._register_load_state_dict_pre_hook(partial(_rename_keys, renames=dict(renames)), with_module=True)
 
 
 def _rename_keys(net: nn.Module, state_dict: dict, prefix: str, *_: object, renames: Mapping[str, str]) -> None:
@@ -66,18 +68,19 @@ class RDB(nn.Module):
         self.fuse = nn.Conv2d(num_feat + num_layers * growth, num_feat, 1, bias=bias)
 
     def forward(self, x: Tensor) -> Tensor:
+        layers: list[Any] = list(self.layers)
         features, start, rest = [x], 0, None
-        for i in range(len(self.layers)):
-            parts = self._convolve(features[-1], self.layers[i:], start)
+        for i in range(len(layers)):
+            parts = self._convolve(features[-1], layers[i:], start)
             start += features[-1].shape[1]
             if rest is not None:
                 parts = parts + rest
-            now, rest = parts.tensor_split([self.layers[i].out_channels], 1)
+            now, rest = parts.tensor_split([layers[i].out_channels], 1)
             features.append(F.relu(now))
         return self.fuse(torch.cat(features, 1)) + x
 
     @staticmethod
-    def _convolve(feature: Tensor, layers: Sequence[nn.Conv2d], start: int) -> Tensor:
+    def _convolve(feature: Tensor, layers: Sequence[Any], start: int) -> Tensor:
         """What a feature, whose channels are the layers' inputs from `start`, adds to each of the layers."""
         weight = torch.cat([layer.weight[:, start : start + feature.shape[1]] for layer in layers])
         has_bias = start == 0 and layers[0].bias is not None

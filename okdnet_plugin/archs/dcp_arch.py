@@ -105,10 +105,11 @@ class DCP(nn.Module):
         self.top = top
         self.airlight = airlight
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, airlight: Tensor | None = None) -> Tensor:
         """
         Args:
             x: hazy RGB pictures in [0, 1], shape (N, 3, H, W) with H, W >= 16.
+            airlight: that of the scene, shape (N, 3, 1, 1); by default it is estimated from x.
 
         Returns:
             The dehazed pictures, of x's shape; clamped to [0, 1] in eval mode only.
@@ -120,7 +121,7 @@ class DCP(nn.Module):
         # Differences of means of squares are nothing for half precision.
         with torch.autocast(x.device.type, enabled=False):
             hazy = x.float()
-            a = self.estimate_airlight(hazy)
+            a = self.estimate_airlight(hazy) if airlight is None else airlight.float()
             t = self.estimate_transmission(hazy, a).clamp(min=self.t_min)
             output = ((hazy - a) / t + a).to(x.dtype)  # Eq. 16
         return output if self.training else output.clamp(0, 1)

@@ -103,6 +103,9 @@ class FFANet(nn.Module):
         num_blocks: blocks of each group.
     """
 
+    mean: Tensor
+    std: Tensor
+
     def __init__(self, num_feat: int = 64, num_groups: int = 3, num_blocks: int = 19):
         super().__init__()
         self.register_buffer('mean', torch.tensor([0.64, 0.6, 0.58]).view(3, 1, 1), persistent=False)

@@ -113,7 +113,7 @@ class GCANet(nn.Module):
         accept_published_keys(self, _PUBLISHED_KEYS)
 
     @staticmethod
-    def _conv_norm_relu(conv: nn.Module) -> list[nn.Module]:
+    def _conv_norm_relu(conv: nn.Conv2d | nn.ConvTranspose2d) -> list[nn.Module]:
         return [conv, nn.InstanceNorm2d(conv.out_channels, affine=True), nn.ReLU(inplace=True)]
 
     def forward(self, x: Tensor) -> Tensor:

@@ -1,5 +1,8 @@
 """GridDehazeNet: a grid of dense blocks, three sizes by six columns, whose crossings weigh what meets there."""
 
+from collections.abc import Sequence
+from typing import cast
+
 import torch
 from basicsr.utils.registry import ARCH_REGISTRY
 from torch import Tensor, nn
@@ -55,7 +58,7 @@ class GridDehazeNet(nn.Module):
         if num_columns < 2 or num_columns % 2:
             raise ValueError(f'GridDehazeNet: num_columns is {num_columns}, but must be an even number of at least 2')
         widths = [num_feat * 2**row for row in range(num_rows)]
-        self.half = num_columns // 2
+        self.num_down = num_columns // 2
         self.multiple = 2 ** (num_rows - 1)
 
         self.conv_in = nn.Conv2d(3, num_feat, 3, 1, 1)
@@ -64,10 +67,10 @@ class GridDehazeNet(nn.Module):
             nn.ModuleList(RDB(width, growth, num_layers) for _ in range(num_columns - 1)) for width in widths
         )
         self.downs = nn.ModuleList(
-            nn.ModuleList(make_down('grid', width) for _ in range(self.half)) for width in widths[:-1]
+            nn.ModuleList(make_down('grid', width) for _ in range(self.num_down)) for width in widths[:-1]
         )
         self.ups = nn.ModuleList(
-            nn.ModuleList(make_up('grid', width) for _ in range(self.half)) for width in widths[1:]
+            nn.ModuleList(make_up('grid', width) for _ in range(self.num_down)) for width in widths[1:]
         )
         # As wide as the widest row everywhere, and also where nothing meets: so the published network counts them.
         self.coefficient = nn.Parameter(torch.ones(num_rows, num_columns, 2, widths[-1]))
@@ -89,19 +92,21 @@ class GridDehazeNet(nn.Module):
         height, width = check_size(self, x)
         hazy = 2 * pad_to_multiple(x, self.multiple) - 1
 
+        # A ModuleList does not tell type checkers what it holds.
+        rows, downs, ups = (cast('Sequence[nn.ModuleList]', blocks) for blocks in (self.rows, self.downs, self.ups))
         features = [self.rdb_in(self.conv_in(hazy))]  # of one column, from full size to the smallest
-        for down in self.downs:
+        for down in downs:
             features.append(down[0](features[-1]))
-        for column in range(1, self.half):
-            rights = [row[column - 1](feature) for row, feature in zip(self.rows, features, strict=True)]
+        for column in range(1, self.num_down):
+            rights = [row[column - 1](feature) for row, feature in zip(rows, features, strict=True)]
             features = rights[:1]
-            for i, down in enumerate(self.downs, 1):
+            for i, down in enumerate(downs, 1):
                 features.append(self._merge(i, column, rights[i], down[column](features[-1])))
-        for column in range(self.half, 2 * self.half):
-            rights = [row[column - 1](feature) for row, feature in zip(self.rows, features, strict=True)]
+        for column in range(self.num_down, 2 * self.num_down):
+            rights = [row[column - 1](feature) for row, feature in zip(rows, features, strict=True)]
             features = rights[-1:]
-            for i in reversed(range(len(self.ups))):
-                from_below = self.ups[i][column - self.half](features[0])
+            for i in reversed(range(len(ups))):
+                from_below = ups[i][column - self.num_down](features[0])
                 features.insert(0, self._merge(i, column, rights[i], from_below))
 
         output = F.relu(self.conv_out(self.rdb_out(features[0])))[..., :height, :width].to(x.dtype)

@@ -6,12 +6,14 @@ it is built.
 """
 
 from collections.abc import Sequence
+from functools import reduce
 from itertools import pairwise
 from typing import NamedTuple
 
 import torch
 from basicsr.utils.registry import ARCH_REGISTRY
 from torch import Tensor, nn
+from torch.jit._trace import is_tracing
 from torch.nn import functional as F
 
 from okdnet_plugin.archs.arch_util import RDB, check_size, make_down, make_up, pad_to_multiple
@@ -149,7 +151,7 @@ class ANet(nn.Module):
         return F.leaky_relu(self.last(x).mean((2, 3), keepdim=True), 0.2)
 
     def _check_batch(self, x: Tensor) -> None:
-        norm = self.downs[-1][-1]
+        norm = list(self.downs[-1].children())[-1]
         if norm.training and len(x) == 1 and type(norm) is nn.BatchNorm2d:  # and no synchronised one
             raise ValueError(
                 'OKDNet cannot train on one picture per GPU: the bottleneck of its airlight network is one pixel, and '
@@ -164,12 +166,17 @@ def average_of_window(x: Tensor, size: int) -> Tensor:
     """
     if size == 1:
         return x
-    if x.device.type != 'cpu':
+    if x.device.type != 'cpu' or _is_exported():
         return F.avg_pool2d(x, size, 1, size // 2, count_include_pad=False)
     num = x.shape[1]
     sums = F.conv2d(x, x.new_ones(num, 1, size, size), padding=size // 2, groups=num)
     rows, columns = (_lengths_inside(edge, size, x.device) for edge in x.shape[-2:])
     return sums * (1 / (rows[:, None] * columns)).to(sums.dtype)
+
+
+def _is_exported() -> bool:
+    """Whether the network is being written down for another program, where there is no gradient."""
+    return is_tracing() or getattr(torch.compiler, 'is_exporting', bool)()
 
 
 def _lengths_inside(edge: int, size: int, device: torch.device) -> Tensor:
@@ -231,7 +238,7 @@ class FAU(nn.Module):
         Returns:
             Weights of J, J_mod and F_s that sum to one, each (N, 3, 1, 1).
         """
-        feature = sum(conv(feature) for conv in self.parallel)
+        feature = reduce(torch.add, (conv(feature) for conv in self.parallel))
         squeezed = F.relu(self.squeeze(feature.mean((2, 3))))
         weights = torch.stack([excite(squeezed) for excite in self.excite]).softmax(0)
         return tuple(weights[..., None, None])
@@ -313,11 +320,35 @@ class OKDNet(nn.Module):
         self.to_image = nn.Conv2d(num_feat, 3, 1)
         self.aggregation = FAB(num_feat, gate) if aggregation == 'fab' else FAU(num_feat)
 
-    def forward(self, x: Tensor, return_branches: bool = False) -> Tensor | OKDNetBranches:
+    def estimate_airlight(self, x: Tensor) -> Tensor:
+        """The airlight of hazy pictures, to be shared by parts of a picture or by pictures of one scene.
+
+        Args:
+            x: hazy RGB pictures in [0, 1], shape (N, 3, H, W).
+
+        Returns:
+            One colour a picture, RGB on the scale of x, not bounded, shape (N, 3, 1, 1).
+        """
+        return (self.airlight(2 * x - 1).to(x.dtype) + 1) / 2
+
+    def fuse(self) -> nn.Module:
+        """A network for inference alone with the output of this one in eval mode, from fewer operations.
+
+        This one stays as it is. See `okdnet_plugin.archs.fused_okdnet`.
+        """
+        from okdnet_plugin.archs.fused_okdnet import FusedOKDNet
+
+        return FusedOKDNet(self)
+
+    def forward(
+        self, x: Tensor, return_branches: bool = False, airlight: Tensor | None = None
+    ) -> Tensor | OKDNetBranches:
         """
         Args:
             x: hazy RGB pictures in [0, 1], shape (N, 3, H, W) with H, W >= 16; N >= 2 in train mode.
             return_branches: give all branches, as the distillation loss needs them.
+            airlight: that of the scene, of shape (N, 3, 1, 1), as `estimate_airlight` gives it; by default it is
+                estimated from x.
 
         Returns:
             The dehazed pictures, of x's shape, clamped to [0, 1] in eval mode only: in train mode a clamp would take
@@ -328,7 +359,7 @@ class OKDNet(nn.Module):
         """
         height, width = check_size(self, x)
         hazy = 2 * x - 1
-        a = self.airlight(hazy)
+        a = self.airlight(hazy) if airlight is None else 2 * airlight - 1
         hazy = pad_to_multiple(hazy, self.multiple)
 
         feature = self.shared(self.preprocess(hazy))
@@ -349,8 +380,8 @@ class OKDNet(nn.Module):
             output = output.clamp(0, 1)
         if not return_branches:
             return output[..., :height, :width]
-        full_size = (picture[..., :height, :width] for picture in (output, model_free, model_based, shared, t))
-        return OKDNetBranches(*full_size, a)
+        pictures = output, model_free, model_based, shared, t
+        return OKDNetBranches(*[picture[..., :height, :width] for picture in pictures], airlight=a)
 
 
 def _check(name: str, value: object, choices: tuple) -> None:

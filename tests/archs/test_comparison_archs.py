@@ -273,7 +273,7 @@ def published_names(net: torch.nn.Module, keys: list[str]) -> dict[str, str]:
         state_dict.clear()
         state_dict.update(net.state_dict())
 
-    net.register_load_state_dict_pre_hook(note)  # after the network's own
+    net._register_load_state_dict_pre_hook(note, with_module=True)  # after the network's own
     net.load_state_dict({key: number for number, key in enumerate(keys)})
     return names
 

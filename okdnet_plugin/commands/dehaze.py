@@ -1,0 +1,147 @@
+"""basicsr dehaze: remove the haze from pictures and videos."""
+
+import argparse
+import sys
+
+_FORMATS = ('png', 'jpg', 'webp', 'tif', 'bmp')
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run `basicsr dehaze`.
+
+    Args:
+        argv: what follows `basicsr dehaze`.
+
+    Returns:
+        0; 1 if a file has failed, 130 after Ctrl-C.
+
+    Raises:
+        InputError: nothing can be done with what was given.
+    """
+    args = _parse(argv)
+    from okdnet_plugin.inference import extra_pictures, plan, run
+    from okdnet_plugin.inference.dehazer import Dehazer
+    from okdnet_plugin.inference.picture_writing import KINDS
+    from okdnet_plugin.inference.sources import weights_for
+    from okdnet_plugin.inference.video import Encoding
+
+    extension = args.format and f'.{args.format}'
+    extras = plan.Extras(args.compare, args.save_transmission, args.save_airlight)
+    jobs = plan.jobs(args.input, args.output, suffix=args.suffix, extension=extension, extras=extras)
+    weights = weights_for(args.weights, args.opt, args.network, args.param_key)
+    dehazer = Dehazer(
+        weights,
+        backend=args.backend,
+        precision=args.precision,
+        device=args.device,
+        tile=args.tile,
+        strength=args.strength,
+        maps=args.save_transmission or args.save_airlight,
+        notify=lambda line: sys.stderr.write(f'basicsr: note: {line}\n'),
+    )
+    if dehazer.maps:
+        extra_pictures.check_maps(dehazer, args.save_transmission, args.save_airlight)
+    sys.stderr.write(f'{weights}; {dehazer.description}\n')
+    return run.run(
+        jobs,
+        dehazer,
+        run.Writing(args.quality, extension and KINDS[extension], args.max_megapixels),
+        run.VideoSettings(args.compare, args.smoothing, Encoding(args.codec, args.crf)),
+        overwrite=args.overwrite,
+        quiet_output=args.output == plan.STANDARD,
+    )
+
+
+def _parse(argv: list[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog='basicsr dehaze',
+        description='Remove the haze from pictures and videos. Results that are there already are passed over, so the '
+        'same command goes on where it was interrupted.',
+        allow_abbrev=False,
+    )
+    parser.add_argument(
+        '-i',
+        '--input',
+        nargs='+',
+        required=True,
+        metavar='INPUT',
+        help='pictures, videos, folders (with their sub-folders), patterns such as "*.jpg", or - for standard input',
+    )
+    parser.add_argument(
+        '-o',
+        '--output',
+        required=True,
+        metavar='OUTPUT',
+        help='folder for the results; for one input also the file; - for standard output',
+    )
+    network = parser.add_argument_group('network')
+    network.add_argument('-w', '--weights', metavar='FILE', help='.pth of a training, or .safetensors')
+    network.add_argument('--opt', metavar='FILE', help='option file of the network, where the weights do not tell it')
+    network.add_argument('--param-key', metavar='KEY', help='weights in the file (default: params_ema, else params)')
+    network.add_argument('--network', metavar='NAME', help='a network that needs no weights: DCP')
+    network.add_argument('--device', default='auto', metavar='DEVICE', help='auto, cpu, cuda, cuda:1 …')
+    network.add_argument('--precision', default='fp32', choices=('fp32', 'bf16', 'fp16'), help='default: fp32')
+    network.add_argument('--backend', default='auto', metavar='NAME', help='auto, eager, compile, onnx, openvino')
+    network.add_argument(
+        '--tile',
+        type=_tile,
+        metavar='N|auto|none',
+        help='restore in pieces of at most NxN px, always or never; auto (default): in one piece if memory allows',
+    )
+    network.add_argument(
+        '--strength', type=float, default=1.0, metavar='0..1', help='how much of the haze is removed (default: 1)'
+    )
+    results = parser.add_argument_group('results')
+    results.add_argument('--suffix', default='', type=_suffix, metavar='TEXT', help="put behind the results' names")
+    results.add_argument('--format', choices=_FORMATS, help='of pictures; default: as the input')
+    results.add_argument(
+        '--quality', type=_quality, default=95, metavar='1..100', help='of JPEG and WebP (default: 95; WebP 100: exact)'
+    )
+    results.add_argument(
+        '--compare', action='store_true', help='write NAME_compare, too: hazy | result (videos: only this)'
+    )
+    results.add_argument(
+        '--save-transmission', action='store_true', help='write NAME_transmission.png (colours) and _raw.png (16 bits)'
+    )
+    results.add_argument('--save-airlight', action='store_true', help='write NAME_airlight.png and .json')
+    results.add_argument('--overwrite', action='store_true', help='replace results that are there; inputs never are')
+    results.add_argument(
+        '--max-megapixels', type=_positive, default=200, metavar='N', help='refuse larger pictures (default: 200)'
+    )
+    video = parser.add_argument_group('videos')
+    video.add_argument(
+        '--smoothing', type=float, default=1.0, metavar='SECONDS', help='of the airlight, against flicker (default: 1)'
+    )
+    video.add_argument('--codec', metavar='NAME', help='encoder, for example libx264')
+    video.add_argument('--crf', type=int, metavar='N', help='constant quality, on the scale of the encoder')
+    return parser.parse_args(argv)
+
+
+def _tile(text: str) -> int | None:
+    if text in ('auto', 'none'):
+        return None if text == 'auto' else 0
+    if not text.isascii() or not text.isdigit() or int(text) < 128:
+        raise argparse.ArgumentTypeError(f'{text!r}: give a number of px of at least 128, auto or none')
+    return int(text)
+
+
+def _suffix(text: str) -> str:
+    if '/' in text or '\\' in text or '\0' in text:
+        raise argparse.ArgumentTypeError(f'{text!r} holds a separator of folders')
+    return text
+
+
+def _quality(text: str) -> int:
+    if not text.isascii() or not text.isdigit() or not 1 <= int(text) <= 100:
+        raise argparse.ArgumentTypeError(f'{text!r}: give a whole number from 1 to 100')
+    return int(text)
+
+
+def _positive(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0
+    if not value > 0:
+        raise argparse.ArgumentTypeError(f'{text!r}: give a number above 0')
+    return value

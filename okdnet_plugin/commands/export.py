@@ -1,0 +1,83 @@
+"""basicsr export: a trained network as ONNX, torch.export, TorchScript, safetensors or .pth."""
+
+import argparse
+
+from okdnet_plugin.errors import InputError
+
+_EPILOG = """\
+the ending of OUT says what it becomes:
+  .onnx          ONNX, opset 18: input `hazy`, output `dehazed`, any batch, height and width
+  .pt2           torch.export, any batch, height and width; to be run on a CPU
+  .pt            TorchScript, any batch, height and width; to be run on a CPU
+  .safetensors   the weights, with network, options, training data, metrics, licence and version as metadata
+  .pth           the weights as the toolbox reads them
+
+examples:
+  basicsr export -w experiments/OKDNet/models/net_g_latest.pth -o okdnet.onnx
+  basicsr export -w net_g_latest.pth --opt options/okdnet.yml -o okdnet.safetensors --licence CC-BY-4.0
+"""
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run `basicsr export`.
+
+    Args:
+        argv: what follows `basicsr export`.
+
+    Returns:
+        0.
+    """
+    parser = argparse.ArgumentParser(
+        prog='basicsr export',
+        description='Write a trained network as ONNX, torch.export, TorchScript, safetensors or .pth.',
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument('-w', '--weights', metavar='FILE', help='.pth or .safetensors')
+    parser.add_argument('--opt', metavar='FILE', help='option file of the network, where the weights do not tell it')
+    parser.add_argument('--param-key', metavar='KEY', help='which weights of the file (default: params_ema, params)')
+    parser.add_argument('-o', '--out', required=True, metavar='OUT', help='the file to be written')
+    parser.add_argument('--force', action='store_true', help='write over a file that is there')
+    parser.add_argument('--no-fuse', action='store_true', help='keep the layers as they were trained')
+    parser.add_argument('--licence', metavar='TEXT', help='of the weights, for the metadata')
+    parser.add_argument(
+        '--meta', action='append', default=[], metavar='KEY=TEXT', help='more metadata; may be repeated'
+    )
+    args = parser.parse_args(argv)
+    more = _metadata(args.meta) | ({'licence': args.licence} if args.licence else {})
+    return _run(args, more)
+
+
+def _run(args: argparse.Namespace, more: dict[str, str]) -> int:
+    from okdnet_plugin.cli import load_plugins
+    from okdnet_plugin.inference import export, formats, weights
+
+    export.check_target(args.weights, args.out, args.force)
+    load_plugins()
+    loaded = weights.load(args.weights, args.opt, args.param_key)
+    print(loaded)
+    done = export.export(loaded, args.out, fuse=not args.no_fuse, more=more, replace=args.force)
+    fused = ', fused' if done.is_fused else ''
+    print(f'{done.path}: {done.kind}{fused}, {done.size / 1e3:,.0f} kB, in {done.seconds:.0f} s')
+    if done.smallest is not None:
+        print(
+            f'  {formats.INPUT} -> {formats.OUTPUT}: float32 RGB in [0, 1], (N, 3, H, W), each side from '
+            f'{done.smallest} px'
+        )
+        differences = (f'{"x".join(map(str, shape))} {value:.1e}' for shape, value in done.differences.items())
+        print(f'  largest difference to the network: {", ".join(differences)}')
+    return 0
+
+
+def _metadata(entries: list[str]) -> dict[str, str]:
+    more = {}
+    for entry in entries:
+        key, is_there, text = entry.partition('=')
+        if not is_there or not key:
+            raise InputError(f'--meta {entry}: write KEY=TEXT')
+        own = ('network', 'sha256', 'format', 'parameters', 'version')
+        if key in own:
+            raise InputError(f'--meta {key}: it is written by itself; take another name')
+        more[key] = text
+    return more

@@ -1,0 +1,105 @@
+"""What all back ends share: their interface, and the network as a function of tensors alone."""
+
+import copy
+from abc import ABC, abstractmethod
+from typing import Any, ClassVar, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from okdnet_plugin.archs.arch_util import check_size
+
+
+class Restored(NamedTuple):
+    """What a back end gives for a batch; float32, on the back end's device."""
+
+    output: Tensor
+    """Dehazed pictures, RGB in [0, 1], shape (N, 3, H, W)."""
+    transmission: Tensor | None = None
+    """(N, 1, H, W), where it was asked for and the network has one."""
+    airlight: Tensor | None = None
+    """RGB, (N, 3, 1, 1), where the network has one."""
+
+
+class Core(nn.Module):
+    """A network as a function of tensors, which is what graphs are made of.
+
+    The airlight goes in: it is estimated beside the graph, by a small network at a fixed size.
+    """
+
+    def __init__(self, net: nn.Module, maps: bool):
+        super().__init__()
+        self.net = net
+        self.takes_airlight = hasattr(net, 'estimate_airlight')
+        self.maps = maps and self.takes_airlight
+        self.eval()
+
+    def forward(self, hazy: Tensor, airlight: Tensor | None = None) -> tuple[Tensor, ...]:
+        """
+        Returns:
+            The dehazed pictures, and with maps the transmission.
+        """
+        if not self.takes_airlight:
+            return (self.net(hazy),)
+        if not self.maps:
+            return (self.net(hazy, airlight=airlight),)
+        branches = self.net(hazy, return_branches=True, airlight=airlight)
+        return branches.output, branches.transmission
+
+
+class BackEnd(ABC):
+    """A network on its device, ready to run.
+
+    Args:
+        net: in eval mode, fused if it can be; it stays as it is.
+        precision: `fp32`, `bf16` or `fp16`.
+        device: where it runs; pictures may be anywhere.
+        maps: give the transmission too, where the network has one.
+    """
+
+    name: ClassVar[str]
+
+    def __init__(self, net: nn.Module, precision: str, device: torch.device, maps: bool):
+        self.precision, self.device = precision, device
+        self.core = Core(copy.deepcopy(net).requires_grad_(False), maps)
+
+    def estimate_airlight(self, hazy: Tensor) -> Tensor | None:
+        """The airlight of pictures as the network sees it.
+
+        Args:
+            hazy: RGB in [0, 1], shape (N, 3, H, W).
+
+        Returns:
+            RGB, (N, 3, 1, 1), float32; None of a network that has no such estimate.
+        """
+        if not self.core.takes_airlight:
+            return None
+        net: Any = self.core.net
+        with torch.no_grad():
+            return net.estimate_airlight(hazy.to(self.device, torch.float32)).float()
+
+    def __call__(self, hazy: Tensor, airlight: Tensor | None = None) -> Restored:
+        """
+        Args:
+            hazy: RGB in [0, 1], shape (N, 3, H, W) with H, W >= 16.
+            airlight: that of the scene, (N, 3, 1, 1) or (1, 3, 1, 1), for a network that has one; by default it is
+                estimated from hazy.
+
+        Raises:
+            ValueError: a picture is smaller than 16x16; a graph would not notice.
+        """
+        check_size(self.core.net, hazy)
+        hazy = hazy.to(self.device, torch.float32)
+        if self.core.takes_airlight:
+            airlight = self.estimate_airlight(hazy) if airlight is None else airlight.to(self.device, torch.float32)
+            assert airlight is not None
+            airlight = airlight.expand(len(hazy), -1, -1, -1)
+        else:
+            airlight = None
+        with torch.no_grad():
+            output, *maps = self._run(hazy, airlight)
+        return Restored(output.float(), maps[0].float() if maps else None, airlight)
+
+    @abstractmethod
+    def _run(self, hazy: Tensor, airlight: Tensor | None) -> tuple[Tensor, ...]:
+        """What `Core.forward` gives."""

@@ -1,0 +1,67 @@
+"""Back ends inside torch: the network as it is, and compiled."""
+
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+
+from okdnet_plugin.archs.arch_util import pad_to_multiple
+from okdnet_plugin.archs.fused_okdnet import FusedOKDNet
+from okdnet_plugin.engine.memory import keep_freed_memory
+from okdnet_plugin.inference.backends.base import BackEnd
+
+DTYPES = {'fp32': torch.float32, 'bf16': torch.bfloat16, 'fp16': torch.float16}
+
+
+class Eager(BackEnd):
+    """The network layer by layer, with the channels of a pixel side by side in memory.
+
+    A fused OKDNet knows itself what may be computed in half precision. Of other networks autocast decides.
+
+    On a CPU the process keeps the memory that it frees: fetching it anew takes half of the time.
+    """
+
+    name = 'eager'
+
+    def __init__(self, net: nn.Module, precision: str, device: torch.device, maps: bool):
+        super().__init__(net, precision, device, maps)
+        if device.type == 'cpu':
+            keep_freed_memory()
+        self._dtype = DTYPES[precision]
+        if isinstance(self.core.net, FusedOKDNet):
+            self.core.net.set_precision(self._dtype)
+        core: Any = self.core
+        core.to(device, memory_format=torch.channels_last)
+
+    def _run(self, hazy: Tensor, airlight: Tensor | None) -> tuple[Tensor, ...]:
+        with self._autocast():
+            return self.core(hazy.contiguous(memory_format=torch.channels_last), airlight)
+
+    def _autocast(self) -> AbstractContextManager:
+        if self._dtype == torch.float32 or isinstance(self.core.net, FusedOKDNet):
+            return nullcontext()
+        return torch.autocast(self.device.type, self._dtype)
+
+
+class Compiled(Eager):
+    """As `Eager`, compiled by torch.
+
+    A fused OKDNet is compiled for sizes in general, for which torch may need a second round when the next size comes;
+    it gets pictures that need no padding. Other networks are compiled for each size anew, up to torch's limit of eight,
+    beyond which sizes run without.
+    """
+
+    name = 'compile'
+
+    def __init__(self, net: nn.Module, precision: str, device: torch.device, maps: bool):
+        super().__init__(net, precision, device, maps)
+        self._multiple = self.core.net.multiple if isinstance(self.core.net, FusedOKDNet) else 1
+        self._compiled = torch.compile(self.core, dynamic=isinstance(self.core.net, FusedOKDNet))
+
+    def _run(self, hazy: Tensor, airlight: Tensor | None) -> tuple[Tensor, ...]:
+        height, width = hazy.shape[-2:]
+        padded = pad_to_multiple(hazy, self._multiple).contiguous(memory_format=torch.channels_last)
+        with self._autocast():
+            results = cast(tuple[Tensor, ...], self._compiled(padded, airlight))
+        return tuple(result[..., :height, :width] for result in results)

@@ -1,0 +1,39 @@
+"""The back end `onnx`: the network as an ONNX graph, made in memory, in ONNX Runtime."""
+
+import torch
+from torch import Tensor
+
+from okdnet_plugin.errors import InputError
+from okdnet_plugin.inference.backends.graphs import Graph, quiet
+
+
+class OnnxRuntime(Graph):
+    """The exported network in ONNX Runtime, with as many threads as torch uses when it is made."""
+
+    name = 'onnx'
+
+    def _make_graph(self, example: tuple[Tensor, ...]) -> None:
+        if self.precision != 'fp32':
+            raise InputError(f'back end onnx computes in fp32, not {self.precision}; write openvino or eager')
+        try:
+            import onnxruntime
+            import onnxscript  # noqa: F401  what torch.onnx needs
+        except ImportError as error:
+            raise InputError('back end onnx needs packages: pip install okdnet_plugin[onnx]') from error
+        axes = dict.fromkeys((0, 2, 3), torch.export.Dim.DYNAMIC)
+        dynamic = (axes, {0: torch.export.Dim.DYNAMIC})[: len(example)]
+        with quiet():
+            # A batch of one would be taken for a constant.
+            pairs = tuple(torch.cat([x, x]) for x in example)
+            program = torch.onnx.export(self.core, pairs, dynamo=True, dynamic_shapes=dynamic, verbose=False)
+        assert program is not None
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = torch.get_num_threads()
+        model = program.model_proto.SerializeToString()
+        self._session = onnxruntime.InferenceSession(model, options, providers=['CPUExecutionProvider'])
+        self._inputs = [entry.name for entry in self._session.get_inputs()]
+
+    def _run(self, hazy: Tensor, airlight: Tensor | None) -> tuple[Tensor, ...]:
+        arrays = [x.contiguous().numpy() for x in (hazy, airlight) if x is not None]
+        results = self._session.run(None, dict(zip(self._inputs, arrays, strict=True)))
+        return tuple(torch.from_numpy(result) for result in results)

@@ -1,0 +1,42 @@
+"""The back end `openvino`: Intel's runtime, on any x86 or ARM processor."""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from okdnet_plugin.errors import InputError
+from okdnet_plugin.inference.backends.graphs import Graph, quiet
+
+
+class OpenVino(Graph):
+    """The traced network in OpenVINO, which merges element-wise steps into convolutions and plans its memory.
+
+    It uses as many threads as torch does when it is made.
+    """
+
+    name = 'openvino'
+
+    def _make_graph(self, example: tuple[Tensor, ...]) -> None:
+        try:
+            import openvino
+        except ImportError as error:
+            raise InputError('back end openvino needs a package: pip install okdnet_plugin[openvino]') from error
+        core = openvino.Core()
+        if self.precision == 'bf16' and 'BF16' not in core.get_property('CPU', 'OPTIMIZATION_CAPABILITIES'):
+            raise InputError('this processor has no bf16 instructions; write precision fp32')
+        with quiet():
+            traced: Any = torch.jit.trace(self.core, example, check_trace=False)
+            model = openvino.convert_model(traced, example_input=example)
+        settings = {
+            'INFERENCE_PRECISION_HINT': {'fp32': 'f32', 'bf16': 'bf16'}[self.precision],
+            'INFERENCE_NUM_THREADS': torch.get_num_threads(),
+            'PERFORMANCE_HINT': 'LATENCY',
+        }
+        self._request = core.compile_model(model, 'CPU', settings).create_infer_request()
+
+    def _run(self, hazy: Tensor, airlight: Tensor | None) -> tuple[Tensor, ...]:
+        inputs = [x.contiguous().numpy() for x in (hazy, airlight) if x is not None]
+        results = self._request.infer(dict(enumerate(inputs)))
+        # a copy, for the next picture goes into the same memory
+        return tuple(torch.from_numpy(results[i].copy()) for i in range(len(results)))

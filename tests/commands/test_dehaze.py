@@ -1,0 +1,412 @@
+"""`basicsr dehaze` as it is typed: what goes where, what is kept, and what happens when something is wrong."""
+
+import errno
+import io
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import cv2
+import numpy as np
+import pytest
+import torch
+import yaml
+from basicsr.archs import build_network
+from PIL import Image
+
+from okdnet_plugin import cli
+from okdnet_plugin.inference import result_files
+from okdnet_plugin.inference.picture_files import OpenedPicture
+
+OKDNET = {'type': 'OKDNet', 'num_feat': 8, 'num_blocks': [1, 1, 1], 'growth': 4}
+DCP = ['--network', 'DCP']
+
+
+@pytest.fixture(autouse=True)
+def _here(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.fixture
+def okdnet(tmp_path):
+    """Options that name a small network with weights."""
+    torch.save({'params': build_network(OKDNET).state_dict()}, tmp_path / 'net.pth')
+    (tmp_path / 'net.yml').write_text(yaml.safe_dump({'name': 'small', 'network_g': OKDNET}))
+    return ['-w', 'net.pth', '--opt', 'net.yml', '--backend', 'eager']
+
+
+def random(*shape, dtype=np.uint8):
+    return np.random.default_rng(0).integers(0, np.iinfo(dtype).max, shape, dtype, endpoint=True)
+
+
+def picture(path, *shape, **options):
+    """Noise behind haze."""
+    os.makedirs(os.path.dirname(path) or '.', exist_ok=True)
+    Image.fromarray(random(*(shape or (24, 32, 3))) // 2 + 120).save(path, **options)
+
+
+def content_of(path):
+    with open(path, 'rb') as file:
+        return file.read()
+
+
+def read(path):
+    return OpenedPicture(path, path, 100).load().pixels
+
+
+def files(folder='out'):
+    return sorted(
+        os.path.relpath(os.path.join(root, name), folder) for root, _, names in os.walk(folder) for name in names
+    )
+
+
+def dehaze(*arguments):
+    return cli.main(['dehaze', *arguments])
+
+
+def lines(capsys):
+    return capsys.readouterr().err.splitlines()
+
+
+def test_files_folders_and_patterns_go_below_the_output_folder(capsys):
+    for path in ('in/a.png', 'in/deep/er/b.jpg', 'in/notes.txt.png', 'c[1].bmp', 'x1.webp', 'x2.webp'):
+        picture(path)
+    (open('in/readme.txt', 'w')).close()
+    assert dehaze('-i', 'in', 'c[1].bmp', 'x?.webp', '-o', 'out', *DCP) == 0
+    assert files() == ['a.png', 'c[1].bmp', 'deep/er/b.jpg', 'notes.txt.png', 'x1.webp', 'x2.webp']
+    assert capsys.readouterr().out.startswith('6 of 6 files dehazed')
+    assert not np.array_equal(read('out/a.png'), read('in/a.png'))
+
+
+def test_an_output_inside_the_input_is_not_an_input():
+    picture('in/a.png')
+    assert dehaze('-i', 'in', '-o', 'in/out', *DCP) == 0
+    assert dehaze('-i', 'in', '-o', 'in/out', *DCP, '--overwrite') == 0
+    assert files('in') == ['a.png', 'out/a.png']
+
+
+def test_one_input_may_go_to_one_file():
+    picture('a.png')
+    assert dehaze('-i', 'a.png', '-o', 'new/b.jpg', *DCP) == 0
+    assert Image.open('new/b.jpg').format == 'JPEG'
+
+
+def test_suffix_and_format_name_the_results():
+    picture('a.png')
+    picture('b.gif')
+    assert dehaze('-i', 'a.png', '-o', 'out', *DCP, '--suffix', '_clear', '--format', 'webp') == 0
+    assert dehaze('-i', 'b.gif', '-o', 'out', *DCP) == 0
+    assert files() == ['a_clear.webp', 'b.png']
+
+
+def test_what_is_there_is_passed_over_unless_it_is_to_be_replaced(capsys):
+    picture('in/a.png')
+    picture('in/b.png')
+    assert dehaze('-i', 'in/a.png', '-o', 'out', *DCP) == 0
+    made = os.stat('out/a.png').st_ino
+    assert dehaze('-i', 'in', '-o', 'out', *DCP) == 0
+    assert '1 were there already' in capsys.readouterr().out
+    assert (os.stat('out/a.png').st_ino, files()) == (made, ['a.png', 'b.png'])
+    assert dehaze('-i', 'in', '-o', 'out', *DCP, '--overwrite') == 0
+    assert os.stat('out/a.png').st_ino != made
+
+
+@pytest.mark.parametrize('name', ['same', 'symlink', 'hardlink', 'folder'])
+def test_an_input_is_never_written_over_whatever_it_is_called(name, capsys):
+    picture('in/a.png')
+    content = content_of('in/a.png')
+    output = 'in'
+    if name != 'same':
+        output = 'out'
+        if name == 'folder':
+            os.symlink('in', 'out')
+        else:
+            os.mkdir('out')
+            (os.symlink if name == 'symlink' else os.link)(os.path.abspath('in/a.png'), 'out/a.png')
+    assert dehaze('-i', 'in/a.png', '-o', output, *DCP, '--overwrite') == 2
+    assert 'would be written over the input' in lines(capsys)[-1]
+    assert content_of('in/a.png') == content
+
+
+def test_an_input_among_several_is_not_written_over_by_the_result_of_another(capsys):
+    picture('in/a.png')
+    picture('in/a_compare.png')
+    assert dehaze('-i', 'in', '-o', 'in', *DCP, '--suffix', '_x', '--compare', '--overwrite') == 0
+    picture('in/b.png')
+    picture('in/b_x.png')
+    assert dehaze('-i', 'in/b.png', 'in/b_x.png', '-o', 'in', *DCP, '--suffix', '_x', '--overwrite') == 2
+    assert 'in/b_x.png would be written over the input in/b_x.png' in lines(capsys)[-1]
+
+
+@pytest.mark.parametrize(
+    ('inputs', 'options'),
+    [(['a/x.png', 'b/x.png'], []), (['a', 'b'], []), (['a/x.png', 'a/x.jpg'], ['--format', 'png'])],
+)
+def test_two_results_of_one_name_are_refused_before_work_begins(inputs, options, capsys):
+    for path in ('a/x.png', 'b/x.png', 'a/x.jpg'):
+        picture(path)
+    assert dehaze('-i', *inputs, '-o', 'out', *DCP, *options) == 2
+    assert 'results would be written over one another: ' in lines(capsys)[-1]
+    assert not os.path.exists('out')
+
+
+@pytest.mark.parametrize(
+    ('arguments', 'complaint'),
+    [
+        (['-i', 'none.png', '-o', 'out', *DCP], 'there is no none.png'),
+        (['-i', '*.tif', '-o', 'out', *DCP], 'no file matches *.tif'),
+        (['-i', 'empty', '-o', 'out', *DCP], 'there are no pictures in empty'),
+        (['-i', 'a.png', '-o', 'file', *DCP], 'output file is a file; give a folder'),
+        (['-i', 'a.png', 'b.png', '-o', 'c.png', *DCP], 'output c.png names one file, but there are 2 inputs'),
+        (['-i', 'a.png', '-o', 'c.png', '--format', 'jpg', *DCP], 'contradict each other'),
+        (['-i', 'a.png', 'b.png', '-o', '-', *DCP], 'the standard output takes one picture'),
+        (['-i', 'a.png', '-o', 'out'], 'no network is named'),
+        (['-i', 'a.png', '-o', 'out', '--network', 'OKDNet'], 'OKDNet has weights to load'),
+        (['-i', 'a.png', '-o', 'out', '--network', 'DPC'], 'DPC'),
+        (['-i', 'a.png', '-o', 'out', *DCP, '--strength', '2'], 'strength is 2.0'),
+        (['-i', 'a.png', '-o', 'out', *DCP, '--save-transmission'], 'DCP gives no transmission'),
+        (['-i', 'a.png', '-o', 'out', '-w', 'none.pth'], 'none.pth'),
+        (['-i', 'a.png', '-o', 'out', '-w', 'a.png'], 'a.png'),
+    ],
+)
+def test_a_mistake_is_one_line_and_exit_code_2(arguments, complaint, capsys):
+    os.mkdir('empty')
+    (open('file', 'w')).close()
+    picture('a.png')
+    picture('b.png')
+    assert dehaze(*arguments) == 2
+    (line,) = lines(capsys)
+    assert line.startswith('basicsr: error: ')
+    assert complaint in line
+    assert not os.path.exists('out')
+
+
+@pytest.mark.parametrize(
+    'option', [['--tile', '64'], ['--tile', 'x'], ['--quality', '0'], ['--max-megapixels', '-1'], ['--suffix', 'a/b']]
+)
+def test_values_out_of_range_are_refused(option, capsys):
+    with pytest.raises(SystemExit) as stopped:
+        dehaze('-i', 'a.png', '-o', 'out', *DCP, *option)
+    assert stopped.value.code == 2
+    assert f'argument {option[0]}' in capsys.readouterr().err
+
+
+def test_files_that_fail_are_told_of_and_the_others_are_done(capsys):
+    picture('in/good.png')
+    picture('in/zoo.png')
+    (open('in/empty.png', 'w')).close()
+    with open('in/te\nxt.png', 'w') as file:
+        file.write('hello')
+    assert dehaze('-i', 'in', '-o', 'out', *DCP) == 1
+    assert files() == ['good.png', 'zoo.png']
+    said = lines(capsys)
+    assert 'basicsr: error: in/empty.png is empty (0 bytes)' in said
+    assert sum(line.startswith("basicsr: error: 'in/te\\nxt.png' cannot be decoded") for line in said) == 1
+    assert said[-3] == 'failed:'
+    assert said[-2] == '  in/empty.png is empty (0 bytes)'
+
+
+@pytest.mark.parametrize(
+    'name', ['a [b] (1) *.png', 'снимок 写真 📷.png', ' -x.png', 'new\nline.png', 'n' * 240 + '.png']
+)
+def test_names_may_be_anything(name):
+    picture(os.path.join('in', name))
+    assert dehaze('-i', os.path.join('in', name), '-o', 'out', *DCP) == 0
+    assert files() == [name]
+
+
+def test_a_name_that_becomes_too_long_is_told_of_and_nothing_is_left(capsys):
+    picture('in/' + 'n' * 250 + '.png')
+    picture('in/z.png')
+    assert dehaze('-i', 'in', '-o', 'out', *DCP, '--suffix', '_clear') == 1
+    assert files() == ['z_clear.png']
+    assert 'cannot be written: File name too long' in capsys.readouterr().err
+
+
+def test_alpha_depth_grey_orientation_and_profile_are_kept(okdnet):
+    os.mkdir('in')
+    exif = Image.Exif()
+    exif[0x0112], exif[0x010F] = 6, 'Maker'
+    picture('in/turned.jpg', 24, 40, 3, exif=exif, dpi=(300, 300))
+    picture('in/alpha.png', 24, 40, 4)
+    picture('in/grey.png', 24, 40)
+    cv2.imwrite('in/deep.png', random(24, 40, 3, dtype=np.uint16))
+    cv2.imwrite('in/deep.tif', random(24, 40, 3, dtype=np.uint16))
+    assert dehaze('-i', 'in', '-o', 'out', *okdnet) == 0
+    with Image.open('out/turned.jpg') as image:
+        assert (image.size, image.getexif()[0x0112], image.getexif()[0x010F]) == ((40, 24), 6, 'Maker')
+        assert image.info['dpi'] == (300, 300)
+    assert np.array_equal(read('out/alpha.png')[..., 3], read('in/alpha.png')[..., 3])
+    assert read('out/grey.png').shape == (24, 40)
+    for name in ('deep.png', 'deep.tif'):
+        result = read(f'out/{name}')
+        assert (result.dtype, result.shape) == (np.uint16, (24, 40, 3))
+        assert len(np.unique(result)) > 256
+
+
+def test_the_network_sees_a_turned_picture_upright(okdnet):
+    upright, exif = random(24, 40, 3), Image.Exif()
+    exif[0x0112] = 6
+    os.mkdir('in')
+    Image.fromarray(upright).save('in/upright.png')
+    Image.fromarray(np.rot90(upright)).save('in/turned.png', exif=exif)
+    assert dehaze('-i', 'in', '-o', 'out', *okdnet) == 0
+    assert np.array_equal(read('out/turned.png'), read('out/upright.png'))
+
+
+def test_strength_0_gives_the_pixels_of_the_input():
+    picture('a.png', 24, 32, 4)
+    assert dehaze('-i', 'a.png', '-o', 'out', *DCP, '--strength', '0') == 0
+    assert np.array_equal(read('out/a.png'), read('a.png'))
+
+
+def test_comparison_and_maps_are_written_beside_the_result(okdnet):
+    picture('a.png')
+    options = ['--compare', '--save-transmission', '--save-airlight']
+    assert dehaze('-i', 'a.png', '-o', 'out', *okdnet, *options) == 0
+    assert files() == [
+        'a.png', 'a_airlight.json', 'a_airlight.png', 'a_compare.png', 'a_transmission.png', 'a_transmission_raw.png',
+    ]  # fmt: skip
+    raw = read('out/a_transmission_raw.png')
+    assert (raw.dtype, raw.shape) == (np.uint16, (24, 32))
+    assert raw.min() >= 0.1 * 65535 - 1  # the network's t_min
+    assert read('out/a_transmission.png').shape == (24, 32, 3)
+    colour = json.loads(content_of('out/a_airlight.json'))['airlight']
+    assert np.abs(read('out/a_airlight.png')[0, 0] - np.clip(colour, 0, 1) * 255).max() <= 1
+    both = read('out/a_compare.png')
+    assert np.array_equal(both[:, :32], read('a.png'))
+    assert np.array_equal(both[:, -32:], read('out/a.png'))
+    assert (both[:, 32:-32] == 255).all()
+    assert both.shape[1] > 64
+
+
+def test_weights_of_an_option_file_s_run_are_found(capsys, okdnet):
+    os.makedirs('experiments/small/models')
+    os.rename('net.pth', 'experiments/small/models/net_g_latest.pth')
+    picture('a.png')
+    assert dehaze('-i', 'a.png', '-o', 'out', '--opt', 'net.yml', '--backend', 'eager') == 0
+    assert os.path.join('experiments', 'small', 'models', 'net_g_latest.pth') in capsys.readouterr().err
+
+
+def test_weights_that_would_run_code_do_not(tmp_path, capsys):
+    class Trap:
+        def __reduce__(self):
+            return os.mkdir, (str(tmp_path / 'sprung'),)
+
+    torch.save({'params': Trap()}, 'evil.pth')
+    picture('a.png')
+    assert dehaze('-i', 'a.png', '-o', 'out', '-w', 'evil.pth') == 2
+    (line,) = lines(capsys)
+    assert 'evil.pth' in line
+    assert not os.path.exists('sprung')
+
+
+def test_weights_of_another_network_are_refused(okdnet, capsys):
+    torch.save({'params': build_network({'type': 'AODNet'}).state_dict()}, 'net.pth')
+    picture('a.png')
+    assert dehaze('-i', 'a.png', '-o', 'out', *okdnet) == 2
+    (line,) = lines(capsys)
+    assert 'AODNet' in line
+
+
+def test_a_full_disk_is_told_of_and_nothing_half_is_left(monkeypatch, capsys):
+    picture('in/a.png')
+    picture('in/b.png')
+    replace = os.replace
+
+    def full(source, target):
+        if target.endswith('a.png'):
+            raise OSError(errno.ENOSPC, 'No space left on device')
+        replace(source, target)
+
+    monkeypatch.setattr(result_files.os, 'replace', full)
+    assert dehaze('-i', 'in', '-o', 'out', *DCP) == 1
+    assert files() == ['b.png']
+    assert 'basicsr: error: out/a.png cannot be written: No space left on device' in lines(capsys)
+
+
+@pytest.mark.skipif(not hasattr(os, 'geteuid') or os.geteuid() == 0, reason='root may write anywhere')
+def test_a_folder_that_may_not_be_written_to_is_told_of(capsys):
+    picture('a.png')
+    os.mkdir('out', 0o500)
+    assert dehaze('-i', 'a.png', '-o', 'out', *DCP) == 1
+    assert 'Permission denied' in capsys.readouterr().err
+
+
+def test_a_place_that_cannot_be_written_to_is_told_of(capsys):
+    picture('a.png')
+    assert dehaze('-i', 'a.png', '-o', '/proc/none', *DCP) == 1
+    assert '/proc/none/a.png cannot be written: ' in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(('shape', 'format'), [((1, 1, 3), 'png'), ((1, 5000, 3), 'png'), ((20_000, 2, 3), 'webp')])
+def test_strange_sizes_are_kept_or_told_of(shape, format, capsys):
+    picture('a.png', *shape)
+    code = dehaze('-i', 'a.png', '-o', 'out', *DCP, '--format', format)
+    if format == 'webp':
+        assert code == 1
+        assert (
+            'a.png becomes 2x20000, but WEBP holds at most 16383 px a side; use --format png' in capsys.readouterr().err
+        )
+    else:
+        assert code == 0
+        assert read('out/a.png').shape == shape
+
+
+def test_a_larger_picture_than_allowed_is_refused_until_the_limit_is_raised(capsys):
+    picture('a.png', 400, 500, 3)
+    assert dehaze('-i', 'a.png', '-o', 'out', *DCP, '--max-megapixels', '0.1') == 1
+    assert 'raise --max-megapixels' in capsys.readouterr().err
+    assert dehaze('-i', 'a.png', '-o', 'out', *DCP, '--max-megapixels', '0.3', '--tile', '128') == 0
+    assert read('out/a.png').shape == (400, 500, 3)
+
+
+def test_standard_input_and_output_take_a_picture(monkeypatch, capsysbinary):
+    picture('a.png')
+    monkeypatch.setattr(sys, 'stdin', io.TextIOWrapper(io.BytesIO(content_of('a.png'))))
+    assert dehaze('-i', '-', '-o', '-', *DCP) == 0
+    said = capsysbinary.readouterr()
+    assert Image.open(io.BytesIO(said.out)).size == (32, 24)
+    assert b'1 of 1 file dehazed' in said.err
+    assert b'\r' not in said.err  # no bar where there is no terminal
+
+
+def test_what_is_no_picture_may_come_from_the_standard_input(monkeypatch, capsys):
+    monkeypatch.setattr(sys, 'stdin', io.TextIOWrapper(io.BytesIO(b'hello')))
+    assert dehaze('-i', '-', '-o', 'out', *DCP) == 1
+    assert 'the standard input cannot be decoded' in capsys.readouterr().err
+    assert not os.path.exists('out')
+
+
+def test_ctrl_c_leaves_whole_files_only_and_the_same_command_goes_on(capsys):
+    for number in range(30):
+        picture(f'in/{number:02}.png', 300, 300, 3)
+    process = subprocess.Popen(
+        [sys.executable, '-m', 'okdnet_plugin', 'dehaze', '-i', 'in', '-o', 'out', *DCP],
+        stderr=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        env=os.environ | {'OMP_NUM_THREADS': '1'},
+    )
+    until = time.monotonic() + 120
+    while not (os.path.isdir('out') and any(name.endswith('.png') for name in os.listdir('out'))):
+        assert process.poll() is None
+        assert time.monotonic() < until
+        time.sleep(0.02)
+    process.send_signal(signal.SIGINT)
+    _, error = process.communicate(timeout=60)
+    assert process.returncode == 130, error
+    assert b'Traceback' not in error
+    assert b'the same command goes on' in error
+    done = files()
+    assert 0 < len(done) < 30
+    for name in done:
+        assert read(f'out/{name}').shape == (300, 300, 3)
+
+    for number in range(len(done) + 1, 30):
+        os.remove(f'in/{number:02}.png')
+    assert dehaze('-i', 'in', '-o', 'out', *DCP) == 0
+    assert files() == files('in')
+    assert f'{len(done)} were there already' in capsys.readouterr().out

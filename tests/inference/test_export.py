@@ -1,0 +1,191 @@
+"""Networks as files for others: they run without the package and give the same pictures, and weights come back."""
+
+import json
+
+import pytest
+import torch
+from torch import nn
+
+from conftest import write_options
+from okdnet_plugin.errors import InputError, SaveError
+from okdnet_plugin.inference import export as export_module
+from okdnet_plugin.inference import recognise
+from okdnet_plugin.inference.export import export
+from okdnet_plugin.inference.weights import Weights, build, load
+
+SMALL = {'type': 'OKDNet', 'num_feat': 8, 'num_blocks': [1, 1, 1], 'growth': 4}
+GCANET = {'type': 'GCANet', 'num_feat': 4}
+SIZES = [(1, 3, 16, 16), (2, 3, 33, 50), (3, 3, 64, 41)]
+
+
+def weights_of(network: dict) -> Weights:
+    torch.manual_seed(0)
+    net = recognise.make(network).train()
+    if network['type'] == 'OKDNet':
+        net(torch.rand(2, 3, 32, 32))  # statistics that differ from those of the start
+    return Weights(network, net.state_dict(), {'licence': 'CC0-1.0'})
+
+
+def assert_same(weights: Weights, run) -> None:
+    net = build(weights)
+    for size in SIZES:
+        hazy = torch.rand(size)
+        torch.testing.assert_close(run(hazy), net(hazy), atol=1e-4, rtol=0)
+
+
+def session_of(path):
+    onnxruntime = pytest.importorskip('onnxruntime')
+    session = onnxruntime.InferenceSession(str(path), providers=['CPUExecutionProvider'])
+    return session, lambda hazy: torch.from_numpy(session.run(['dehazed'], {'hazy': hazy.numpy()})[0])
+
+
+@pytest.fixture
+def aodnet() -> Weights:
+    return weights_of({'type': 'AODNet'})
+
+
+@pytest.mark.parametrize('fuse', [True, False])
+def test_onnx_takes_any_batch_height_and_width(tmp_path, fuse):
+    network = SMALL if fuse else {'type': 'AODNet'}
+    weights, path = weights_of(network), tmp_path / 'net.onnx'
+    done = export(weights, str(path), fuse=fuse)
+    session, run = session_of(path)
+    assert_same(weights, run)
+    assert done.is_fused == fuse
+    assert (done.smallest, done.size) == (16, path.stat().st_size)
+    assert max(done.differences.values()) < 1e-4
+    (hazy,), (dehazed,) = session.get_inputs(), session.get_outputs()
+    assert hazy.shape == ['batch', 3, 'height', 'width']
+    assert (hazy.name, dehazed.name) == ('hazy', 'dehazed')
+    told = session.get_modelmeta().custom_metadata_map
+    assert json.loads(told['network']) == network
+    assert told['licence'] == 'CC0-1.0'
+
+
+@pytest.mark.parametrize('network', [SMALL, GCANET], ids=['OKDNet', 'GCANet'])
+def test_torchscript_takes_any_batch_height_and_width(tmp_path, network):
+    weights, path = weights_of(network), str(tmp_path / 'net.pt')
+    export(weights, path)
+    extra = {'metadata.json': ''}
+    assert_same(weights, torch.jit.load(path, _extra_files=extra))
+    assert json.loads(json.loads(extra['metadata.json'])['network']) == network
+
+
+def test_exported_program_takes_any_batch_height_and_width(tmp_path, aodnet):
+    path, extra = str(tmp_path / 'net.pt2'), {'metadata.json': ''}
+    export(aodnet, path)
+    program = torch.export.load(path, extra_files=extra)
+    assert_same(aodnet, program.module())
+    assert json.loads(extra['metadata.json'])['version'].startswith('okdnet_plugin')
+
+
+def test_weights_go_to_safetensors_and_back_bit_by_bit(tmp_path):
+    weights = weights_of(SMALL | {'t_min': 0.2})
+    export(weights, str(tmp_path / 'net.safetensors'), more={'note': 'on haze of the sea'})
+    between = load(str(tmp_path / 'net.safetensors'))
+    export(between, str(tmp_path / 'net.pth'))
+    back = load(str(tmp_path / 'net.pth'))
+    assert back.network == between.network == weights.network
+    assert back.metadata['note'] == 'on haze of the sea'
+    assert back.metadata['licence'] == 'CC0-1.0'
+    assert back.state.keys() == weights.state.keys()
+    assert all(torch.equal(value, weights.state[name]) for name, value in back.state.items())
+
+
+def test_toolbox_reads_the_pth(tmp_path, model_options):
+    from okdnet_plugin.models.restoration_model import RestorationModel
+
+    weights = weights_of(SMALL)
+    export(weights, str(tmp_path / 'net.pth'))
+    path = {'pretrain_network_g': str(tmp_path / 'net.pth'), 'param_key_g': 'params', 'strict_load_g': True}
+    test = {'is_train': False, 'path': path, 'network_g': dict(SMALL)}
+    model = RestorationModel(model_options | test)
+    state = model.get_bare_model(model.net_g).state_dict()
+    assert all(torch.equal(value, weights.state[name]) for name, value in state.items())
+
+
+def test_metadata_tell_of_the_training(tmp_path, train_options):
+    (tmp_path / 'run' / 'models').mkdir(parents=True)
+    state = weights_of(SMALL).state
+    network = str(tmp_path / 'run' / 'models' / 'net_g_4.pth')
+    torch.save({'params': state, 'params_ema': state}, network)
+    write_options(tmp_path / 'run' / 'small.yml', train_options)
+    lines = [
+        {'iter': 2, 'dataset': 'Held', 'psnr': 1.0},
+        {'iter': 4, 'l_pix': 0.1},
+        {'iter': 4, 'dataset': 'Held', 'psnr': 20.5},
+    ]
+    (tmp_path / 'run' / 'metrics.jsonl').write_text('\n'.join(map(json.dumps, lines)) + '\n{"iter": 4, "dat')
+    export(load(network), str(tmp_path / 'net.safetensors'))
+    told = load(str(tmp_path / 'net.safetensors')).metadata
+    assert json.loads(told['metrics']) == {'iter': 4, 'Held': {'psnr': 20.5}}
+    assert json.loads(told['training_data'])[0]['name'] == 'Pairs'
+    assert json.loads(told['options'])['train']['ema_decay'] == 0.9
+    assert str(tmp_path.parent) not in ''.join(told.values())  # where data lay is nobody's affair
+    export(load(network, param_key='params'), str(tmp_path / 'other.safetensors'))
+    assert 'metrics' not in load(str(tmp_path / 'other.safetensors')).metadata  # the average was validated
+    assert int(told['parameters']) == sum(parameter.numel() for parameter in recognise.make(SMALL).parameters())
+
+
+class ByItsSize(nn.Module):
+    """Something that a trace holds for a constant."""
+
+    def forward(self, x):
+        return x * (0.5 if x.shape[-1] > 60 else 1)
+
+
+@pytest.mark.parametrize('ending', ['pt', 'onnx', 'pt2'])
+def test_export_that_differs_at_another_size_leaves_no_file(tmp_path, aodnet, ending, monkeypatch):
+    monkeypatch.setattr(export_module, 'build', lambda weights: ByItsSize())
+    with pytest.raises(InputError, match=r'not the same network|does not run at other sizes'):
+        export(aodnet, str(tmp_path / f'net.{ending}'))
+    assert not list(tmp_path.iterdir())
+
+
+def test_dark_channel_prior_is_refused_in_one_line(tmp_path):
+    with pytest.raises(InputError, match=r'DCP.*nothing is written') as error:
+        export(Weights({'type': 'DCP'}, {}), str(tmp_path / 'net.pt'))
+    assert '\n' not in str(error.value)
+    with pytest.raises(InputError, match='DCP has no weights'):
+        export(Weights({'type': 'DCP'}, {}), str(tmp_path / 'net.safetensors'))
+    assert not list(tmp_path.iterdir())
+
+
+def test_file_that_is_there_is_replaced_only_when_asked(tmp_path, aodnet):
+    path = tmp_path / 'net.safetensors'
+    path.write_text('precious')
+    with pytest.raises(InputError, match='--force'):
+        export(aodnet, str(path))
+    assert path.read_text() == 'precious'
+    export(aodnet, str(path), replace=True)
+    weights = load(str(path))
+    with pytest.raises(InputError, match='the weights themselves'):
+        export(weights, str(path), replace=True)
+
+
+@pytest.mark.parametrize(
+    ('name', 'said'),
+    [('net.onx', r'\.onnx \(ONNX'), ('net', 'ending'), ('no/net.onnx', 'there is no folder'), ('d.onnx', 'a folder')],
+)
+def test_target_that_cannot_be_is_refused_before_any_work(tmp_path, aodnet, name, said):
+    (tmp_path / 'd.onnx').mkdir()
+    with pytest.raises(InputError, match=said):
+        export(aodnet, str(tmp_path / name))
+
+
+def test_full_disk_leaves_nothing_and_says_so(tmp_path, aodnet, monkeypatch):
+    def full(_):
+        raise OSError(28, 'No space left on device')
+
+    monkeypatch.setattr('okdnet_plugin.engine.checkpoints.os.fsync', full)
+    with pytest.raises(SaveError, match=r'net\.safetensors cannot be written: No space left') as error:
+        export(aodnet, str(tmp_path / 'net.safetensors'))
+    assert 'resume' not in str(error.value)
+    assert not list(tmp_path.iterdir())
+
+
+def test_values_of_the_check_are_pictures():
+    hazy = export_module._picture(2, 50, 75)
+    assert hazy.shape == (2, 3, 50, 75)
+    assert 0 <= hazy.min() < 0.2 < 0.8 < hazy.max() <= 1
+    assert torch.equal(hazy, export_module._picture(2, 50, 75))
