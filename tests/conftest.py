@@ -97,6 +97,90 @@ def model_options(train_options) -> dict:
     return options
 
 
+def mm_dataset(pairs: Path, phase: str = 'train', **more) -> dict:
+    """Config of `pairs` as a PairedDehazeDataset."""
+    options = {'dataroot_lq': str(pairs / 'hazy'), 'dataroot_gt': str(pairs / 'clear'), 'layout': 'its'}
+    training = {'gt_size': 32, 'use_hflip': True, 'use_rot': True} if phase == 'train' else {}
+    return {'type': 'PairedDehazeDataset', 'opt': {'phase': phase, 'name': 'Pairs', **options, **training, **more}}
+
+
+@pytest.fixture
+def model_config() -> dict:
+    """Config of a small OKDNetRestorer with the three losses."""
+    return {
+        'type': 'OKDNetRestorer',
+        'generator': {'type': 'OKDNet', 'num_feat': 8, 'num_blocks': [1, 1, 1], 'growth': 4},
+        'pixel_loss': {'type': 'BasicSRL1Loss'},
+        'ssim_loss': {'type': 'SSIMLoss'},
+        'distill_loss': {'type': 'OnlineDistillationLoss', 'loss_weight': 0.5},
+    }
+
+
+@pytest.fixture
+def runner_config(pairs, model_config, tmp_path) -> dict:
+    """Config that trains it for four iterations on `pairs`, with EMA, validation and checkpoints."""
+    return {
+        'custom_imports': {'imports': ['okdnet_plugin.mm'], 'allow_failed_imports': False},
+        'default_scope': 'mmengine',
+        'experiment_name': tmp_path.name,  # MMEngine keeps visualisers and loggers by it
+        'work_dir': str(tmp_path / 'work'),
+        'model': model_config,
+        'train_dataloader': {
+            'batch_size': 2,
+            'num_workers': 0,
+            'sampler': {'type': 'InfiniteSampler', 'shuffle': True},
+            'dataset': mm_dataset(pairs),
+        },
+        'val_dataloader': {
+            'batch_size': 1,
+            'num_workers': 0,
+            'sampler': {'type': 'DefaultSampler', 'shuffle': False},
+            'dataset': mm_dataset(pairs, 'val'),
+        },
+        'val_evaluator': [
+            {'type': 'RestorationMetric', 'function': f'calculate_{name}', 'crop_border': 0}
+            for name in ('psnr', 'ssim')
+        ],
+        'optim_wrapper': {'type': 'OptimWrapper', 'optimizer': {'type': 'Adam', 'lr': 1e-3}},
+        'param_scheduler': {'type': 'MultiStepLR', 'by_epoch': False, 'milestones': [3], 'gamma': 0.5, 'end': 4},
+        'train_cfg': {'type': 'IterBasedTrainLoop', 'max_iters': 4, 'val_interval': 4},
+        'val_cfg': {'type': 'ValLoop'},
+        'default_hooks': {
+            'logger': {'type': 'LoggerHook', 'interval': 1},
+            'checkpoint': {
+                'type': 'CheckpointHook',
+                'by_epoch': False,
+                'interval': 2,
+                'save_best': 'psnr',
+                'rule': 'greater',
+            },
+        },
+        'custom_hooks': [
+            {'type': 'EMAHook', 'ema_type': 'ExponentialMovingAverage', 'momentum': 0.1, 'update_buffers': True},
+            {'type': 'BranchVisualizationHook', 'pictures': 1},
+        ],
+        'vis_backends': [{'type': 'LocalVisBackend'}],
+        'visualizer': {'type': 'Visualizer', 'vis_backends': [{'type': 'LocalVisBackend'}], 'name': tmp_path.name},
+        'log_processor': {'by_epoch': False},
+        'randomness': {'seed': 0},
+        'env_cfg': {'dist_cfg': {'backend': 'gloo'}},
+    }
+
+
+@pytest.fixture
+def write(tmp_path, monkeypatch):
+    """Write a file of an option file's kind into the test's own folder, where it runs; returns the name."""
+    monkeypatch.chdir(tmp_path)
+
+    def write(name, text):
+        path = tmp_path / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(text if isinstance(text, bytes) else text.encode())
+        return name
+
+    return write
+
+
 def write_options(path: Path, options: dict) -> str:
     path.write_text(yaml.safe_dump(options), encoding='utf-8')
     return str(path)

@@ -1,0 +1,12 @@
+"""OKDNet for MMEngine and MMagic: the plugin's own classes in MMEngine's root registries.
+
+A config names it in one line, `custom_imports = dict(imports=['okdnet_plugin.mm'])`, and needs the extra `mm`
+(mmengine, mmcv-lite). Importing it registers networks, losses, data sets, transforms, metrics and hooks, which every
+library of OpenMMLab finds from its own scope, and mends what of MMEngine is broken on today's torch (see
+`okdnet_plugin.mm.compat`). It imports neither mmagic nor mmcv's compiled operators.
+"""
+
+from okdnet_plugin.mm import compat, registries
+
+compat.apply()
+registries.register()

@@ -1,0 +1,171 @@
+"""The only place that patches MMEngine and what MMagic stands on.
+
+MMEngine 0.10.7 (March 2025) and MMagic 1.2.0 (December 2023) are the last releases. As in `okdnet_plugin.compat`, a
+patch is a function that says what is wrong, finds out whether it is wrong here, and tells when it can go.
+"""
+
+import functools
+import importlib
+import importlib.machinery
+import importlib.util
+import inspect
+import os
+import sys
+from collections.abc import Callable, Mapping
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import torch
+import torch.distributed
+from mmengine.dist import utils as dist_utils
+from mmengine.logging import HistoryBuffer
+from mmengine.runner import CheckpointLoader, Runner
+
+from okdnet_plugin.errors import InputError
+
+_PATCHED = '_patched_by_okdnet_plugin'
+
+
+def apply() -> None:
+    """Mend what is broken here; may run twice."""
+    load_checkpoints_without_running_code()
+    distribute_without_gpu()
+    if importlib.util.find_spec('mmagic') is not None:
+        stand_in_for_what_mmagic_lacks()
+
+
+def load_checkpoints_without_running_code() -> None:
+    """Resuming and testing fail on torch 2.6 and later: MMEngine's checkpoints hold more than tensors.
+
+    torch.load refuses HistoryBuffer and arrays of NumPy, and the usual cure, `weights_only=False`, runs whatever a file
+    says. Here these few classes are allowed and nothing else. A file of BasicSR (`params`, `params_ema`) is read too.
+    Before torch 2.6 nothing is refused, and nothing is changed. Can go when MMEngine allows its own classes.
+    """
+    if not hasattr(torch.serialization, 'safe_globals'):
+        return
+    CheckpointLoader.register_scheme(prefixes='', loader=load_from_local, force=True)
+
+
+def load_from_local(filename: str, map_location: Any = None) -> dict:
+    """A checkpoint of MMEngine or BasicSR, read without running code.
+
+    Args:
+        filename: the file.
+        map_location: as for torch.load.
+
+    Returns:
+        What the file holds; of a file of BasicSR `state_dict`, its averaged weights if it has some.
+
+    Raises:
+        InputError: there is no such file, it is no checkpoint, or it would run code.
+    """
+    filename = os.path.expanduser(filename)
+    if not os.path.isfile(filename):
+        raise InputError(f'there is no checkpoint {filename}; correct load_from or the path')
+    try:
+        with torch.serialization.safe_globals(_allowed()):
+            checkpoint = torch.load(filename, map_location=map_location, weights_only=True)
+    except Exception as error:
+        reason = ' '.join(str(error).split('\n')[0].split())
+        raise InputError(
+            f'checkpoint {filename} cannot be read: it is damaged, no checkpoint, or holds more than tensors and logs, '
+            f'which could run code ({type(error).__name__}: {reason[:200]})'
+        ) from error
+    return _as_mmengine_writes_it(checkpoint)
+
+
+def _as_mmengine_writes_it(checkpoint: Any) -> Any:
+    if isinstance(checkpoint, Mapping) and 'state_dict' not in checkpoint:
+        for key in ('params_ema', 'params'):
+            if isinstance(checkpoint.get(key), Mapping):
+                return {'state_dict': checkpoint[key], 'meta': {}}
+    return checkpoint
+
+
+def _allowed() -> list[Callable | tuple[Callable, str]]:
+    multiarray = importlib.import_module(np.ndarray.__reduce__(np.zeros(0))[0].__module__)  # named anew in NumPy 2
+    allowed: list[Callable | tuple[Callable, str]] = [
+        HistoryBuffer,
+        np.ndarray,
+        np.dtype,
+        *(type(np.dtype(kind)) for kind in ('f4', 'f8', 'i4', 'i8', 'u1', '?')),
+        (_method_of_history, 'builtins.getattr'),
+        (_method_of_history, '__builtin__.getattr'),
+    ]
+    for module in ('numpy._core.multiarray', 'numpy.core.multiarray'):  # NumPy 2 and 1 name it so
+        allowed += [(multiarray._reconstruct, f'{module}._reconstruct'), (multiarray.scalar, f'{module}.scalar')]
+    return allowed
+
+
+def _method_of_history(owner: object, name: str) -> Callable:
+    """What `getattr` in a checkpoint may get: a statistic of HistoryBuffer."""
+    if owner is not HistoryBuffer or name not in ('min', 'max', 'mean', 'current'):
+        raise ValueError(f'the checkpoint asks for {name} of {owner}, which no log needs')
+    return getattr(HistoryBuffer, name)
+
+
+def distribute_without_gpu() -> None:
+    """`launcher='pytorch'` needs a GPU, whatever `dist_cfg` says.
+
+    `_init_dist_pytorch` calls `torch.cuda.set_device`, and `Runner.wrap_model` gives DistributedDataParallel a GPU's
+    number. Without a GPU the processes meet through gloo here, and the wrapper gets no device. Can go when MMEngine
+    asks whether there is a GPU.
+    """
+    if not hasattr(dist_utils._init_dist_pytorch, _PATCHED):
+        dist_utils._init_dist_pytorch = _patched(dist_utils._init_dist_pytorch, _init_dist)
+        Runner.wrap_model = _patched(Runner.wrap_model, _wrap_model)
+
+
+def _patched(original: Callable, replacement: Callable) -> Callable:
+    @functools.wraps(original)
+    def wrapper(*args: Any, **kwargs: Any) -> Any:
+        return replacement(original, *args, **kwargs)
+
+    setattr(wrapper, _PATCHED, True)
+    return wrapper
+
+
+def _init_dist(original: Callable, backend: str, init_backend: str = 'torch', **kwargs: Any) -> None:
+    if torch.cuda.is_available() or torch.distributed.is_initialized():
+        original(backend, init_backend=init_backend, **kwargs)
+    else:
+        torch.distributed.init_process_group('gloo', **kwargs)
+
+
+def _wrap_model(original: Callable, runner: Runner, model_wrapper_cfg: dict | None, model: torch.nn.Module) -> Any:
+    if runner.distributed and not torch.cuda.is_available():
+        if model_wrapper_cfg is None:
+            unused = runner.cfg.get('find_unused_parameters', False)
+            model_wrapper_cfg = {'broadcast_buffers': False, 'find_unused_parameters': unused}
+        model_wrapper_cfg = {**model_wrapper_cfg, 'device_ids': None}
+    return original(runner, model_wrapper_cfg, model)
+
+
+def stand_in_for_what_mmagic_lacks() -> None:
+    """`import mmagic.models` fails on NumPy 2 (`np.bool8`), and with mmcv-lite, which lacks compiled operators.
+
+    The name is given back, and in place of the operators stands a module whose functions say that they are missing when
+    they are called, as only some of MMagic's networks do (BasicVSR++, EDVR, TDAN, StyleGAN 1 and 2). It has to run
+    before `mmagic.models` is imported, which a config's `custom_imports` does; MMagic's own tools import MMagic before
+    they read the config, and need NumPy 1 for that. Can go when MMagic asks for NumPy 2 and imports its operators
+    where it uses them.
+    """
+    if not hasattr(np, 'bool8'):
+        np.__dict__.update(bool8=np.bool_)
+    if 'mmcv._ext' in sys.modules or importlib.util.find_spec('mmcv._ext') is not None:
+        return
+    module = ModuleType('mmcv._ext', inspect.getdoc(stand_in_for_what_mmagic_lacks))
+    module.__spec__ = importlib.machinery.ModuleSpec('mmcv._ext', None)  # MMEngine looks at it to find none
+    module.__getattr__ = _missing_operator
+    sys.modules['mmcv._ext'] = module
+
+
+def _missing_operator(name: str) -> Callable:
+    if name.startswith('__'):
+        raise AttributeError(name)
+
+    def missing(*_: Any, **__: Any) -> None:
+        raise RuntimeError(f'the operator {name} needs the full mmcv (mmcv>=2.0,<2.2 with MMCV_WITH_OPS=1)')
+
+    return missing

@@ -1,0 +1,54 @@
+"""Seeing what the branches of a network make of pictures while it trains."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from mmengine.hooks import Hook
+from mmengine.model import is_model_wrapper
+from mmengine.runner import Runner
+
+from okdnet_plugin.engine.validation import strip
+from okdnet_plugin.mm.restorer import OKDNetRestorer, as_uint8, to_bgr
+
+_STUDENTS = {'model_based': 'model-based', 'model_free': 'model-free', 'shared': 'shared'}
+
+
+class BranchVisualizationHook(Hook):
+    """Strips hazy | branches | result | clear of the first pictures of each validation, through the visualiser.
+
+    Args:
+        pictures: how many batches of a validation or test are shown; of each its first picture.
+    """
+
+    priority = 'LOW'
+
+    def __init__(self, pictures: int = 4):
+        if pictures < 1:
+            raise ValueError(f'BranchVisualizationHook: pictures is {pictures}, but must be 1 or more')
+        self.pictures = pictures
+
+    def after_val_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: Any = None) -> None:
+        """Show a picture of the validation at the iteration of the training."""
+        self._show(runner, 'val', batch_idx, data_batch, outputs, runner.iter)
+
+    def after_test_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: Any = None) -> None:
+        """Show a picture of the test."""
+        self._show(runner, 'test', batch_idx, data_batch, outputs, batch_idx)
+
+    def _show(self, runner: Runner, mode: str, number: int, batch: Any, outputs: Sequence | None, step: int) -> None:
+        model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+        if number >= self.pictures or not outputs or not isinstance(model, OKDNetRestorer):
+            return
+        sample = outputs[0]
+        pictures = {'hazy': sample['input']}
+        lq = model.data_preprocessor(batch, False)['lq'][:1]
+        with torch.inference_mode():
+            branches = model.branches(lq)
+        shown = {name: getattr(branches, key)[0] for key, name in _STUDENTS.items()} if branches is not None else {}
+        pictures |= {name: as_uint8(picture) for name, picture in shown.items()}
+        pictures['result'] = sample['output']['pred_img']
+        if 'gt_img' in sample:
+            pictures['clear'] = sample['gt_img']
+        image = strip({name: to_bgr(picture, 'rgb') for name, picture in pictures.items()})
+        runner.visualizer.add_image(f'{mode}_{number}', image[..., ::-1], step)

@@ -1,0 +1,101 @@
+"""Every metric of the toolbox and the plugin, as a metric of MMEngine and MMagic."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from basicsr.utils.registry import METRIC_REGISTRY
+from mmengine.evaluator import BaseMetric
+from mmengine.logging import MMLogger
+
+from okdnet_plugin.engine import validation
+from okdnet_plugin.errors import InputError
+from okdnet_plugin.mm.restorer import to_bgr
+
+
+class RestorationMetric(BaseMetric):
+    """Mean of a registered metric over a data set, with the figures of the BasicSR side.
+
+    Works in MMEngine's loops and in MMagic's MultiValLoop, on what OKDNetRestorer or any of MMagic's restoration models
+    predicts. A metric that needs a clear picture leaves out samples without one; infinite values (PSNR of a picture
+    that equals its clear one) are left out of the mean and counted.
+
+    Args:
+        function: registered name, as `calculate_psnr`, `calculate_loe`.
+        name: of the figure; by default the function's without `calculate_`.
+        prefix, collect_device, collect_dir: as for BaseMetric.
+        options: of the function, as `crop_border=0, test_y_channel=False`.
+
+    Raises:
+        InputError: the function is not registered (UnknownNameError), or has no value for any picture.
+    """
+
+    # What MMagic's evaluator asks of a metric.
+    SAMPLER_MODE = 'normal'
+    sample_model = 'orig'
+    default_prefix = ''
+
+    def __init__(
+        self,
+        function: str,
+        name: str | None = None,
+        prefix: str | None = None,
+        collect_device: str = 'cpu',
+        collect_dir: str | None = None,
+        **options: Any,
+    ):
+        super().__init__(collect_device, prefix, collect_dir)
+        METRIC_REGISTRY.get(function)
+        self.name = name or function.removeprefix('calculate_')
+        self.block = {'type': function, **options}
+        self.size: int | None = None
+
+    def process(self, data_batch: Any, data_samples: Sequence[Mapping]) -> None:
+        """Note the figures of a batch.
+
+        Args:
+            data_batch: not used.
+            data_samples: each with `output` that holds `pred_img`, and perhaps `gt_img` and `input`, (3, H, W) in
+                [0, 255], in the order of `img_channel_order`, BGR unless it says `rgb`.
+        """
+        for sample in data_samples:
+            order = sample.get('img_channel_order') or 'bgr'
+            found = {'result': sample['output']['pred_img'], 'gt': sample.get('gt_img'), 'lq': sample.get('input')}
+            orders = {'gt': sample.get('gt_channel_order') or order}
+            pictures = {
+                key: to_bgr(picture, orders.get(key, order)) for key, picture in found.items() if picture is not None
+            }
+            self.results.append(validation.figures_of(pictures, {self.name: dict(self.block)}))
+
+    def compute_metrics(self, results: list[dict[str, float]]) -> dict[str, float]:
+        """The mean over a data set, by name."""
+        figures = [validation.Figures(number, values) for number, values in enumerate(results) if values]
+        if not figures:
+            raise InputError(f'{self.block["type"]} has no value for any picture: it needs clear pictures (gt)')
+        mean = validation.means_of(figures)[self.name]
+        if mean.infinite:
+            MMLogger.get_current_instance().warning(
+                f'{self.name} of {mean.infinite} pictures is infinite, as they equal their clear ones; the mean is '
+                'that of the others'
+            )
+        return {self.name: mean.value}
+
+    # -------------------------------------------------------------------------------------------- MMagic's evaluator
+
+    def prepare(self, module: Any, dataloader: Any) -> None:
+        """Note how many pictures there are, as MMagic's evaluator asks before a validation."""
+        self.size = len(dataloader.dataset)
+
+    def get_metric_sampler(self, model: Any, dataloader: Any, metrics: Any) -> Any:
+        """The data loader itself: nothing has to be sampled from the model."""
+        return dataloader
+
+    def evaluate(self, size: int | None = None) -> dict[str, float]:
+        """The mean over all processes.
+
+        Args:
+            size: pictures of the data set; by default those that `prepare` counted.
+        """
+        size = self.size if size is None else size
+        if size is None:
+            raise ValueError('RestorationMetric: the size of the data set is not known; call prepare, or give it')
+        return super().evaluate(size)

@@ -1,0 +1,102 @@
+"""RestorationMetric: the figures of the toolbox, in MMEngine's form and in MMagic's."""
+
+import numpy as np
+import pytest
+import torch
+from basicsr.metrics import calculate_metric
+from mmengine.evaluator import Evaluator
+from mmengine.registry import METRICS
+
+import okdnet_plugin.mm  # noqa: F401
+from okdnet_plugin.errors import InputError, UnknownNameError
+
+
+def sample(seed: int, order: str = 'rgb', dtype=torch.uint8) -> dict:
+    """A sample with pictures of their own; in `bgr` it shows the same as in `rgb`."""
+    generator = torch.Generator().manual_seed(seed)
+    pictures = [torch.randint(0, 256, (3, 24, 32), generator=generator, dtype=torch.uint8) for _ in range(3)]
+    result, clear, hazy = (img.flip(0).to(dtype) if order == 'bgr' else img.to(dtype) for img in pictures)
+    orders = {'img_channel_order': order, 'gt_channel_order': order}
+    return {'output': {'pred_img': result}, 'gt_img': clear, 'input': hazy, **orders}
+
+
+def bgr(picture: torch.Tensor) -> np.ndarray:
+    return np.ascontiguousarray(picture.numpy().transpose(1, 2, 0)[..., ::-1])
+
+
+def mean_of(samples, **config) -> dict:
+    metric = METRICS.build({'type': 'RestorationMetric', **config})
+    metric.process(None, samples)
+    return metric.evaluate(len(samples))
+
+
+@pytest.mark.parametrize(
+    'block',
+    [
+        {'type': 'calculate_psnr', 'crop_border': 2, 'test_y_channel': True},
+        {'type': 'calculate_ssim', 'crop_border': 0},
+        {'type': 'calculate_ciede2000'},
+    ],
+)
+def test_figures_are_those_of_the_basicsr_side(block):
+    samples = [sample(seed) for seed in range(3)]
+    expected = np.mean([calculate_metric({'img': bgr(s['output']['pred_img']), 'img2': bgr(s['gt_img'])}, dict(block))
+                        for s in samples])  # fmt: skip
+    name = block['type'].removeprefix('calculate_')
+    options = {key: value for key, value in block.items() if key != 'type'}
+    assert mean_of(samples, function=block['type'], **options) == {name: pytest.approx(expected, rel=1e-12)}
+
+
+@pytest.mark.parametrize('dtype', [torch.uint8, torch.float32])
+def test_bgr_samples_of_mmagic_have_the_same_figures(dtype):
+    config = {'function': 'calculate_psnr', 'crop_border': 0, 'test_y_channel': True}
+    assert mean_of([sample(0, 'bgr', dtype)], **config) == mean_of([sample(0)], **config)
+
+
+def test_a_metric_of_the_hazy_picture_gets_it():
+    samples = [sample(0)]
+    for found in samples:
+        found |= {'output': {'pred_img': torch.randint(0, 256, (3, 64, 64), dtype=torch.uint8)}}
+        found['input'] = found['gt_img'] = torch.randint(0, 256, (3, 64, 64), dtype=torch.uint8)
+    images = {'img': bgr(samples[0]['output']['pred_img']), 'lq': bgr(samples[0]['input'])}
+    assert mean_of(samples, function='calculate_loe')['loe'] == calculate_metric(images, {'type': 'calculate_loe'})
+
+
+def test_an_infinite_value_is_left_out_of_the_mean():
+    equal = sample(1)
+    equal['gt_img'] = equal['output']['pred_img']
+    config = {'function': 'calculate_psnr', 'crop_border': 0}
+    assert mean_of([sample(0), equal], **config) == mean_of([sample(0)], **config)
+
+
+def test_samples_without_a_clear_picture_are_left_out_and_a_set_of_them_is_refused():
+    alone = {key: value for key, value in sample(1).items() if key != 'gt_img'}
+    config = {'function': 'calculate_psnr', 'crop_border': 0}
+    assert mean_of([sample(0), alone], **config) == mean_of([sample(0)], **config)
+    with pytest.raises(InputError, match='calculate_psnr has no value for any picture'):
+        mean_of([alone], **config)
+
+
+def test_an_unknown_function_is_refused_with_a_hint():
+    with pytest.raises(UnknownNameError, match='calculate_psnr'):
+        METRICS.build({'type': 'RestorationMetric', 'function': 'calculate_psnrr'})
+
+
+def test_it_stands_beside_others_under_names_of_its_own():
+    config = {'type': 'RestorationMetric', 'function': 'calculate_psnr', 'crop_border': 0}
+    evaluator = Evaluator([config, config | {'name': 'psnr_y', 'test_y_channel': True}])
+    evaluator.process([sample(0)], None)
+    assert list(evaluator.evaluate(1)) == ['psnr', 'psnr_y']
+
+
+def test_it_has_what_mmagics_evaluator_asks_for():
+    class Loader:
+        dataset = range(1)
+
+    metric = METRICS.build({'type': 'RestorationMetric', 'function': 'calculate_psnr', 'crop_border': 0})
+    loader = Loader()
+    metric.prepare(None, loader)
+    assert metric.get_metric_sampler(None, loader, [metric]) is loader
+    assert (metric.SAMPLER_MODE, metric.sample_model) == ('normal', 'orig')
+    metric.process(None, [sample(0)])
+    assert metric.evaluate()['psnr'] > 0
