@@ -35,6 +35,8 @@ from torch.utils.data import DataLoader, Dataset
 from okdnet_plugin.data import lmdb_store
 from okdnet_plugin.data.depth import painted_depth
 from okdnet_plugin.data.haze import add_haze, transmission
+from okdnet_plugin.errors import InputError
+from okdnet_plugin.hints import MapDataset
 
 SIZE = (460, 620)
 CROP = 256
@@ -53,7 +55,7 @@ ROWS = {
 class Repeated(Dataset):
     """The pictures of a data set over and over, so that an epoch is long."""
 
-    def __init__(self, dataset: Dataset, length: int):
+    def __init__(self, dataset: MapDataset, length: int):
         self.dataset, self.length = dataset, length
 
     def __getitem__(self, index: int) -> dict:
@@ -112,9 +114,21 @@ def make_pictures(args: argparse.Namespace, root: Path) -> None:
         cv2.imwrite(str(root / 'hazy' / f'{number}.png'), np.rint(hazy * 255).astype(np.uint8))
 
 
+def read(file: Path, flags: int = cv2.IMREAD_COLOR) -> np.ndarray:
+    """A picture as OpenCV reads it.
+
+    Raises:
+        InputError: it cannot be read.
+    """
+    picture = cv2.imread(str(file), flags)
+    if picture is None:
+        raise InputError(f'{file} is no picture that can be read; take it out')
+    return picture
+
+
 def own(args: argparse.Namespace):
     for file in sorted(args.clear.iterdir()):
-        yield cv2.imread(str(file)), cv2.imread(str(args.depth / f'{file.stem}.png'), cv2.IMREAD_UNCHANGED)
+        yield read(file), read(args.depth / f'{file.stem}.png', cv2.IMREAD_UNCHANGED)
 
 
 def made():
@@ -122,7 +136,7 @@ def made():
     import skimage
 
     rng = np.random.default_rng(0)
-    photos = [cv2.imread(str(Path(skimage.__file__).parent / 'data' / name)) for name in PHOTOS]
+    photos = [read(Path(skimage.__file__).parent / 'data' / name) for name in PHOTOS]
     for photo in itertools.cycle(photos):
         height, width = (int(edge * rng.uniform(0.7, 1)) for edge in photo.shape[:2])
         top, left = (
@@ -172,7 +186,7 @@ def measure_builds(args: argparse.Namespace, root: Path) -> None:
 # ------------------------------------------------------------------------------------------------------------ measuring
 
 
-def dataset_of(row: str, args: argparse.Namespace, root: Path) -> Dataset:
+def dataset_of(row: str, args: argparse.Namespace, root: Path) -> MapDataset:
     block = {'name': row, 'phase': 'train', 'scale': 1, 'use_hflip': True, 'use_rot': True}
     paired = block | {'type': 'PairedDehazeDataset', 'gt_size': CROP, 'io_backend': {'type': 'lmdb'}}
     toolboxs = {'dataroot_lq': str(root / 'hazy.lmdb'), 'dataroot_gt': str(root / 'clear.lmdb')}

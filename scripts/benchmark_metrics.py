@@ -12,7 +12,7 @@ import argparse
 import statistics
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import cv2
@@ -94,15 +94,20 @@ def parse_arguments() -> argparse.Namespace:
     return args
 
 
+def read(files: Iterable[Path]) -> list[np.ndarray]:
+    """Those files that are pictures."""
+    found = (cv2.imread(str(file)) for file in files)
+    return [picture for picture in found if picture is not None]
+
+
 def pictures(args: argparse.Namespace) -> list[np.ndarray]:
     """Clear pictures, uint8 BGR."""
     if args.pictures:
-        read = (cv2.imread(str(file)) for file in sorted(args.pictures.glob('*')) if file.is_file())
-        return [picture for picture in read if picture is not None]
+        return read(file for file in sorted(args.pictures.glob('*')) if file.is_file())
     import skimage
 
     files = (Path(skimage.__file__).parent / 'data' / name for name in PHOTOS)
-    return [cv2.resize(cv2.imread(str(file)), SIZE[::-1], interpolation=cv2.INTER_AREA) for file in files]
+    return [cv2.resize(picture, SIZE[::-1], interpolation=cv2.INTER_AREA) for picture in read(files)]
 
 
 def hazy_of(clear: np.ndarray) -> np.ndarray:

@@ -21,6 +21,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -57,8 +58,13 @@ def load_toolbox(row: dict) -> None:
     name = 'torchvision.transforms.functional_tensor'
     if importlib.util.find_spec(name) is None:
         sys.modules[name] = importlib.import_module('torchvision.transforms._functional_tensor')
-    path = Path(importlib.util.find_spec('okdnet_plugin').submodule_search_locations[0]) / 'archs' / 'okdnet_arch.py'
+    plugin = importlib.util.find_spec('okdnet_plugin')
+    assert plugin is not None
+    assert plugin.submodule_search_locations
+    path = Path(plugin.submodule_search_locations[0]) / 'archs' / 'okdnet_arch.py'
     spec = importlib.util.spec_from_file_location('okdnet_arch', path)
+    assert spec is not None
+    assert spec.loader is not None
     spec.loader.exec_module(importlib.util.module_from_spec(spec))
 
 
@@ -174,7 +180,7 @@ def peak(dtype: torch.dtype, size: int = 4096, rounds: int = 8) -> float:
     best = float('inf')
     for _ in range(rounds):
         started = time.perf_counter()
-        first @ second
+        torch.matmul(first, second)
         wait()
         best = min(best, time.perf_counter() - started)
     return 2 * size**3 / best
@@ -209,7 +215,7 @@ def rows_of(arguments: argparse.Namespace) -> list[dict]:
 
 def run_size(arguments: argparse.Namespace, batch: int, size: int, peaks: dict[str, float]) -> dict:
     """Measure all rows at one size, and say how it goes."""
-    rows = [row | {'batch': batch, 'size': size} for row in rows_of(arguments)]
+    rows: list[dict[str, Any]] = [row | {'batch': batch, 'size': size} for row in rows_of(arguments)]
     flops = batch * in_a_process('flops', rows[1])['flops']
     rounds: dict[str, list[dict]] = {row['name']: [] for row in rows}
     for number in range(arguments.rounds):

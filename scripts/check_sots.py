@@ -58,7 +58,7 @@ def check(args: argparse.Namespace) -> list[float]:
     clear, depth = files(args.clear, PICTURE_EXTENSIONS), files(args.depth, DEPTH_EXTENSIONS)
     hazy = files(args.hazy, PICTURE_EXTENSIONS)
     scenes = {get_layout('sots_indoor').hazy_scene(file.name) for file in hazy.values()}
-    common = sorted(scenes & clear.keys() & depth.keys())
+    common = sorted(scene for scene in clear.keys() & depth.keys() if scene in scenes)
     if not common:
         raise InputError(
             f'{args.clear}, {args.depth} and {args.hazy} have no scene in common; a scene has files such as 1400.png, '

@@ -37,6 +37,7 @@ import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -152,6 +153,7 @@ def be_a_nursery() -> None:
             _be_a_training(**json.loads(line))
         print(pid, flush=True)
         end = os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
+        assert end is not None  # only with WNOHANG
         print(end.si_status if end.si_code == os.CLD_EXITED else 128 + end.si_status, flush=True)
 
 
@@ -170,7 +172,7 @@ def _be_a_training(folder: str, arguments: list[str], output: str, max_file_size
             resource.setrlimit(resource.RLIMIT_FSIZE, (max_file_size, max_file_size))
         code = main(arguments)
     except SystemExit as end:
-        code = end.code
+        code = end.code if isinstance(end.code, int) else 1
     except KeyboardInterrupt:
         code = 128 + signal.SIGINT
     except BaseException:
@@ -184,9 +186,11 @@ def _be_a_training(folder: str, arguments: list[str], output: str, max_file_size
 class Child:
     """A training process of the nursery."""
 
-    def __init__(self, nursery: subprocess.Popen, **order: object):
+    def __init__(self, nursery: subprocess.Popen, **order: Any):
         self.output = Path(order['output'])
         self.code: int | None = None
+        assert nursery.stdin is not None
+        assert nursery.stdout is not None
         self._answers = nursery.stdout
         nursery.stdin.write(json.dumps(order).encode() + b'\n')
         self.pid = int(self._answers.readline())
@@ -200,6 +204,7 @@ class Child:
             self.send(signal.SIGKILL)
             self._ends_within(PATIENCE)
             self.code = HUNG
+        assert self.code is not None
         return self.code
 
     def lives_for(self, seconds: float) -> bool:
@@ -212,7 +217,7 @@ class Child:
     def printed(self) -> str:
         return self.output.read_text(errors='replace') if self.output.exists() else ''
 
-    def lives_until(self, condition: Callable[[], bool], pause: float = 5e-5) -> bool:
+    def lives_until(self, condition: Callable[[], object], pause: float = 5e-5) -> bool:
         """Whether the condition came true before the process ended."""
         deadline = time.monotonic() + PATIENCE
         while not condition():
@@ -418,6 +423,7 @@ class Bench:
         return training
 
     def _make_half(self) -> Training:
+        printed = ''
         for attempt in range(3):  # a busy machine may kill too late
             half = Training(self, f'half_{attempt}')
             child = half.start()
@@ -426,7 +432,8 @@ class Bench:
             child.wait()
             if SAVE_EVERY < half.newest_state() < self.total:
                 return half
-        raise RuntimeError(f'a training could not be killed between its last two states:\n{child.printed()}')
+            printed = child.printed()
+        raise RuntimeError(f'a training could not be killed between its last two states:\n{printed}')
 
 
 @dataclass
@@ -798,7 +805,7 @@ def stopped(bench: Bench, name: str, number: signal.Signals, moment: float | str
     case = Case('signals', name)
     training = Training(bench, name)
     child = training.start()
-    conditions = {
+    conditions: dict[Any, Callable[[], object]] = {
         'begin': lambda: 'Start training' in child.printed(),
         'write': lambda: training.last_iteration() > SAVE_EVERY and training.temporaries(),
         'validation': lambda: any((training.experiment / 'visualization').rglob('*.png')),

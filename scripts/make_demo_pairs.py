@@ -258,7 +258,7 @@ def cut(photo: str, seed: tuple[int, ...], mirror: bool) -> tuple[np.ndarray, np
 @cache
 def read_photo(photo: str) -> tuple[np.ndarray, np.ndarray]:
     spec = importlib.util.find_spec('skimage')
-    if spec is None:
+    if spec is None or not spec.submodule_search_locations:
         raise InputError('the demo needs the photographs of scikit-image: pip install scikit-image')
     folder = Path(spec.submodule_search_locations[0]) / 'data'
     picture = read_picture(folder / photo)

@@ -19,7 +19,6 @@ from os import path as osp
 
 import yaml
 
-from okdnet_plugin.data.layouts import get_layout
 from okdnet_plugin.data.lmdb_store import ENCODINGS, build
 from okdnet_plugin.data.public_datasets import DATASETS, Found, Survey, survey
 from okdnet_plugin.errors import InputError, SaveError, did_you_mean
@@ -276,6 +275,7 @@ def check_usable(found: Found, skip_unpaired: bool) -> None:
 
 def make_lmdbs(found: Found, out: str, args: argparse.Namespace) -> None:
     # As the store finds them below the folder that it is given.
+    assert found.hazy_root is not None  # as there are usable pictures
     files = [osp.join(found.hazy_root, osp.relpath(file, found.hazy_root)) for file in found.usable]
     if found.useless:
         print(f'{found.dataset.key}: {len(found.useless):,} hazy pictures are left out, as {found.useless[0]}')
@@ -283,7 +283,7 @@ def make_lmdbs(found: Found, out: str, args: argparse.Namespace) -> None:
         out,
         hazy=found.hazy_root,
         clear=found.clear_root if found.dataset.rule else None,
-        layout=get_layout(found.dataset.layout) if found.dataset.rule else None,
+        layout=found.dataset.rule,
         resize=(args.resize, args.resize) if args.resize else None,
         encode=args.encode,
         workers=args.workers,

@@ -22,10 +22,10 @@ import okdnet_plugin  # goes first: it mends the toolbox
 from basicsr.data import build_dataset
 from basicsr.metrics import calculate_metric
 from basicsr.utils import tensor2img
-from torch.utils.data import Dataset
 
 from okdnet_plugin import option_file
 from okdnet_plugin.errors import InputError
+from okdnet_plugin.hints import MapDataset
 
 TILE_WIDTH = 320
 CAPTION = 26
@@ -86,7 +86,7 @@ def print_means(title: str, figures: list[list[dict[str, float]]]) -> None:
         print(f'{name:<19}{before:11.4f}{after:11.4f}')
 
 
-def read_rows(opt: dict, dataset: Dataset, folder: Path) -> Iterator[Row]:
+def read_rows(opt: dict, dataset: MapDataset, folder: Path) -> Iterator[Row]:
     """Pairs as the test read them, and the pictures that it saved in the folder.
 
     Raises:
@@ -96,9 +96,10 @@ def read_rows(opt: dict, dataset: Dataset, folder: Path) -> Iterator[Row]:
         pair = dataset[i]
         stem = Path(pair['lq_path']).stem
         path = folder / f'{stem}_{opt["val"].get("suffix") or opt["name"]}.png'
-        if not path.is_file():
+        picture = cv2.imread(str(path))
+        if picture is None:
             raise InputError(f'{path} is missing: run `basicsr test` with val:save_img: true first')
-        yield Row(stem, tensor2img(pair['lq']), cv2.imread(str(path)), tensor2img(pair['gt']))
+        yield Row(stem, tensor2img(pair['lq']), picture, tensor2img(pair['gt']))
 
 
 def measure(picture: np.ndarray, clear: np.ndarray, metrics: dict[str, dict]) -> dict[str, float]:
@@ -127,7 +128,7 @@ def tile(picture: np.ndarray, caption: str) -> np.ndarray:
 def write_picture(path: Path, picture: np.ndarray) -> None:
     # First beside the place, so that the name never stands for half a file.
     part = path.with_name(path.name + '.part')
-    part.write_bytes(cv2.imencode('.png', picture)[1])
+    part.write_bytes(cv2.imencode('.png', picture)[1].tobytes())
     os.replace(part, path)
 
 

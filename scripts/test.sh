@@ -1,17 +1,50 @@
 #!/usr/bin/env bash
-# Everything from nothing: the environment with the test tools, the style check, the whole suite.
-# Arguments go to pytest:  bash scripts/test.sh -k haze
+# Everything from nothing: the environment with the test tools, the style and type checks, the whole suite.
+#   bash scripts/test.sh            the versions of constraints.txt
+#   bash scripts/test.sh --oldest   the core of the suite on the oldest versions, constraints-oldest.txt
+#   bash scripts/test.sh --newest   the core of the suite on the newest versions that pip gives today
+# Further arguments go to pytest:  bash scripts/test.sh -k haze
 set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/environment.sh"
-make_environment dev
+
+# What touches torch, numpy, OpenCV, LMDB, pydantic and the toolbox: where versions differ. Reports, scripts, pages and the
+# optional packages are the whole suite's.
+core=(tests/archs tests/losses tests/metrics tests/models tests/engine tests/data tests/test_compat.py tests/test_training.py)
+
+set=
+case ${1:-} in
+  --oldest | --newest)
+    set=${1#--}
+    shift
+    ;;
+esac
+
+make_environment "dev$([[ $set ]] || echo ,all)" "$set"
 cd "$root"
+
+# One thread a worker: two workers that each start a thread per core only wait for one another.
+export OMP_NUM_THREADS=1
+cores=$(getconf _NPROCESSORS_ONLN)
+workers=$((cores > 8 ? 8 : cores > 1 ? cores : 0))
+
+if [[ $set ]]; then
+  python - <<'PYTHON'
+import importlib.metadata as metadata
+import platform
+
+names = ('torch', 'torchvision', 'basicsr', 'numpy', 'opencv-python', 'lmdb', 'pydantic', 'pillow', 'scipy')
+print('\n== versions: Python', platform.python_version(), *(f'{name} {metadata.version(name)}' for name in names), sep=', ')
+PYTHON
+  say "tests: the core of the suite on the $set versions"
+  exec pytest -n "$workers" -p no:cacheprovider "$@" "${core[@]}"
+fi
 
 say 'style: ruff'
 ruff check
 ruff format --check
 
-# One thread a worker: two workers that each start a thread per core only wait for one another.
-export OMP_NUM_THREADS=1
-cores=$(getconf _NPROCESSORS_ONLN)
+say 'types: pyright'
+pyright --pythonpath "$venv/bin/python"
+
 say 'tests: pytest'
-pytest -n "$((cores > 8 ? 8 : cores > 1 ? cores : 0))" "$@"
+pytest -n "$workers" "$@"

@@ -29,7 +29,9 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _parse(argv: list[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog='basicsr lmdb', description=__doc__.partition(': ')[2], allow_abbrev=False)
+    parser = argparse.ArgumentParser(
+        prog='basicsr lmdb', description=(__doc__ or '').partition(': ')[2], allow_abbrev=False
+    )
     commands = parser.add_subparsers(required=True, metavar='COMMAND')
     pairing = argparse.ArgumentParser(add_help=False)
     pairing.add_argument('--layout', metavar='NAME', help=f'naming rule: {", ".join(LAYOUTS)}')

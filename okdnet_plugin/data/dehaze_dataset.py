@@ -3,10 +3,10 @@
 import random
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
+from typing import Any
 
 import torch
 from basicsr.utils import get_root_logger
-from torch import Tensor
 from torch.utils.data import Dataset
 
 from okdnet_plugin.data.options import located
@@ -40,7 +40,8 @@ class DehazeDataset(Dataset, ABC):
         self.where = where(opt)
         with located(self.where):
             self._open()
-        self.skipped = torch.zeros(self._count(), dtype=torch.bool).share_memory_() if self._skips else None
+        skipped = torch.zeros(self._count() if self._skips else 0, dtype=torch.bool)
+        self.skipped = skipped.share_memory_() if self._skips else skipped
 
     @abstractmethod
     def __len__(self) -> int: ...
@@ -50,7 +51,7 @@ class DehazeDataset(Dataset, ABC):
         """Check the options and find the pictures."""
 
     @abstractmethod
-    def _sample(self, index: int) -> dict[str, Tensor | str]:
+    def _sample(self, index: int) -> dict[str, Any]:
         """Read one sample, of the picture of that number."""
 
     def _count(self) -> int:
@@ -61,10 +62,11 @@ class DehazeDataset(Dataset, ABC):
         """Number of the picture that a sample is to be made of."""
         return index
 
-    def __getitem__(self, index: int) -> dict[str, Tensor | str]:
+    def __getitem__(self, index: int) -> dict[str, Any]:
         with located(self.where):
             if not self._skips:
                 return self._sample(self._picture(index))
+            last = None
             for _ in range(_TRIES):
                 number = self._picture(index)
                 try:

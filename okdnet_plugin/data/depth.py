@@ -124,7 +124,8 @@ def painted_depth(picture: np.ndarray) -> np.ndarray:
     """
     lab = cv2.cvtColor(picture, cv2.COLOR_BGR2LAB)
     # A wide median flattens texture and leaves outlines.
-    warmth = sum(cv2.medianBlur(lab[..., channel], 31).astype(np.float64) for channel in (1, 2))
+    red, yellow = (cv2.medianBlur(lab[..., channel], 31).astype(np.float64) for channel in (1, 2))
+    warmth = red + yellow
     coolness = (warmth.max() - warmth) / max(np.ptp(warmth), 1)
     height = np.linspace(1, 0, picture.shape[0])[:, None]
     return 0.2 + 0.8 * (0.6 * height + 0.4 * coolness)

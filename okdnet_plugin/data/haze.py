@@ -4,7 +4,8 @@
 there.
 """
 
-from functools import lru_cache
+from functools import lru_cache, reduce
+from operator import add
 
 import numpy as np
 
@@ -137,7 +138,7 @@ def patches(height: int, width: int, patchiness: float, rng: np.random.Generator
 
 
 def _field(octaves: list[tuple[np.ndarray, ...]], window: Window) -> np.ndarray:
-    return sum(rows[window[0]] @ grid @ columns[:, window[1]] for rows, grid, columns in octaves)
+    return reduce(add, (rows[window[0]] @ grid @ columns[:, window[1]] for rows, grid, columns in octaves))
 
 
 @lru_cache(maxsize=256)

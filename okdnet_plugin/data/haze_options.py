@@ -3,7 +3,7 @@
 import math
 from collections.abc import Mapping
 from itertools import product
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -48,7 +48,10 @@ class Values(NamedTuple):
     is_range: bool = False
 
     def draw(self, rng: np.random.Generator) -> float:
-        return rng.uniform(*self.numbers) if self.is_range else self.numbers[rng.integers(len(self.numbers))]
+        if self.is_range:
+            low, high = self.numbers
+            return rng.uniform(low, high)
+        return self.numbers[rng.integers(len(self.numbers))]
 
 
 class Haze(NamedTuple):
@@ -113,13 +116,14 @@ class HazeRule:
         if self.grid:
             beta, *airlight = self.grid[variant]
         else:
-            beta = self._draw('beta', rng)
-            airlight = [self._draw('airlight', rng) for _ in range(3 if self._per_channel else 1)]
+            beta = self._values['beta'].draw(rng)
+            airlight = [self._values['airlight'].draw(rng) for _ in range(3 if self._per_channel else 1)]
+        red, green, blue = airlight * (3 // len(airlight))
         jpeg = self._draw('jpeg', rng)
         return Haze(
             field=fields[rng.choice(len(fields), p=weights)],
             beta=beta,
-            airlight=tuple(airlight * (3 // len(airlight))),
+            airlight=(red, green, blue),
             falloff=self._draw('falloff', rng),
             patchiness=self._draw('patchiness', rng),
             noise=self._draw('noise', rng),
@@ -145,12 +149,13 @@ class HazeRule:
 
 
 def _preset(name: object) -> Mapping:
-    known = isinstance(name, str) and name in PRESETS
+    if isinstance(name, str) and name in PRESETS:
+        return PRESETS[name]
     require(
-        name is None or known,
+        name is None,
         f'preset: {shown(name)} is not known{did_you_mean(name, PRESETS)}; known are {", ".join(PRESETS)}',
     )
-    return PRESETS[name] if known else {}
+    return {}
 
 
 def _weights(field: object) -> dict[str, float]:
@@ -199,18 +204,18 @@ def _values(key: str, written: object, limits: tuple[float, float]) -> Values:
         all(_is_within(number, low, high) for number in numbers), f'{key} is {shown(written)}; write numbers {allowed}'
     )
     require(
-        not is_range or numbers[0] <= numbers[1],
+        not is_range or tuple(numbers) == tuple(sorted(numbers)),
         f'{key} is the range {list(numbers)}, whose low end is above the high one; swap them',
     )
     return Values(tuple(float(number) for number in numbers), is_range)
 
 
-def _numbers(written: object) -> tuple:
+def _numbers(written: object) -> tuple[Any, ...]:
     if isinstance(written, Mapping):
         choices = written.get('choices') if set(written) == {'choices'} else None
         return tuple(choices) if isinstance(choices, list | tuple) else ()
     return tuple(written) if isinstance(written, list | tuple) else (written,)
 
 
-def _is_within(number: object, low: float, high: float) -> bool:
+def _is_within(number: Any, low: float, high: float) -> bool:
     return is_number(number) and math.isfinite(number) and low <= number <= high

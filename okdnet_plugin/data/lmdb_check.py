@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from os import path as osp
+from typing import Any
 
 import lmdb
 import yaml
@@ -74,7 +75,7 @@ def read(root: str) -> Content:
 
 
 def verify(
-    root: str, layout: Layout | None = None, workers: int | None = None, on_record: Callable[[], None] = lambda: None
+    root: str, layout: Layout | None = None, workers: int | None = None, on_record: Callable[[], object] = lambda: None
 ) -> Iterator[str]:
     """What is wrong with an LMDB, a line each.
 
@@ -102,7 +103,7 @@ def verify(
 
     def problems(key):
         with environment.begin() as transaction:
-            return [*_problems_of(content, key, transaction.get(key.encode()))]
+            return [*_problems_of(content, key, bytes(transaction.get(key.encode()) or b''))]
 
     for found in read_ahead(problems, sorted(stored & content.lines.keys()), workers or cores()):
         yield from found
@@ -144,9 +145,10 @@ def _problems_of(content: Content, key: str, stored: bytes) -> Iterator[str]:
 
 
 def _pairing_problems(content: Content, layout: Layout | None) -> Iterator[str]:
-    partner, layout = _partner(content, layout)
-    if partner is None:
+    found = _partner(content, layout)
+    if found is None:
         return
+    partner, layout = found
     beside = osp.join(osp.dirname(osp.abspath(content.root)), partner)
     try:
         other = {line.name: line for line in read(beside).lines.values()}
@@ -169,14 +171,14 @@ def _pairing_problems(content: Content, layout: Layout | None) -> Iterator[str]:
             )
 
 
-def _partner(content: Content, layout: Layout | None) -> tuple[str | None, Layout | None]:
+def _partner(content: Content, layout: Layout | None) -> tuple[str, Layout] | None:
     """Name of the LMDB that an LMDB goes with, and the rule that pairs them."""
     recipe = content.recipe
     if recipe and recipe.partner:
         by_stem = layout_from_template('{}')
         return recipe.partner, by_stem if recipe.side != 'hazy' else layout or layout_of(recipe.pairing)
-    is_toolboxs = recipe is None and layout is not None and osp.basename(content.root) == 'hazy.lmdb'
-    return ('clear.lmdb', layout) if is_toolboxs else (None, None)
+    is_toolboxs = recipe is None and osp.basename(content.root) == 'hazy.lmdb'
+    return ('clear.lmdb', layout) if is_toolboxs and layout else None
 
 
 def _fits(one: Sequence[int], other: Sequence[int], layout: Layout) -> bool:
@@ -225,8 +227,8 @@ _KEYS = {'hazy': 'dataroot_lq', 'clear': 'dataroot_gt', 'depth': 'dataroot_depth
 
 def option_lines(roots: Sequence[str]) -> str:
     """A data set's block that reads some LMDBs of one `build`."""
-    recipes = {recipe.side: (root, recipe) for root in roots for recipe in [read(root).recipe]}
-    block = {'name': osp.basename(osp.dirname(osp.abspath(roots[0])))}
+    recipes = {recipe.side: (root, recipe) for root in roots if (recipe := read(root).recipe)}
+    block: dict[str, Any] = {'name': osp.basename(osp.dirname(osp.abspath(roots[0])))}
     if tuple(recipes) in _SETS:
         block['type'] = _SETS[tuple(recipes)]
     block |= {_KEYS[side]: root for side, (root, _) in recipes.items()}

@@ -86,7 +86,7 @@ class Record:
         size: bytes that are stored.
         crc32: their checksum.
         source: the file, relative to the recipe's root.
-        stamp: length of that file, and when it was changed last, in ns.
+        stamp: length of that file, and when it was changed last, in ns; None if it could not be looked at.
     """
 
     name: str
@@ -94,7 +94,7 @@ class Record:
     size: int
     crc32: int
     source: str
-    stamp: list[int]
+    stamp: list[int] | None
 
     @property
     def key(self) -> str:
@@ -298,7 +298,7 @@ class _Build:
             if key not in records or key not in self.files or records[key].stamp != stamp(self.files[key])
         )
         if recipe != self.recipe:
-            there, here = (asdict(one) if one else {} for one in (recipe, self.recipe))
+            there, here = asdict(recipe) if recipe else {}, asdict(self.recipe)
             other = next(key for key in here if there.get(key) != here[key])
             cause = f'{other}: {there.get(other)}, not {here[other]}'
         else:
@@ -318,7 +318,7 @@ class _Build:
             self._note(asdict(self.recipe))
             return {}
         # Without the half line that a process which was killed may have left.
-        self._write(MANIFEST, [_as_line(asdict(part)) for part in (recipe, *records.values())])
+        self._write(MANIFEST, [_as_line(asdict(part)) for part in (self.recipe, *records.values())])
         return {
             key: record
             for key, record in records.items()

@@ -6,17 +6,17 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from copy import deepcopy
 from itertools import accumulate
+from typing import Any
 
 import lmdb
 from basicsr.utils import get_root_logger
 from basicsr.utils.registry import DATASET_REGISTRY
-from torch import Tensor
-from torch.utils.data import Dataset
 
 from okdnet_plugin.data import options
 from okdnet_plugin.data.dehaze_dataset import DehazeDataset, where
 from okdnet_plugin.data.options import located, require, shown
 from okdnet_plugin.errors import InputError, StoreError, did_you_mean
+from okdnet_plugin.hints import MapDataset
 
 _OWN = ('parts', 'epoch_length')
 _NOT_SHARED = (*_OWN, 'name', 'type', *options.OF_THE_LOADER)
@@ -53,7 +53,7 @@ class MixedDataset(DehazeDataset):
         )
         _refuse_misspelt(opt, _OWN)
         require('weight' not in opt, 'weight is the share of one part; write it in a block of parts')
-        parts, length = opt.get('parts'), opt.get('epoch_length')
+        parts, length = opt.get('parts') or {}, opt.get('epoch_length')
         require(
             isinstance(parts, Mapping) and len(parts) > 0,
             "option 'parts' is missing or empty; write `parts: {NAME: {type: …, weight: …, …}, …}`",
@@ -64,7 +64,9 @@ class MixedDataset(DehazeDataset):
         self.names = list(parts)
         self._blocks = [self._block_of(name) for name in parts]
         _check_likeness(dict(zip(parts, self._blocks, strict=True)))
-        self.parts = [self._part(name, block) for name, block in zip(parts, self._blocks, strict=True)]
+        self.parts: list[MapDataset] = [
+            self._part(name, block) for name, block in zip(parts, self._blocks, strict=True)
+        ]
         sizes = [len(part) for part in self.parts]
         weights = [
             size if parts[name].get('weight') is None else parts[name]['weight']
@@ -93,7 +95,7 @@ class MixedDataset(DehazeDataset):
             place = min(int((place + random.random()) * size / count), size - 1)
         return self._ends_of_pictures[number] - size + place
 
-    def _sample(self, index: int) -> dict[str, Tensor | str]:
+    def _sample(self, index: int) -> dict[str, Any]:
         """Read a sample of a part.
 
         Returns:
@@ -150,7 +152,7 @@ class MixedDataset(DehazeDataset):
         own = {key: value for key, value in block.items() if key != 'weight'}
         return deepcopy({'name': f'{self.opt.get("name")}/{name}', **shared, **own})
 
-    def _part(self, name: str, block: dict) -> Dataset:
+    def _part(self, name: str, block: dict) -> MapDataset:
         with _said_once(f'parts:{name}', block):
             try:
                 part = DATASET_REGISTRY.get(block['type'])(block)

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from numbers import Real
 from os import path as osp
+from typing import Any
 
 import yaml
 
@@ -89,9 +90,9 @@ def check_source(opt: Mapping, keys: Iterable[str]) -> None:
         check_path(opt, key)
     phase, backend, scale = opt['phase'], backend_of(opt), scale_of(opt)
     require(phase in PHASES, f'phase is {shown(phase)}; write train, val or test')
-    kind = backend.get('type') if isinstance(backend, Mapping) else None
+    kind = str(backend.get('type')) if isinstance(backend, Mapping) else ''
     require(
-        isinstance(kind, str) and kind in _OF_THE_BACKEND,
+        kind in _OF_THE_BACKEND,
         f'io_backend is {shown(backend)}; write {{type: disk}} or {{type: lmdb}}',
     )
     for key in keys:
@@ -164,14 +165,14 @@ def scale_of(opt: Mapping) -> int:
     return 1 if opt.get('scale') is None else opt['scale']
 
 
-def size_of(resize: object) -> tuple[int, int] | None:
+def size_of(resize: Any) -> tuple[int, int] | None:
     """Height and width of the option `resize`."""
     if resize is None:
         return None
     size = tuple(resize) if isinstance(resize, list | tuple) else (resize, resize)
     if len(size) != 2 or not all(is_count(edge) for edge in size):
         raise InputError(f'resize is {shown(resize)}; write a number of px, or [height, width]')
-    return size
+    return size[0], size[1]
 
 
 def is_count(value: object) -> bool:

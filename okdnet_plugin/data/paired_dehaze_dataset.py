@@ -1,9 +1,10 @@
 """Pairs of a hazy and a clear picture, from folders or from LMDBs."""
 
+from typing import Any
+
 import numpy as np
 from basicsr.data.transforms import augment, paired_random_crop
 from basicsr.utils.registry import DATASET_REGISTRY
-from torch import Tensor
 from torchvision.transforms.functional import normalize
 
 from okdnet_plugin.data import options
@@ -63,7 +64,7 @@ class PairedDehazeDataset(DehazeDataset):
     def __len__(self) -> int:
         return len(self.pairs)
 
-    def _sample(self, index: int) -> dict[str, Tensor | str]:
+    def _sample(self, index: int) -> dict[str, Any]:
         """Read one pair.
 
         Returns:
@@ -79,7 +80,7 @@ class PairedDehazeDataset(DehazeDataset):
         img_gt = self._aligned(img_gt, img_lq, f'{lq.label(lq_name)} and {gt.label(gt_name)}')
         img_gt, img_lq = self._cropped_or_resized(img_gt, img_lq, gt.label(gt_name))
         if opt['phase'] == 'train':
-            img_gt, img_lq = augment([img_gt, img_lq], opt.get('use_hflip'), opt.get('use_rot'))
+            img_gt, img_lq = augment([img_gt, img_lq], bool(opt.get('use_hflip')), bool(opt.get('use_rot')))
 
         # CHW, RGB, float32 in [0, 1]
         tensors = {'lq': to_tensor(img_lq, opt.get('color')), 'gt': to_tensor(img_gt, opt.get('color'))}

@@ -238,10 +238,12 @@ def read_lines(path: str) -> list[Line]:
         raise InputError(f'{path} cannot be read ({error}); correct the path or the file') from None
     if not lines:
         raise InputError(f'{path} names no picture; write one NAME.ext (h,w,c) a line')
-    return [_line(*_LINE.fullmatch(line).groups()) for line in lines]
+    return [_line(line) for line in lines]
 
 
-def _line(name: str, shape: str | None) -> Line:
+def _line(line: str) -> Line:
+    match = _LINE.fullmatch(line)
+    name, shape = match.groups() if match else (line, None)
     return Line(name, tuple(map(int, shape.split(','))) if shape else ())
 
 

@@ -75,6 +75,8 @@ def to_tensor(img: np.ndarray, color: str | None = None) -> Tensor:
         return img2tensor(bgr2ycbcr(img.astype(np.float32) / largest, y_only=True)[..., None], float32=True)
     planes = np.empty((3, *img.shape[:2]), img.dtype)
     cv2.split(img, [planes[2], planes[1], planes[0]])  # moved as uint8, a quarter of float32
+    # Torch takes uint16 since 2.3, and turns it into the same numbers.
+    planes = planes if planes.dtype == np.uint8 else planes.astype(np.float32)
     return torch.from_numpy(planes).float().div_(largest)
 
 

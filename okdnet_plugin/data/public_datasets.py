@@ -255,7 +255,10 @@ class Found:
     def _variants(self) -> Counter[str]:
         layout = self.dataset.rule
         useless = {*self.empty, *self.duplicates, *self.misfits}
-        return Counter(layout.hazy_scene(name) for name in self.hazy if name not in useless) if layout else Counter()
+        if layout is None:
+            return Counter()
+        scenes = (layout.hazy_scene(name) for name in self.hazy if name not in useless)
+        return Counter(scene for scene in scenes if scene is not None)
 
 
 @dataclass(frozen=True)
@@ -382,7 +385,7 @@ class _Tree:
                     elif lower.endswith(_ARCHIVES):
                         self.archives.append(osp.normpath(entry.path))
         except OSError as error:
-            self.unreadable[path] = error.strerror
+            self.unreadable[path] = error.strerror or str(error)
             return
         if pictures:
             self.folders.append(_Folder(path, trail, sorted(pictures), sorted(empty)))
@@ -477,17 +480,18 @@ def _examine(dataset: PublicDataset, sides: dict[str, list[_Folder]], folders: S
     chosen = {side: _chosen(sides.get(side) or sides.get('both') or [], layout) for side in _SIDES}
     hazy, clear = (_pictures(chosen[side]) for side in _SIDES)
     if 'both' in sides:
-        clear = [name for name in clear if layout.is_clear(name)]
+        clear = [name for name in clear if layout and layout.is_clear(name)]
         hazy = sorted({*hazy} - {*clear})
     if layout and sum(layout.hazy_scene(name) is not None for name in hazy) < len(hazy) / 2:
-        return _complaint(dataset, hazy)
+        return _complaint(dataset, layout, hazy)
     empty = {name for folder in (*chosen['hazy'], *chosen['clear']) for name in folder.empty}
     again = {*_same_stems(hazy, empty), *_same_stems(clear, empty)}
     hazy_once = [name for name in hazy if name not in empty and name not in again]
     clear_full = [name for name in clear if name not in empty]
     matches = match_names(hazy_once, clear_full, layout) if layout else Matches([], [], [], {})
     if (
-        clear
+        layout
+        and clear
         and matches.lonely
         and len(matches.lonely) + len(matches.misfits) == len(hazy_once)
         and clear == clear_full
@@ -526,14 +530,13 @@ def _examine_by_names(sides: dict[str, list[_Folder]], folders: Sequence[_Folder
     return next(iter(results.values()), None)
 
 
-def _hazy_of(sides: dict[str, list[_Folder]], layout: Layout) -> list[str]:
+def _hazy_of(sides: dict[str, list[_Folder]], layout: Layout | None) -> list[str]:
     return _pictures(sides.get('hazy', [])) or [
-        name for name in _pictures(sides.get('both', [])) if not layout.is_clear(name)
+        name for name in _pictures(sides.get('both', [])) if not (layout and layout.is_clear(name))
     ]
 
 
-def _complaint(dataset: PublicDataset, hazy: Sequence[str]) -> str:
-    layout = dataset.rule
+def _complaint(dataset: PublicDataset, layout: Layout, hazy: Sequence[str]) -> str:
     misfits = [name for name in hazy if layout.hazy_scene(name) is None]
     return (
         f'looks like {dataset.name}, but {len(misfits):,} of {len(hazy):,} names do not fit its rule ({layout.rule}), '

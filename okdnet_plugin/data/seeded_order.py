@@ -5,7 +5,7 @@ training sees.
 """
 
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import torch
 from basicsr.data.data_sampler import EnlargedSampler
@@ -14,6 +14,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 from okdnet_plugin.engine import randomness
 from okdnet_plugin.engine.signals import leave_signals_to_the_parent
+from okdnet_plugin.hints import MapDataset
 
 
 class Draw(NamedTuple):
@@ -60,7 +61,7 @@ class SeededSampler(Sampler):
 class SeededDataset(Dataset):
     """Gives the picture of a Draw, with random numbers that depend on (seed, epoch, number) alone."""
 
-    def __init__(self, dataset: Dataset, seed: int):
+    def __init__(self, dataset: MapDataset, seed: int):
         self.dataset = dataset
         self.seed = seed
 
@@ -84,10 +85,11 @@ def in_seeded_order(
         start_iter: iterations that the run has behind it.
         accumulate: batches of the option file's size that one iteration takes.
     """
+    assert loader.batch_size is not None  # the toolbox never leaves the batches to a data set
     batch_size = loader.batch_size * accumulate
     ordered = SeededSampler(sampler, seed, batch_size, start_iter)
     arguments = {
-        'dataset': SeededDataset(loader.dataset, seed),
+        'dataset': SeededDataset(cast(MapDataset, loader.dataset), seed),
         'sampler': ordered,
         'batch_size': batch_size,
         'num_workers': loader.num_workers,

@@ -1,7 +1,8 @@
 """Hazy pictures without clear ones."""
 
+from typing import Any
+
 from basicsr.utils.registry import DATASET_REGISTRY
-from torch import Tensor
 from torchvision.transforms.functional import normalize
 
 from okdnet_plugin.data import options
@@ -45,7 +46,7 @@ class SingleDehazeDataset(DehazeDataset):
     def __len__(self) -> int:
         return len(self.names)
 
-    def _sample(self, index: int) -> dict[str, Tensor | str]:
+    def _sample(self, index: int) -> dict[str, Any]:
         """Read one picture.
 
         Returns:

@@ -3,13 +3,13 @@
 import random
 from collections.abc import Sequence
 from os import path as osp
+from typing import Any
 
 import cv2
 import numpy as np
 import torch
 from basicsr.data.transforms import augment
 from basicsr.utils.registry import DATASET_REGISTRY
-from torch import Tensor
 from torchvision.transforms.functional import normalize
 
 from okdnet_plugin.data import options
@@ -121,7 +121,7 @@ class SyntheticHazeDataset(DehazeDataset):
         number = f'_{variant + 1}' if self.haze.grid else ''
         return self._clear.path(f'{root}{number}{extension}')
 
-    def _sample(self, index: int) -> dict[str, Tensor | str]:
+    def _sample(self, index: int) -> dict[str, Any]:
         """Make one pair.
 
         Returns:
@@ -147,7 +147,7 @@ class SyntheticHazeDataset(DehazeDataset):
             img_gt, img_lq, t = (resized(img, *self.resize) for img in (img_gt, img_lq, t))
         t = np.minimum(t, 1)[..., None]  # a resized one may be above by its last digit
         if opt['phase'] == 'train':
-            img_gt, img_lq, t = augment([img_gt, img_lq, t], opt.get('use_hflip'), opt.get('use_rot'))
+            img_gt, img_lq, t = augment([img_gt, img_lq, t], bool(opt.get('use_hflip')), bool(opt.get('use_rot')))
 
         # CHW, RGB, float32 in [0, 1]
         tensors = {'lq': to_tensor(img_lq, opt.get('color')), 'gt': to_tensor(img_gt, opt.get('color'))}
@@ -200,7 +200,10 @@ class SyntheticHazeDataset(DehazeDataset):
             listed is None or isinstance(self._clear, PictureFolder),
             f'meta_info_file {listed} is for folders, but an LMDB has its own meta_info.txt; remove it',
         )
-        clear = _by_stem(self._clear.names_in(listed) if listed else sorted(self._clear.names(), key=stem))
+        if listed and isinstance(self._clear, PictureFolder):
+            clear = _by_stem(self._clear.names_in(listed))
+        else:
+            clear = _by_stem(sorted(self._clear.names(), key=stem))
         if self._depth is None:
             return [(name, None) for name in clear.values()]
         depth = _by_stem([name for name in sorted(self._depth.names()) if stem(name) in clear])
@@ -228,7 +231,7 @@ class SyntheticHazeDataset(DehazeDataset):
         """Clear picture, uint8 BGR (H, W, 3), and depth, float32 (H, W)."""
         gt_label = self._clear.label(gt_name)
         img_gt = decode(self._clear.read(gt_name), gt_label)
-        if self._depth is None:
+        if self._depth is None or depth_name is None:
             return img_gt, painted_depth(img_gt).astype(np.float32)
         label = self._depth.label(depth_name)
         values = decode_depth(self._depth.read(depth_name), label)
@@ -255,9 +258,9 @@ class SyntheticHazeDataset(DehazeDataset):
         self, depth: np.ndarray, haze: Haze, rng: np.random.Generator, size: tuple[int, int], window: Window
     ) -> np.ndarray:
         """Transmission of a window, whose depth it is, in a picture of a size."""
-        if haze.field == 'height':
+        if haze.field == 'height' and haze.falloff is not None:
             depth = equivalent_distance(depth, sine_of_elevation(size[0], self.haze.fov)[window[0]], haze.falloff)
-        if haze.field == 'patchy':
+        if haze.field == 'patchy' and haze.patchiness is not None:
             return transmission(depth, haze.beta * patches(*size, haze.patchiness, rng, window))
         return transmission(depth, haze.beta)
 
@@ -272,7 +275,7 @@ def _by_stem(names: Sequence[str]) -> dict[str, str]:
 
 def _hazy(img_gt: np.ndarray, t: np.ndarray, haze: Haze, rng: np.random.Generator) -> np.ndarray:
     """Hazy picture, uint8, as a file of it would hold it."""
-    airlight = 255 * np.float32(haze.airlight[::-1])  # BGR
+    airlight = 255 * np.array(haze.airlight[::-1], np.float32)  # BGR
     img_lq = add_haze(img_gt, t, airlight)
     if haze.noise:
         img_lq += 255 * haze.noise * rng.standard_normal(img_lq.shape, np.float32)
@@ -280,4 +283,6 @@ def _hazy(img_gt: np.ndarray, t: np.ndarray, haze: Haze, rng: np.random.Generato
     if haze.jpeg is None:
         return img_lq
     content = cv2.imencode('.jpg', img_lq, [cv2.IMWRITE_JPEG_QUALITY, haze.jpeg])[1]
-    return cv2.imdecode(content, cv2.IMREAD_COLOR)
+    compressed = cv2.imdecode(content, cv2.IMREAD_COLOR)
+    assert compressed is not None
+    return compressed

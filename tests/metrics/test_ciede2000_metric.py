@@ -56,7 +56,9 @@ def test_published_pairs_in_both_orders(pair):
     first, second, expected = np.array(pair[:3]), np.array(pair[3:6]), pair[6]
     assert round(float(ciede2000(first, second)), 4) == expected
     assert round(float(ciede2000(second, first)), 4) == expected
-    assert float(ciede2000(first, second)) == pytest.approx(deltaE_ciede2000(first, second), abs=1e-9)
+    # Of exactly opposite hues, rounding decides which mean scikit-image takes; it differs between versions of NumPy.
+    if first[1] * second[2] != first[2] * second[1]:
+        assert float(ciede2000(first, second)) == pytest.approx(deltaE_ciede2000(first, second), abs=1e-9)
 
 
 @pytest.mark.parametrize('size', [(1, 1), (37, 53), (120, 200)])
