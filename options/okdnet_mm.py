@@ -6,7 +6,9 @@ custom_imports = dict(imports=['okdnet_plugin.mm'], allow_failed_imports=False)
 default_scope = 'mmengine'
 work_dir = 'work_dirs/OKDNet_ITS'
 
-total_iter = 104940  # 30 epochs of 3,498 iterations
+total_iter = (
+    104940  # 30 epochs of 3,498 iterations; on a command line it is train_cfg.max_iters and param_scheduler.end
+)
 
 model = dict(
     type='OKDNetRestorer',
@@ -86,6 +88,7 @@ default_hooks = dict(
     ),
 )
 custom_hooks = [
+    dict(type='ShareBuffersHook'),  # of several processes, before a validation
     # BatchNorm's statistics belong to the average; momentum is 1 - ema_decay.
     dict(type='EMAHook', ema_type='ExponentialMovingAverage', momentum=0.001, update_buffers=True),
     dict(type='BranchVisualizationHook', pictures=4),

@@ -37,10 +37,12 @@ val_dataloader = dict(
 )
 test_dataloader = val_dataloader
 
+optim_wrapper = dict(optimizer=dict(fused=False))
 param_scheduler = dict(milestones=[80, 120, 140], end=total_iter)
 train_cfg = dict(max_iters=total_iter, val_interval=total_iter)
 default_hooks = dict(logger=dict(interval=20), checkpoint=dict(interval=80))
 custom_hooks = [
+    dict(type='ShareBuffersHook'),
     dict(type='EMAHook', ema_type='ExponentialMovingAverage', momentum=0.02, update_buffers=True),
     dict(type='BranchVisualizationHook', pictures=4),
 ]

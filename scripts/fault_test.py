@@ -94,7 +94,7 @@ def options_of(pairs: Path, total: int, workers: int) -> dict:
         'train': {
             'ema_decay': 0.9,
             'optim_g': {'type': 'Adam', 'lr': 1e-3, 'betas': [0.9, 0.999]},
-            'scheduler': {'type': 'MultiStepLR', 'milestones': [3, 7], 'gamma': 0.5},
+            'scheduler': {'type': 'MultiStepLR', 'milestones': [n for n in (3, 7) if n <= total], 'gamma': 0.5},
             'total_iter': total,
             'warmup_iter': -1,
             'pixel_opt': {'type': 'L1Loss'},

@@ -96,7 +96,7 @@ def read_rows(opt: dict, dataset: MapDataset, folder: Path) -> Iterator[Row]:
         pair = dataset[i]
         stem = Path(pair['lq_path']).stem
         path = folder / f'{stem}_{opt["val"].get("suffix") or opt["name"]}.png'
-        picture = cv2.imread(str(path))
+        picture = cv2.imread(str(path)) if path.is_file() else None
         if picture is None:
             raise InputError(f'{path} is missing: run `basicsr test` with val:save_img: true first')
         yield Row(stem, tensor2img(pair['lq']), picture, tensor2img(pair['gt']))

@@ -156,6 +156,7 @@ def runner_config(pairs, model_config, tmp_path) -> dict:
             },
         },
         'custom_hooks': [
+            {'type': 'ShareBuffersHook'},
             {'type': 'EMAHook', 'ema_type': 'ExponentialMovingAverage', 'momentum': 0.1, 'update_buffers': True},
             {'type': 'BranchVisualizationHook', 'pictures': 1},
         ],

@@ -91,7 +91,7 @@ def test_the_oldest_versions_are_older_than_those_of_the_whole_suite():
     pinned = {}
     for name in ('constraints-oldest.txt', 'constraints.txt'):
         lines = (REPOSITORY / name).read_text(encoding='utf-8').splitlines()
-        pinned[name] = dict(line.split('==') for line in lines if '==' in line)
+        pinned[name] = dict(line.partition(';')[0].split('==') for line in lines if '==' in line)
     oldest, tested = pinned.values()
     both = oldest.keys() & tested.keys()
     assert {'torch', 'torchvision', 'numpy', 'opencv-python'} <= both

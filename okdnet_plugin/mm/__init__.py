@@ -6,7 +6,13 @@ library of OpenMMLab finds from its own scope, and mends what of MMEngine is bro
 `okdnet_plugin.mm.compat`). It imports neither mmagic nor mmcv's compiled operators.
 """
 
-from okdnet_plugin.mm import compat, registries
+import importlib.util
+
+for _package in ('mmengine', 'mmcv'):
+    if importlib.util.find_spec(_package) is None:
+        raise ImportError(f'okdnet_plugin.mm needs {_package}: pip install okdnet_plugin[mm]', name=_package)
+
+from okdnet_plugin.mm import compat, registries  # noqa: E402
 
 compat.apply()
 registries.register()

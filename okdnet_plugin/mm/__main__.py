@@ -2,10 +2,16 @@
 
 import argparse
 import os
+import signal
 import sys
 from os import path as osp
+from typing import TYPE_CHECKING
 
 from okdnet_plugin.errors import InputError, message_of
+
+if TYPE_CHECKING:
+    from mmengine.config import Config
+    from mmengine.runner import Runner
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -15,14 +21,17 @@ def main(argv: list[str] | None = None) -> int:
         argv: what follows `python -m okdnet_plugin.mm`.
 
     Returns:
-        0 done; 2 wrong input, with one line on the standard error.
+        0 done; 2 wrong input, with one line on the standard error; 130 after Ctrl-C.
     """
-    args = _parser().parse_args(argv)
     try:
+        args = _parser().parse_args(argv)
         if args.command == 'convert':
             _convert(args.checkpoint, args.out)
         else:
             _run(args)
+    except KeyboardInterrupt:
+        sys.stderr.write('\ninterrupted: train --resume goes on from the newest checkpoint\n')
+        return 128 + signal.SIGINT
     except InputError as error:
         sys.stderr.write(f'okdnet_plugin.mm: error: {message_of(error)}\n')
         return 2
@@ -53,14 +62,20 @@ def _parser() -> argparse.ArgumentParser:
 
 def _run(args: argparse.Namespace) -> None:
     from mmengine.config import Config
-    from mmengine.runner import Runner
 
     import okdnet_plugin.mm  # noqa: F401 - mends, before the config imports what has to be mended
 
     if not osp.isfile(args.config):
         raise InputError(f'there is no config {args.config}; options/okdnet_mm.py is one to start from')
+    if args.launcher == 'pytorch' and 'RANK' not in os.environ:
+        raise InputError('--launcher pytorch: start with torchrun --nproc_per_node=N -m okdnet_plugin.mm …')
     os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
-    config = Config.fromfile(args.config)
+    try:
+        config = Config.fromfile(args.config)
+    except Exception as error:
+        raise InputError(f'config {args.config} cannot be read: {type(error).__name__}: {_line(error)}') from error
+    if 'model' not in config:
+        raise InputError(f'config {args.config} has no model; it is none of MMEngine (basicsr train runs option files)')
     if args.cfg_options:
         config.merge_from_dict(args.cfg_options)
     config.launcher = args.launcher
@@ -68,10 +83,23 @@ def _run(args: argparse.Namespace) -> None:
         config.work_dir = args.work_dir or osp.join('work_dirs', osp.splitext(osp.basename(args.config))[0])
     if args.command == 'train':
         config.resume = args.resume or config.get('resume', False)
-        Runner.from_cfg(config).train()
+        _runner(config, args.config).train()
     else:
         config.load_from = args.checkpoint
-        Runner.from_cfg(config).test()
+        _runner(config, args.config).test()
+
+
+def _runner(config: 'Config', path: str) -> 'Runner':
+    from mmengine.runner import Runner
+
+    try:
+        return Runner.from_cfg(config)
+    except KeyError as error:  # of a registry, with a page of advice
+        raise InputError(f'config {path}: {_line(error)}') from error
+
+
+def _line(error: Exception) -> str:
+    return ' '.join(str(error.args[0] if error.args else error).split())[:300]
 
 
 def _convert(source: str, target: str) -> None:

@@ -4,27 +4,34 @@ MMEngine 0.10.7 (March 2025) and MMagic 1.2.0 (December 2023) are the last relea
 patch is a function that says what is wrong, finds out whether it is wrong here, and tells when it can go.
 """
 
+import codecs
 import functools
 import importlib
 import importlib.machinery
 import importlib.util
 import inspect
 import os
+import pickle
 import sys
+from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from types import ModuleType
 from typing import Any
+from urllib.parse import urlparse
 
 import numpy as np
 import torch
 import torch.distributed
 from mmengine.dist import utils as dist_utils
 from mmengine.logging import HistoryBuffer
-from mmengine.runner import CheckpointLoader, Runner
+from mmengine.runner import CheckpointLoader, Runner, checkpoint
+from torch._utils import _rebuild_parameter, _rebuild_tensor_v2
 
 from okdnet_plugin.errors import InputError
 
 _PATCHED = '_patched_by_okdnet_plugin'
+# What tensors are made of, for versions of torch that do not say so themselves.
+_PLAIN = (OrderedDict, _rebuild_tensor_v2, _rebuild_parameter, codecs.encode)
 
 
 def apply() -> None:
@@ -39,12 +46,29 @@ def load_checkpoints_without_running_code() -> None:
     """Resuming and testing fail on torch 2.6 and later: MMEngine's checkpoints hold more than tensors.
 
     torch.load refuses HistoryBuffer and arrays of NumPy, and the usual cure, `weights_only=False`, runs whatever a file
-    says. Here these few classes are allowed and nothing else. A file of BasicSR (`params`, `params_ema`) is read too.
-    Before torch 2.6 nothing is refused, and nothing is changed. Can go when MMEngine allows its own classes.
+    says, as older versions of torch do by themselves. Here these few classes are allowed and nothing else, from a disk
+    as from a URL; other stores are refused. A file of BasicSR (`params`, `params_ema`) is read too. Can go when
+    MMEngine allows its own classes.
     """
-    if not hasattr(torch.serialization, 'safe_globals'):
-        return
     CheckpointLoader.register_scheme(prefixes='', loader=load_from_local, force=True)
+    checkpoint.load_url = _load_url  # of http://, torchvision://, open-mmlab:// and mmcls://
+    stores = ('pavi://', r'(\S+\:)?s3://', r'(\S+\:)?petrel://')
+    CheckpointLoader.register_scheme(prefixes=stores, loader=_refuse_store, force=True)
+
+
+def _load_url(
+    url: str, model_dir: str | None = None, map_location: Any = None, progress: bool = True, **_: Any
+) -> dict:
+    folder = model_dir or os.path.join(torch.hub.get_dir(), 'checkpoints')
+    os.makedirs(folder, exist_ok=True)
+    path = os.path.join(folder, os.path.basename(urlparse(url).path))
+    if not os.path.isfile(path):
+        torch.hub.download_url_to_file(url, path, progress=progress)
+    return load_from_local(path, map_location)
+
+
+def _refuse_store(filename: str, *_: Any, **__: Any) -> None:
+    raise InputError(f'checkpoint {filename}: such a store is not read, as its files could run code; copy it to a disk')
 
 
 def load_from_local(filename: str, map_location: Any = None) -> dict:
@@ -64,23 +88,60 @@ def load_from_local(filename: str, map_location: Any = None) -> dict:
     if not os.path.isfile(filename):
         raise InputError(f'there is no checkpoint {filename}; correct load_from or the path')
     try:
-        with torch.serialization.safe_globals(_allowed()):
-            checkpoint = torch.load(filename, map_location=map_location, weights_only=True)
+        found = _read(filename, map_location)
+    except pickle.UnpicklingError as error:
+        reason = ' '.join(str(error).split('\n')[0].split())
+        raise InputError(
+            f'checkpoint {filename} is none, or holds more than tensors and logs, which could run code ({reason[:200]})'
+        ) from error
     except Exception as error:
         reason = ' '.join(str(error).split('\n')[0].split())
         raise InputError(
-            f'checkpoint {filename} cannot be read: it is damaged, no checkpoint, or holds more than tensors and logs, '
-            f'which could run code ({type(error).__name__}: {reason[:200]})'
+            f'checkpoint {filename} is damaged, cut short or none ({reason[:200]}); delete it and write the name of an '
+            'older one into the file last_checkpoint beside it, or give load_from'
         ) from error
-    return _as_mmengine_writes_it(checkpoint)
+    return _as_mmengine_writes_it(found)
 
 
-def _as_mmengine_writes_it(checkpoint: Any) -> Any:
-    if isinstance(checkpoint, Mapping) and 'state_dict' not in checkpoint:
+def _read(filename: str, map_location: Any) -> Any:
+    if hasattr(torch.serialization, 'safe_globals'):
+        with torch.serialization.safe_globals(_allowed()):
+            return torch.load(filename, map_location=map_location, weights_only=True)
+    # Before torch 2.5 torch.load has no list of what is allowed; this is one.
+    return torch.load(filename, map_location=map_location, weights_only=False, pickle_module=_OnlyWhatIsAllowed)
+
+
+class _OnlyWhatIsAllowed(ModuleType):
+    """A module as torch.load wants its `pickle_module`, which knows few classes."""
+
+    class Unpickler(pickle.Unpickler):
+        """Reads tensors, plain values, arrays and logs."""
+
+        def find_class(self, module: str, name: str) -> Any:
+            """
+            Raises:
+                UnpicklingError: the name is none of those that a checkpoint needs.
+            """
+            known: dict[str, Any] = {f'{found.__module__}.{found.__name__}': found for found in _PLAIN}
+            for found in _allowed():
+                thing, path = found if isinstance(found, tuple) else (found, f'{found.__module__}.{found.__qualname__}')
+                known[path] = thing
+            if f'{module}.{name}' not in known:
+                raise pickle.UnpicklingError(f'{module}.{name} is not allowed')
+            return known[f'{module}.{name}']
+
+    @classmethod
+    def load(cls, file: Any, **options: Any) -> Any:
+        """As pickle.load; torch reads the head of an old file by it."""
+        return cls.Unpickler(file, **options).load()
+
+
+def _as_mmengine_writes_it(found: Any) -> Any:
+    if isinstance(found, Mapping) and 'state_dict' not in found:
         for key in ('params_ema', 'params'):
-            if isinstance(checkpoint.get(key), Mapping):
-                return {'state_dict': checkpoint[key], 'meta': {}}
-    return checkpoint
+            if isinstance(found.get(key), Mapping):
+                return {'state_dict': found[key], 'meta': {}}
+    return found
 
 
 def _allowed() -> list[Callable | tuple[Callable, str]]:

@@ -1,10 +1,11 @@
-"""Seeing what the branches of a network make of pictures while it trains."""
+"""Validations of several processes, and seeing what the branches of a network make of pictures."""
 
 from collections.abc import Sequence
 from typing import Any
 
 import torch
-from mmengine.hooks import Hook
+import torch.distributed
+from mmengine.hooks import EMAHook, Hook
 from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 
@@ -12,6 +13,33 @@ from okdnet_plugin.engine.validation import strip
 from okdnet_plugin.mm.restorer import OKDNetRestorer, as_uint8, to_bgr
 
 _STUDENTS = {'model_based': 'model-based', 'model_free': 'model-free', 'shared': 'shared'}
+
+
+class ShareBuffersHook(Hook):
+    """Gives all processes the buffers of the first before a validation, of the network and of its average.
+
+    BatchNorm's statistics are each process's own in training, and those of the first are saved: without this the others
+    would validate with statistics that nobody keeps.
+    """
+
+    priority = 'HIGH'  # before EMAHook puts the average in the network's place
+
+    def before_val_epoch(self, runner: Runner) -> None:
+        """Share them."""
+        self._share(runner)
+
+    def before_test_epoch(self, runner: Runner) -> None:
+        """Share them."""
+        self._share(runner)
+
+    @staticmethod
+    def _share(runner: Runner) -> None:
+        if not runner.distributed:
+            return
+        averages = [hook.ema_model for hook in runner.hooks if isinstance(hook, EMAHook)]
+        for module in (runner.model, *averages):
+            for buffer in module.buffers():
+                torch.distributed.broadcast(buffer, 0)
 
 
 class BranchVisualizationHook(Hook):

@@ -1,6 +1,7 @@
 """Every metric of the toolbox and the plugin, as a metric of MMEngine and MMagic."""
 
-from collections.abc import Mapping, Sequence
+import inspect
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from basicsr.utils.registry import METRIC_REGISTRY
@@ -8,7 +9,7 @@ from mmengine.evaluator import BaseMetric
 from mmengine.logging import MMLogger
 
 from okdnet_plugin.engine import validation
-from okdnet_plugin.errors import InputError
+from okdnet_plugin.errors import InputError, did_you_mean
 from okdnet_plugin.mm.restorer import to_bgr
 
 
@@ -26,7 +27,8 @@ class RestorationMetric(BaseMetric):
         options: of the function, as `crop_border=0, test_y_channel=False`.
 
     Raises:
-        InputError: the function is not registered (UnknownNameError), or has no value for any picture.
+        InputError: the function is not registered (UnknownNameError), lacks an option or has no such option, or has no
+            value for any picture.
     """
 
     # What MMagic's evaluator asks of a metric.
@@ -44,7 +46,7 @@ class RestorationMetric(BaseMetric):
         **options: Any,
     ):
         super().__init__(collect_device, prefix, collect_dir)
-        METRIC_REGISTRY.get(function)
+        _check_arguments(function, METRIC_REGISTRY.get(function), options)
         self.name = name or function.removeprefix('calculate_')
         self.block = {'type': function, **options}
         self.size: int | None = None
@@ -99,3 +101,17 @@ class RestorationMetric(BaseMetric):
         if size is None:
             raise ValueError('RestorationMetric: the size of the data set is not known; call prepare, or give it')
         return super().evaluate(size)
+
+
+def _check_arguments(name: str, function: Callable, options: Mapping) -> None:
+    parameters = inspect.signature(function).parameters
+    named = {key: one for key, one in parameters.items() if key not in ('img', 'img2', 'lq')}
+    # Those of the toolbox and the plugin take any keyword, as they are handed pictures that they do not look at.
+    is_known = function.__module__.startswith(('basicsr.', 'okdnet_plugin.'))
+    takes_any = any(one.kind is one.VAR_KEYWORD for one in named.values()) and not is_known
+    for key in options:
+        if key not in named and not takes_any:
+            raise InputError(f'RestorationMetric: {name} has no option {key}{did_you_mean(key, named)}')
+    for key, one in named.items():
+        if one.default is one.empty and one.kind not in (one.VAR_KEYWORD, one.VAR_POSITIONAL) and key not in options:
+            raise InputError(f'RestorationMetric: {name} needs {key}; add it, as in {key}=0')

@@ -20,11 +20,11 @@ def register() -> None:
     okdnet_plugin.register()
     from basicsr.utils.registry import ARCH_REGISTRY, DATASET_REGISTRY, LOSS_REGISTRY
 
-    from okdnet_plugin.mm.hooks import BranchVisualizationHook
+    from okdnet_plugin.mm.hooks import BranchVisualizationHook, ShareBuffersHook
     from okdnet_plugin.mm.metric import RestorationMetric
     from okdnet_plugin.mm.packed_dataset import PackedDehazeDataset
     from okdnet_plugin.mm.restorer import DehazeDataPreprocessor, OKDNetRestorer
-    from okdnet_plugin.mm.transforms import LoadHazePair, PackHazePair
+    from okdnet_plugin.mm.transforms import AugmentHazePair, LoadHazePair, PackHazePair
 
     for source, target in ((ARCH_REGISTRY, MODELS), (DATASET_REGISTRY, DATASETS), (LOSS_REGISTRY, MODELS)):
         for name, found in source:
@@ -35,9 +35,9 @@ def register() -> None:
     own = {
         MODELS: (OKDNetRestorer, DehazeDataPreprocessor),
         DATASETS: (PackedDehazeDataset,),
-        TRANSFORMS: (LoadHazePair, PackHazePair),
+        TRANSFORMS: (LoadHazePair, AugmentHazePair, PackHazePair),
         METRICS: (RestorationMetric,),
-        HOOKS: (BranchVisualizationHook,),
+        HOOKS: (BranchVisualizationHook, ShareBuffersHook),
     }
     for registry, classes in own.items():
         for cls in classes:

@@ -65,10 +65,12 @@ class OKDNetRestorer(BaseModel):
         pixel_loss, ssim_loss: of the restored picture, as `dict(type='BasicSRL1Loss')` and `dict(type='SSIMLoss')`.
         distill_loss: as `dict(type='OnlineDistillationLoss', loss_weight=0.5)`.
         channels_last: lay network and pictures out with the channels innermost, which is faster.
+        strict_load: refuse weights that do not fit the network; MMEngine itself leaves out what does not.
         data_preprocessor, init_cfg: as for BaseModel.
 
     Raises:
-        InputError: no loss is given in training, or distillation is asked of a network without branches.
+        InputError: no loss is given in training, distillation is asked of a network without branches, or weights do
+            not fit.
     """
 
     def __init__(
@@ -78,6 +80,7 @@ class OKDNetRestorer(BaseModel):
         ssim_loss: Mapping | None = None,
         distill_loss: Mapping | None = None,
         channels_last: bool = False,
+        strict_load: bool = True,
         data_preprocessor: dict | nn.Module | None = None,
         init_cfg: dict | None = None,
     ):
@@ -91,7 +94,8 @@ class OKDNetRestorer(BaseModel):
             raise InputError(f'distill_loss: {type(self.generator).__name__} has no branches; take it out')
         if channels_last:
             self.generator.to(memory_format=torch.channels_last)
-        self.register_load_state_dict_pre_hook(_accept_weights_of_the_network)
+        self.strict_load = strict_load
+        self._register_load_state_dict_pre_hook(_accept_weights_of_the_network, with_module=True)
 
     def forward(self, lq: Tensor, gt: Tensor | None = None, mode: str = 'tensor', **meta: Any) -> Any:
         """
@@ -189,7 +193,8 @@ def _from_mmagic(data: Mapping) -> dict:
             _unit(sample.gt_img, getattr(sample, 'gt_channel_order', None) or order)
             for sample, order in zip(samples, orders, strict=True)
         ]
-    batch['lq_path'] = [getattr(sample, 'img_path', '') for sample in samples]
+    if samples:
+        batch['lq_path'] = [getattr(sample, 'img_path', '') for sample in samples]
     return batch
 
 
@@ -199,10 +204,27 @@ def _unit(picture: Tensor, order: str) -> Tensor:
 
 
 def _accept_weights_of_the_network(model: OKDNetRestorer, state_dict: dict, prefix: str, *_: Any) -> None:
-    """Let the model read weights that were saved of its network alone."""
-    names = {name for name, _ in model.generator.state_dict().items()}
-    for key in [key for key in state_dict if key.startswith(prefix) and key[len(prefix) :] in names]:
+    """Let the model read weights that were saved of its network alone, and refuse those that do not fit it.
+
+    MMEngine itself only logs what does not fit, and tests or trains on with random weights.
+    """
+    own = model.generator.state_dict()
+    for key in [key for key in state_dict if key.startswith(prefix) and key[len(prefix) :] in own]:
         state_dict[f'{prefix}generator.{key[len(prefix) :]}'] = state_dict.pop(key)
+    if not model.strict_load:
+        return
+    found = {key: state_dict.get(f'{prefix}generator.{key}') for key in own}
+    misfits = [
+        f'{key} {"is missing" if value is None else f"is {tuple(value.shape)} instead of {tuple(own[key].shape)}"}'
+        for key, value in found.items()
+        if value is None or value.shape != own[key].shape
+    ]
+    if misfits:
+        more = f' (and {len(misfits) - 1} more)' if len(misfits) > 1 else ''
+        raise InputError(
+            f'the weights are not of this {type(model.generator).__name__}: {misfits[0]}{more}; give the right file or '
+            'the arguments of its network, or strict_load=False to the model'
+        )
 
 
 def to_bgr(picture: Tensor | np.ndarray, order: str) -> np.ndarray:

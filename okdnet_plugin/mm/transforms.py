@@ -1,34 +1,33 @@
-"""Transforms for pipelines of mmcv: reading a pair of pictures, and packing it for OKDNetRestorer."""
+"""Transforms for pipelines of mmcv: a pair of pictures is read, cropped and turned together, and packed."""
 
-from collections.abc import Mapping
 from os import path as osp
 
 import numpy as np
+from basicsr.data.transforms import augment, paired_random_crop
 from mmcv.transforms import BaseTransform
 
 from okdnet_plugin.data.picture_sources import PICTURE_EXTENSIONS, open_source
-from okdnet_plugin.data.pictures import decode, to_tensor
+from okdnet_plugin.data.pictures import check_large_enough, decode, to_tensor
 from okdnet_plugin.errors import InputError
 
 
 class LoadHazePair(BaseTransform):
     """Read a hazy picture and its clear one, from files or from LMDBs of `basicsr lmdb build`.
 
+    Transforms of mmcv see `img` alone: what crops, turns or resizes goes through AugmentHazePair, or pictures are no
+    pairs any more.
+
     Args:
         dataroot_lq, dataroot_gt: LMDBs in which the pictures are found by their stems; without them `img_path` and
             `gt_path` are files.
-        io_backend: `dict(type='lmdb')` with options of the toolbox's LMDB reader.
 
     Raises:
         InputError: a picture cannot be read; the message names it.
     """
 
-    def __init__(
-        self, dataroot_lq: str | None = None, dataroot_gt: str | None = None, io_backend: Mapping | None = None
-    ):
-        backend = dict(io_backend or {'type': 'lmdb'})
+    def __init__(self, dataroot_lq: str | None = None, dataroot_gt: str | None = None):
         roots = {'img': dataroot_lq, 'gt': dataroot_gt}
-        self.sources = {key: open_source(root, backend, False) for key, root in roots.items() if root is not None}
+        self.sources = {key: open_source(root, {'type': 'lmdb'}, False) for key, root in roots.items() if root}
 
     def transform(self, results: dict) -> dict:
         """
@@ -60,10 +59,41 @@ class LoadHazePair(BaseTransform):
         return decode(source.read(name), source.label(name))
 
 
+class AugmentHazePair(BaseTransform):
+    """The same random crop, flip and turn for `img` and `gt`, as the toolbox makes them.
+
+    Args:
+        gt_size: edge of the crop in px; None for the whole pictures.
+        use_hflip, use_rot: random flips, and turns by 90 degrees.
+
+    Raises:
+        InputError: the pictures differ in size, or are smaller than the crop.
+    """
+
+    def __init__(self, gt_size: int | None = None, use_hflip: bool = False, use_rot: bool = False):
+        self.gt_size, self.use_hflip, self.use_rot = gt_size, use_hflip, use_rot
+
+    def transform(self, results: dict) -> dict:
+        """
+        Returns:
+            results with other `img` and `gt`, and their sizes.
+        """
+        _check_pair(results)
+        img, gt = results['img'], results['gt']
+        if self.gt_size is not None:
+            check_large_enough(gt, self.gt_size, f'picture {results.get("gt_path", "gt")}')
+            gt, img = paired_random_crop(gt, img, self.gt_size, 1)
+        gt, img = augment([gt, img], self.use_hflip, self.use_rot)
+        return {**results, 'img': img, 'gt': gt, 'img_shape': img.shape[:2], 'gt_shape': gt.shape[:2]}
+
+
 class PackHazePair(BaseTransform):
     """Make of `img` and `gt` what the plugin's data sets give: `lq` and `gt` for OKDNetRestorer.
 
     The pictures are uint8 or uint16, BGR, or RGB if `img_channel_order` says so, (H, W, 3).
+
+    Raises:
+        InputError: they have other values, or differ in size.
     """
 
     def transform(self, results: dict) -> dict:
@@ -71,12 +101,28 @@ class PackHazePair(BaseTransform):
         Returns:
             lq, gt: float32 RGB (3, H, W) in [0, 1]; lq_path, gt_path.
         """
+        if 'gt' in results:
+            _check_pair(results)
         packed = {}
         for key, ours in (('img', 'lq'), ('gt', 'gt')):
             if key not in results:
                 continue
             img = results[key]
+            if img.dtype not in (np.uint8, np.uint16):
+                raise InputError(
+                    f'PackHazePair: {key} is {img.dtype}; take out what makes floats of it, as Normalize: the network '
+                    'takes [0, 1]'
+                )
             is_rgb = results.get(f'{key}_channel_order', results.get('channel_order', 'bgr')) == 'rgb'
             packed[ours] = to_tensor(np.ascontiguousarray(img[..., ::-1] if is_rgb else img))
             packed[f'{ours}_path'] = str(results.get(f'{key}_path', ''))
         return packed
+
+
+def _check_pair(results: dict) -> None:
+    sizes = [results[key].shape[:2] for key in ('img', 'gt')]
+    if sizes[0] != sizes[1]:
+        raise InputError(
+            f'picture {results.get("img_path", "img")} is {sizes[0][0]}x{sizes[0][1]}, but its clear one '
+            f'{sizes[1][0]}x{sizes[1][1]} (height x width); crop and resize by transforms that take both'
+        )

@@ -100,3 +100,11 @@ def test_it_has_what_mmagics_evaluator_asks_for():
     assert (metric.SAMPLER_MODE, metric.sample_model) == ('normal', 'orig')
     metric.process(None, [sample(0)])
     assert metric.evaluate()['psnr'] > 0
+
+
+@pytest.mark.parametrize(
+    ('options', 'message'), [({}, 'needs crop_border'), ({'crop_border': 0, 'crop_bordr': 1}, 'no option crop_bordr')]
+)
+def test_options_are_checked_before_a_training_begins(options, message):
+    with pytest.raises(InputError, match=message):
+        METRICS.build({'type': 'RestorationMetric', 'function': 'calculate_psnr', **options})

@@ -4,6 +4,7 @@ import pytest
 import torch
 from mmengine.optim import OptimWrapper
 from mmengine.registry import MODELS
+from mmengine.runner import load_state_dict
 
 import okdnet_plugin.mm  # noqa: F401
 from okdnet_plugin.errors import InputError
@@ -121,3 +122,18 @@ def test_pictures_of_several_sizes_in_a_batch_are_refused():
 def test_a_batch_without_hazy_pictures_is_refused():
     with pytest.raises(InputError, match='no hazy pictures'):
         DehazeDataPreprocessor()({'gt': [torch.rand(3, 16, 16)]})
+
+
+def test_inputs_of_mmagic_without_samples_are_predicted(model):
+    model.eval()
+    samples = model.val_step({'inputs': [torch.zeros(3, 16, 20, dtype=torch.uint8)]})
+    assert 'img_path' not in samples[0]
+
+
+@pytest.mark.parametrize('prefix', ['', 'generator.'])
+def test_weights_of_another_network_are_refused(model_config, prefix):
+    other = MODELS.build({'type': 'OKDNet', 'num_feat': 4, 'num_blocks': [1, 1, 1], 'growth': 4})
+    weights = {f'{prefix}{key}': value for key, value in other.state_dict().items()}
+    with pytest.raises(InputError, match=r'preprocess\.0\.weight is \(4, 3, 3, 3\) instead of \(8, 3, 3, 3\)'):
+        load_state_dict(MODELS.build(model_config), weights)
+    load_state_dict(MODELS.build(model_config | {'strict_load': False}), {})

@@ -2,15 +2,18 @@
 
 import copy
 import importlib
+import shutil
 import sys
 from pathlib import Path
 
 import cv2
+import numpy as np
 import pytest
 import torch
 from basicsr.archs import build_network
 from mmengine.config import Config
-from mmengine.runner import Runner
+from mmengine.logging import HistoryBuffer
+from mmengine.runner import CheckpointLoader, Runner
 from mmengine.utils.dl_utils import mmcv_full_available
 
 import okdnet_plugin.mm
@@ -118,6 +121,61 @@ def test_a_checkpoint_that_is_none_is_refused_in_one_line_and_runs_nothing(kind,
         compat.load_from_local(str(path))
     assert '\n' not in str(refused.value)
     assert not (tmp_path / 'ran').exists()
+
+
+@pytest.mark.parametrize('has_a_list', [True, False])
+def test_both_ways_of_reading_take_checkpoints_and_refuse_code(has_a_list, tmp_path, monkeypatch):
+    """torch before 2.5 has no list of what is allowed."""
+    if not has_a_list:
+        monkeypatch.delattr(torch.serialization, 'safe_globals')
+    history = HistoryBuffer([1.0, 2.0], [1, 1])
+    net = torch.nn.Linear(2, 2)
+    saved = {
+        'state_dict': net.state_dict(),
+        'message_hub': {'loss': history, 'best': np.float64(3.0)},
+        'meta': {'iter': 3},
+    }
+    torch.save(saved, tmp_path / 'good.pth')
+    found = compat.load_from_local(str(tmp_path / 'good.pth'))
+    assert torch.equal(found['state_dict']['weight'], net.weight)
+    assert found['message_hub']['loss'].mean() == 1.5
+    assert found['message_hub']['best'] == 3.0
+    torch.save({'state_dict': {}, 'meta': _Attack(str(tmp_path / 'ran'))}, tmp_path / 'bad.pth')
+    with pytest.raises(InputError, match='could run code'):
+        compat.load_from_local(str(tmp_path / 'bad.pth'))
+    assert not (tmp_path / 'ran').exists()
+
+
+def test_a_checkpoint_of_a_url_runs_nothing_either(tmp_path, monkeypatch):
+    torch.save({'state_dict': {}, 'meta': _Attack(str(tmp_path / 'ran'))}, tmp_path / 'bad.pth')
+    monkeypatch.setattr(
+        torch.hub, 'download_url_to_file', lambda url, path, **_: shutil.copy(tmp_path / 'bad.pth', path)
+    )
+    monkeypatch.setattr(torch.hub, 'get_dir', lambda: str(tmp_path / 'hub'))
+    with pytest.raises(InputError, match='could run code'):
+        CheckpointLoader.load_checkpoint('https://example.org/bad.pth')
+    assert not (tmp_path / 'ran').exists()
+
+
+def test_stores_that_cannot_be_read_safely_are_refused():
+    with pytest.raises(InputError, match='copy it to a disk'):
+        CheckpointLoader.load_checkpoint('s3://bucket/net.pth')
+
+
+@pytest.mark.parametrize(
+    ('content', 'message'),
+    [
+        ('model = ', 'cannot be read: SyntaxError'),
+        ('name = 1', 'has no model'),
+        ("model = dict(type='OKDNetRestorerr')\nwork_dir = 'x'", 'OKDNetRestorerr is not in'),
+    ],
+)
+def test_configs_that_cannot_be_run_are_one_line(content, message, tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / 'config.py').write_text(content)
+    assert main(['train', 'config.py']) == 2
+    printed = capsys.readouterr().err.splitlines()[-1]
+    assert message in printed
 
 
 def test_getattr_in_a_checkpoint_gets_statistics_of_logs_only():

@@ -3,6 +3,7 @@
 import pickle
 import shutil
 
+import numpy as np
 import pytest
 import torch
 from basicsr.data import build_dataset
@@ -74,3 +75,26 @@ def test_a_missing_picture_is_named(lmdbs):
 def test_a_missing_file_is_named(tmp_path):
     with pytest.raises(InputError, match=r'nowhere\.png'):
         pipeline()({'img_path': str(tmp_path / 'nowhere.png')})
+
+
+def test_a_pair_is_cropped_flipped_and_turned_together():
+    clear = np.random.default_rng(0).integers(0, 256, (40, 60, 3), np.uint8)
+    augment = TRANSFORMS.build({'type': 'AugmentHazePair', 'gt_size': 24, 'use_hflip': True, 'use_rot': True})
+    seen = set()
+    for _ in range(8):
+        results = augment({'img': clear // 2, 'gt': clear})
+        assert results['img'].shape == (24, 24, 3)
+        assert np.array_equal(results['img'], results['gt'] // 2)
+        seen.add(results['gt'].tobytes())
+    assert len(seen) > 1
+
+
+def test_pictures_that_are_no_pair_any_more_are_refused():
+    img, gt = np.zeros((20, 30, 3), np.uint8), np.zeros((20, 31, 3), np.uint8)
+    with pytest.raises(InputError, match='20x30, but its clear one 20x31'):
+        TRANSFORMS.build({'type': 'PackHazePair'})({'img': img, 'gt': gt})
+
+
+def test_normalised_pictures_are_refused():
+    with pytest.raises(InputError, match='img is float32; take out what makes floats of it'):
+        TRANSFORMS.build({'type': 'PackHazePair'})({'img': np.zeros((20, 30, 3), np.float32)})

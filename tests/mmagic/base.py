@@ -47,7 +47,10 @@ default_hooks = dict(
         type='CheckpointHook', by_epoch=False, interval=4, save_best='psnr_basicsr', rule='greater', out_dir=None
     ),
 )
-custom_hooks = [dict(type='EMAHook', ema_type='ExponentialMovingAverage', momentum=0.1, update_buffers=True)]
+custom_hooks = [
+    dict(type='ShareBuffersHook'),
+    dict(type='EMAHook', ema_type='ExponentialMovingAverage', momentum=0.1, update_buffers=True),
+]
 visualizer = dict(type='Visualizer', vis_backends=[dict(type='LocalVisBackend')])
 log_processor = dict(type='LogProcessor', by_epoch=False)
 env_cfg = dict(cudnn_benchmark=False, mp_cfg=dict(mp_start_method='fork'), dist_cfg=dict(backend='gloo'))
