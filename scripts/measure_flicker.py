@@ -21,6 +21,7 @@ import torch
 from torch import Tensor
 
 import okdnet_plugin
+from okdnet_plugin.errors import InputError
 from okdnet_plugin.inference.temporal import AirlightSmoother, flicker
 
 RATE = 25
@@ -64,7 +65,11 @@ def main() -> int:
     okdnet_plugin.register()
     from okdnet_plugin import Dehazer
 
-    dehazer = Dehazer(args.weights, args.opt)
+    try:
+        dehazer = Dehazer(args.weights, args.opt)
+    except InputError as error:
+        print(f'{Path(__file__).name}: error: {error}', file=sys.stderr)
+        return 2
     scenes = [read(path, args.width) for path in args.pictures]
     if dehazer.estimate_airlight(scenes[0]) is None:
         print(f'{args.weights}: this network estimates no airlight, so there is nothing to smooth', file=sys.stderr)

@@ -27,7 +27,14 @@ def main(argv: list[str] | None = None) -> int:
 
     extension = args.format and f'.{args.format}'
     extras = plan.Extras(args.compare, args.save_transmission, args.save_airlight)
-    jobs = plan.jobs(args.input, args.output, suffix=args.suffix, extension=extension, extras=extras)
+    jobs = plan.jobs(
+        args.input,
+        args.output,
+        suffix=args.suffix,
+        extension=extension,
+        extras=extras,
+        overwrite=args.overwrite,
+    )
     weights = weights_for(args.weights, args.opt, args.network, args.param_key)
     dehazer = Dehazer(
         weights,

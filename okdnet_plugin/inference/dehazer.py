@@ -21,6 +21,7 @@ _SHARE = 0.5  # of the available memory that a picture may need to be restored i
 _TILE_BYTES = 3 * 2**28  # that a tile may need: pictures of 12 megapixels then stay below 2 GB, all told
 _LARGEST_TILE = 1024  # px
 _AIRLIGHT_SIZE = 256  # px, to which the networks that estimate an airlight bring a picture first
+_BEYOND = 1e-3  # that values of a tensor may lie beyond 0 and 1, as rounding leaves them
 _LUMA = (0.299, 0.587, 0.114)  # of R, G and B; ITU-R BT.601
 
 Picture = TypeVar('Picture', np.ndarray, Tensor)
@@ -111,6 +112,7 @@ class Dehazer:
         if isinstance(picture, np.ndarray):
             return self.dehaze(picture).pixels
         _check_tensor(picture)
+        _check_range(picture)
         batch = picture if picture.ndim == 4 else picture[None]
         output = self.restore(batch.float()).output.to(picture.device, picture.dtype)
         return output if picture.ndim == 4 else output[0]
@@ -167,6 +169,9 @@ class Dehazer:
                 ends the work.
         """
         _check_array(picture)
+        if not picture.dtype.isnative:
+            result = self.dehaze(picture.astype(picture.dtype.newbyteorder('=')), progress)
+            return result._replace(pixels=result.pixels.astype(picture.dtype))
         if self.strength == 0 and not self.maps:
             return Dehazed(picture.copy())
         hazy = picture if picture.ndim == 3 else picture[..., None]
@@ -368,8 +373,17 @@ def _check_tensor(picture: object, dimensions: tuple[int, ...] = (3, 4)) -> None
         raise InputError(f'a picture has the shape {tuple(picture.shape)}; give RGB, (3, H, W) or (N, 3, H, W)')
 
 
+def _check_range(picture: Tensor) -> None:
+    low, high = (float(value) for value in picture.aminmax())
+    if not (low >= -_BEYOND and high <= 1 + _BEYOND):  # so that NaN is refused, too
+        raise InputError(
+            f'a picture has values from {low:.4g} to {high:.4g}; give finite ones in [0, 1]: divide 8 bits by 255, '
+            'and clamp what a resizing leaves beyond'
+        )
+
+
 def _check_array(picture: np.ndarray) -> None:
-    if picture.dtype not in (np.uint8, np.uint16):
+    if picture.dtype.newbyteorder('=') not in (np.uint8, np.uint16):
         raise InputError(f'a picture has values of type {picture.dtype}; give uint8 or uint16')
     if 0 in picture.shape or picture.ndim not in (2, 3) or (picture.ndim == 3 and picture.shape[2] > 4):
         raise InputError(f'a picture has the shape {picture.shape}; give (H, W, 3), (H, W, 4) or grey (H, W)')

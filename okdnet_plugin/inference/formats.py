@@ -4,10 +4,11 @@ A network is given back too as it runs from those bytes, so that it can be held 
 """
 
 import importlib.util
+import inspect
 import io
 import json
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from unittest import mock
 
 import torch
@@ -26,6 +27,16 @@ _TRACED = (2, 3, 38, 53)  # no side a multiple of 4, none equal, none 1: nothing
 _AXES = {0: 'batch', 2: 'height', 3: 'width'}
 
 Run = Callable[[Tensor], Tensor]
+
+
+def need_dynamic_export(what: str) -> None:
+    """See that torch can export programs for any size of picture.
+
+    Raises:
+        InputError: it is too old.
+    """
+    if not hasattr(getattr(getattr(torch, 'export', None), 'Dim', None), 'DYNAMIC'):
+        raise InputError(f'{what} needs torch 2.6 or later, and this is {torch.__version__}')
 
 
 def _onnx(net: nn.Module, metadata: Mapping[str, str]) -> tuple[bytes, Run]:
@@ -53,13 +64,15 @@ def _onnx_of_trace(net: nn.Module) -> 'onnx.ModelProto':
     import onnx
 
     file = io.BytesIO()
+    # Before torch 2.5 there was no other way, or no word for it.
+    older: Any = {'dynamo': False} if 'dynamo' in inspect.signature(torch.onnx.export).parameters else {}
     # It prints the whole graph before it raises, whatever `verbose` says.
     with mock.patch.object(torch._C, '_jit_onnx_log'):
         torch.onnx.export(
             net,
             (torch.rand(_TRACED),),
             file,  # pyright: ignore[reportArgumentType]  it takes files too, if the newer exporter does not
-            dynamo=False,
+            **older,
             opset_version=OPSET,
             input_names=[INPUT],
             output_names=[OUTPUT],
@@ -70,6 +83,7 @@ def _onnx_of_trace(net: nn.Module) -> 'onnx.ModelProto':
 
 
 def _onnx_of_program(net: nn.Module) -> 'onnx.ModelProto':
+    need_dynamic_export('ONNX of this network')
     program = torch.onnx.export(
         net,
         (torch.rand(_TRACED),),
@@ -94,6 +108,7 @@ def _onnx_of_program(net: nn.Module) -> 'onnx.ModelProto':
 
 
 def _exported_program(net: nn.Module, metadata: Mapping[str, str]) -> tuple[bytes, Run]:
+    need_dynamic_export('the format .pt2')
     from torch.fx.experimental import _config
 
     dynamic = dict.fromkeys((0, 2, 3), torch.export.Dim.DYNAMIC)

@@ -21,6 +21,7 @@ _CGROUP = (
         '/sys/fs/cgroup/memory/memory.stat',
     ),
 )
+_OUT_OF_MEMORY = getattr(torch, 'OutOfMemoryError', torch.cuda.OutOfMemoryError)  # the first since torch 2.5
 # How PyTorch's CPU allocator, ONNX Runtime, OpenVINO and the C++ library say it.
 _MESSAGES = re.compile(
     r'DefaultCPUAllocator|not enough memory|[Oo]ut of memory|std::bad_alloc|bad allocation|Failed to allocate|'
@@ -43,7 +44,7 @@ def available(device: torch.device) -> int:
 
 def is_out_of_memory(error: BaseException) -> bool:
     """Whether an error of PyTorch, ONNX Runtime, OpenVINO or Python says that memory was short."""
-    if isinstance(error, MemoryError | torch.OutOfMemoryError):
+    if isinstance(error, MemoryError | _OUT_OF_MEMORY):
         return True
     return isinstance(error, RuntimeError) and _MESSAGES.search(str(error)) is not None
 

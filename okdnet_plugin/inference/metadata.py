@@ -3,7 +3,7 @@
 import json
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from os import path as osp
 
 from torch import Tensor
@@ -44,7 +44,7 @@ def describe(weights: Weights, state: Mapping[str, Tensor], more: Mapping[str, s
         described['sha256'] = weight_files.digest(state)
     if weights.opt is not None:
         described |= _of_options(weights.opt)
-    metrics = _metrics_of_run(weights.path) if _is_validated(weights) else None
+    metrics = _metrics_of_run(weights.path, weights.opt or {}) if _is_validated(weights) else None
     if metrics:
         described['metrics'] = _json(metrics)
     return described | dict(more or {})
@@ -67,9 +67,9 @@ def _is_validated(weights: Weights) -> bool:
     return weights.param_key == 'params_ema' or not has_average
 
 
-def _metrics_of_run(path: str | None) -> dict | None:
+def _metrics_of_run(path: str | None, opt: Mapping) -> dict | None:
     """Iteration and validation figures of a network that lies in models/ of its run, from the journal beside it."""
-    match = re.fullmatch(r'net_g_(\d+|latest)\.pth', osp.basename(path or ''))
+    match = re.fullmatch(r'net_g_(\d+|latest|best)\.pth', osp.basename(path or ''))
     file = osp.join(osp.dirname(osp.dirname(osp.abspath(path or ''))), journal.NAME)
     if match is None or not osp.isfile(file):
         return None
@@ -83,13 +83,29 @@ def _metrics_of_run(path: str | None) -> dict | None:
             if isinstance(entry, dict) and isinstance(entry.get('iter'), int):
                 entries.append(entry)
     last = max((entry['iter'] for entry in entries), default=None)
-    wanted = last if match[1] == 'latest' else int(match[1])
+    wanted = last if match[1] == 'latest' else _best(entries, opt) if match[1] == 'best' else int(match[1])
     figures = {
         str(entry['dataset']): {key: value for key, value in entry.items() if key not in ('iter', 'dataset')}
         for entry in entries
         if entry['iter'] == wanted and 'dataset' in entry
     }
     return {'iter': wanted, **figures} if figures else None
+
+
+def _best(entries: Sequence[Mapping], opt: Mapping) -> int | None:
+    """The iteration that the training has kept as the best; None if its option file or the journal do not tell."""
+    logger, val = (opt.get(key) if isinstance(opt.get(key), Mapping) else {} for key in ('logger', 'val'))
+    dataset, _, metric = str((logger or {}).get('save_best') or '').rpartition('/')
+    settings = ((val or {}).get('metrics') or {}).get(metric)
+    if not isinstance(settings, Mapping):
+        return None
+    sign = -1 if settings.get('better') == 'lower' else 1
+    values = [
+        (sign * entry[metric], entry['iter'])
+        for entry in entries
+        if entry.get('dataset') == dataset and isinstance(entry.get(metric), int | float)
+    ]
+    return max(values)[1] if values else None  # of equals the last, as the toolbox keeps it
 
 
 def _without_folders(value: object) -> object:

@@ -13,7 +13,7 @@ from typing import BinaryIO
 
 import cv2
 import numpy as np
-from PIL import Image, ImageCms
+from PIL import Image, ImageCms, TiffImagePlugin
 
 from okdnet_plugin.errors import InputError
 from okdnet_plugin.inference import picture_metadata
@@ -21,7 +21,9 @@ from okdnet_plugin.inference.picture_metadata import Metadata
 
 EXTENSIONS = ('.png', '.jpg', '.jpeg', '.jpe', '.jfif', '.webp', '.tif', '.tiff', '.bmp')
 _KINDS = ('PNG', 'JPEG', 'WEBP', 'TIFF', 'BMP', 'GIF', 'PPM')
-_BITS_PER_SAMPLE, _PLANAR = 258, 284  # tags of TIFF
+_BITS_PER_SAMPLE, _PHOTOMETRIC, _PLANAR, _SAMPLE_FORMAT = 258, 262, 284, 339  # tags of TIFF
+_FLOATING_POINT = 3  # a sample format
+_LOGARITHMS = (32844, 32845)  # photometric interpretations: CIE Log2(L), and with u' and v'
 _DEPTH_OF_PNG = 24  # byte of the file that tells the bits a channel
 # Modes of Pillow that are arrays as they are, and what the others become.
 _AS_THEY_ARE = ('L', 'LA', 'RGB', 'RGBA', 'I;16')
@@ -213,12 +215,19 @@ def _identified(file: BinaryIO, label: str) -> Image.Image:
     except Image.UnidentifiedImageError:
         file.seek(0)
         start = file.read(4)
-        if start in (b'II*\0', b'MM\0*'):  # Pillow knows no floating-point colours
-            file.seek(0)
-            picture = cv2.imdecode(np.frombuffer(file.read(), np.uint8), cv2.IMREAD_UNCHANGED)
-            if picture is not None and picture.dtype.kind == 'f':
-                raise InputError(_other_values(label, 'F')) from None
+        # Pillow knows no floating-point colours. The header alone tells of them: the pixels may be of any size.
+        if start in (b'II*\0', b'MM\0*') and _is_floating_point(file):
+            raise InputError(_other_values(label, 'F')) from None
         raise
+
+
+def _is_floating_point(file: BinaryIO) -> bool:
+    """Whether the values of a TIFF are floating-point numbers, or logarithms that stand for such."""
+    file.seek(0)
+    directory = TiffImagePlugin.ImageFileDirectory_v2(file.read(8))
+    file.seek(directory.next)
+    directory.load(file)
+    return _FLOATING_POINT in directory.get(_SAMPLE_FORMAT, ()) or directory.get(_PHOTOMETRIC) in _LOGARITHMS
 
 
 def _plain(image: Image.Image, kept: Metadata, label: str) -> tuple[Image.Image, Metadata, tuple[str, ...]]:

@@ -16,6 +16,11 @@ from okdnet_plugin.inference.video import SUFFIXES as VIDEO_SUFFIXES
 from okdnet_plugin.inference.video import is_video, suffix_for
 
 STANDARD = '-'
+# Kinds of pictures that no result is written as; a folder is seldom called so.
+_ONLY_READ = (
+    *('.gif', '.ppm', '.pgm', '.pbm', '.pnm', '.jp2', '.jxl', '.avif', '.heic', '.heif', '.exr', '.hdr', '.psd'),
+    *('.dng', '.tga', '.ico', '.pdf', '.svg'),
+)
 _MOST_NAMED = 3  # clashes in a message
 
 
@@ -70,6 +75,7 @@ def jobs(
     suffix: str = '',
     extension: str | None = None,
     extras: Extras | None = None,
+    overwrite: bool = False,
 ) -> list[Job]:
     """All files to be dehazed, in the order of the inputs, those of a folder in the order of their names.
 
@@ -79,6 +85,8 @@ def jobs(
         suffix: put between name and extension of the results.
         extension: of the results, with its dot; by default that of the source, or .png if it cannot be written.
         extras: what else is written.
+        overwrite: results that are there are replaced. Else they, and what is beside them, are no pictures to be
+            dehazed where a folder that holds them is searched: they are from an earlier run.
 
     Raises:
         InputError: there is nothing to do, or a result would be written over a source or another result.
@@ -98,6 +106,8 @@ def jobs(
         stem, ending = osp.splitext(target)
         beside = {} if of_video else {kind: stem + end for kind, end in extras.endings(ending).items()}
         made.append(Job(source, target, beside, of_video))
+    if not overwrite:
+        made = _without_results(made, inputs)
     _check_output(made, output, extras)
     _check_sources(made)
     _check_targets(made)
@@ -146,6 +156,12 @@ def _names_a_file(output: str, found: Sequence[tuple[str, str]], extension: str 
     """Whether the output is the name of the one result, which its extension tells; else it is a folder."""
     ending = osp.splitext(output)[1].lower()
     if osp.isdir(output) or ending not in (*KINDS, *VIDEO_FORMATS):
+        if len(found) == 1 and not osp.isdir(output) and ending in (*_ONLY_READ, *VIDEO_SUFFIXES):
+            known = VIDEO_FORMATS if ending in VIDEO_SUFFIXES else KINDS
+            raise InputError(
+                f'output {shown(output)}: {ending} is not written; end it in one of {", ".join(known)}, or make the '
+                'folder first if it is one'
+            )
         return False
     if len(found) > 1:
         raise InputError(f'output {shown(output)} names one file, but there are {len(found)} inputs; give a folder')
@@ -161,6 +177,34 @@ def _target(relative: str, output: str, suffix: str, extension: str | None, of_v
     stem, own = osp.splitext(relative)
     own = suffix_for(relative) if of_video else extension or (own if own.lower() in KINDS else '.png')
     return osp.join(output, f'{stem}{suffix}{own}')
+
+
+def _without_results(made: Sequence[Job], inputs: Sequence[str]) -> list[Job]:
+    """The jobs but those for what other jobs have made before, found in a searched folder.
+
+    Only of jobs that are passed over as their result is there: so nothing is ever written to a file left out here.
+    """
+    given = {_place(path) for path in inputs}
+    makers: dict[str, list[Job]] = {}
+    for job in made:
+        if job.target != STANDARD and osp.lexists(job.target):
+            for target in job.targets:
+                makers.setdefault(_place(target), []).append(job)
+
+    def is_result(job: Job, above: tuple[Job, ...] = ()) -> bool:
+        if job.source == STANDARD or (place := _place(job.source)) in given:
+            return False
+        chain = (*above, job)
+        others = (maker for maker in makers.get(place, ()) if all(maker is not one for one in chain))
+        return any(not is_result(maker, chain) for maker in others)
+
+    return [job for job in made if not is_result(job)]
+
+
+def _place(path: str) -> str:
+    """A file by its name in its folder; a link is another file than what it leads to."""
+    folder, name = osp.split(osp.abspath(path))
+    return osp.join(osp.realpath(folder), name)
 
 
 def _check_output(made: Sequence[Job], output: str, extras: Extras) -> None:
@@ -202,8 +246,7 @@ def _check_targets(made: Sequence[Job]) -> None:
     clashes = []
     for job in made:
         for target in job.targets:
-            folder, name = osp.split(osp.abspath(target))
-            name = osp.join(osp.realpath(folder), name)
+            folder, name = osp.dirname(osp.abspath(target)), _place(target)
             other = first.setdefault(name.casefold() if _ignores_case(folder) else name, job)
             if other is not job:
                 clashes.append(f'{other.label} and {job.label} -> {shown(target)}')

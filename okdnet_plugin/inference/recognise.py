@@ -11,6 +11,8 @@ from torch import Tensor, nn
 
 from okdnet_plugin.errors import InputError, UnknownNameError
 
+_COUNTS = ('num_blocks', 'num_groups')  # arguments of networks that say how often something is repeated
+_FEW = 200  # blocks that are built at once, whatever the weights are
 _SHOWN = 3  # names in a message
 
 
@@ -43,7 +45,42 @@ def misfit(network: Mapping, state: Mapping[str, Tensor]) -> str | None:
     Raises:
         InputError: the network cannot be built.
     """
+    _check_counts(network, len(state))
     return _misfit(_skeleton(network), state)
+
+
+def check_claim(network: Mapping) -> None:
+    """Refuse a network that a file of weights may not choose by itself.
+
+    Those of the toolbox are for other tasks, and some download or open files when they are built.
+
+    Raises:
+        InputError: it is one of them; UnknownNameError if it is not registered.
+    """
+    kind = network.get('type')
+    if isinstance(kind, str) and _is_of_toolbox(ARCH_REGISTRY.get(kind)):
+        raise InputError(
+            f'{kind} is a network of the toolbox, which is not built on the word of a file; give --opt FILE'
+        )
+
+
+def _is_of_toolbox(network: type) -> bool:
+    return network.__module__.split('.')[0] == 'basicsr'
+
+
+def _check_counts(network: Mapping, tensors: int) -> None:
+    """Refuse to build more blocks than a file can have weights for: even empty ones take their time."""
+    count = 1
+    for key in _COUNTS:
+        value = network.get(key)
+        numbers = value if isinstance(value, list | tuple) else [value]
+        # The network itself tells what it wants where they are no whole numbers.
+        count *= max(1, sum(max(0, number) for number in numbers if isinstance(number, int)))
+    if count > max(tensors, _FEW):
+        raise InputError(
+            f'network_g: {network.get("type")} with {count} blocks is not what these weights are of: they are '
+            f'{tensors} tensors'
+        )
 
 
 def _misfit(net: nn.Module, state: Mapping[str, Tensor]) -> str | None:
@@ -52,7 +89,8 @@ def _misfit(net: nn.Module, state: Mapping[str, Tensor]) -> str | None:
     def note(_: nn.Module, renamed: Mapping[str, Tensor], *__: object) -> None:  # after what accepts published keys
         given.update(renamed)
 
-    noting = net.register_load_state_dict_pre_hook(note)
+    # The name without underscore came after torch 2.1.
+    noting = net._register_load_state_dict_pre_hook(note, with_module=True)
     device = next((tensor.device for tensor in net.state_dict().values()), torch.device('meta'))
     try:
         with device:  # where counters that are missing are made
@@ -71,8 +109,7 @@ def candidates(state: Mapping[str, Tensor]) -> list[dict]:
     if own is not None and misfit({'type': 'OKDNet', **own}, state) is None:
         found.append({'type': 'OKDNet', **own})
     for name, network in ARCH_REGISTRY:
-        # Those of the toolbox are for other tasks, and some read files when they are built.
-        if network.__module__.startswith('basicsr.') or name == 'OKDNet':
+        if _is_of_toolbox(network) or name == 'OKDNet':
             continue
         try:
             if _misfit(_with_defaults(name), state) is None:

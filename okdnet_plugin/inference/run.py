@@ -18,7 +18,7 @@ from okdnet_plugin.inference import result_files
 from okdnet_plugin.inference.dehazer import Dehazer
 from okdnet_plugin.inference.picture_files import without_other_limits
 from okdnet_plugin.inference.pipeline import Pipeline, Writing
-from okdnet_plugin.inference.plan import Job
+from okdnet_plugin.inference.plan import STANDARD, Job
 from okdnet_plugin.inference.video import SMOOTHING, Encoding, dehaze_video
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
@@ -56,7 +56,8 @@ def run(
         The exit code: 0, 1 if a file has failed, 130 after Ctrl-C and 143 after SIGTERM.
     """
     begin = time.monotonic()
-    waiting = [job for job in jobs if overwrite or not job.targets or not all(map(osp.lexists, job.targets))]
+    # By the result alone: one that is there, made however, is not replaced for what is missing beside it.
+    waiting = [job for job in jobs if overwrite or job.target == STANDARD or not osp.lexists(job.target)]
     pictures = [job for job in waiting if not job.is_video]
     videos = [job for job in waiting if job.is_video]
     stopped: int | None = None
@@ -110,10 +111,18 @@ def _dehaze_video(
             done.append(job)
         except KeyboardInterrupt:
             return signals.received or signal.SIGINT
-        except (InputError, SaveError) as error:
-            failed.append(str(error))
-            sys.stderr.write(f'basicsr: error: {error}\n')
+        except Exception as error:  # so that the others go on
+            failed.append(_line_of(job, error))
+            sys.stderr.write(f'basicsr: error: {failed[-1]}\n')
     return None
+
+
+def _line_of(job: Job, error: Exception) -> str:
+    if isinstance(error, InputError | SaveError):
+        return ' '.join(str(error).splitlines())
+    if isinstance(error, MemoryError):
+        return f'{job.label}: not enough memory for it'
+    return f'{job.label}: {type(error).__name__}: {next(iter(str(error).splitlines()), "")}'
 
 
 def _raise_interrupt() -> None:

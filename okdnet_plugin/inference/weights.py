@@ -13,6 +13,8 @@ from okdnet_plugin import option_file
 from okdnet_plugin.errors import InputError, UnknownNameError
 from okdnet_plugin.inference import recognise, weight_files
 
+_METADATA = 'the metadata of the weights'
+
 
 @dataclass(frozen=True)
 class Weights:
@@ -68,6 +70,8 @@ def load(path: str | None, opt: str | None = None, param_key: str | None = None)
     content = weight_files.read(path, param_key)
     network, origin, options = _network_of(content, path, options, opt)
     try:
+        if origin == _METADATA:
+            recognise.check_claim(network)
         difference = recognise.misfit(network, content.state)
     except (InputError, UnknownNameError) as error:
         raise type(error)(f'{origin}: {error}') from error
@@ -124,7 +128,7 @@ def _network_of(
         return options['network_g'], f'option file {opt}', options
     network = weight_files.network_of(content.metadata, path)
     if network is not None:
-        return network, 'the metadata of the weights', None
+        return network, _METADATA, None
     of_run = _option_file_of_run(content.state, path)
     if of_run is not None:
         return of_run[1]['network_g'], f'option file {of_run[0]}', of_run[1]

@@ -18,7 +18,7 @@ from basicsr.archs import build_network
 from PIL import Image
 
 from okdnet_plugin import cli
-from okdnet_plugin.inference import result_files
+from okdnet_plugin.inference import result_files, run
 from okdnet_plugin.inference.picture_files import OpenedPicture
 
 OKDNET = {'type': 'OKDNet', 'num_feat': 8, 'num_blocks': [1, 1, 1], 'growth': 4}
@@ -114,6 +114,50 @@ def test_what_is_there_is_passed_over_unless_it_is_to_be_replaced(capsys):
     assert os.stat('out/a.png').st_ino != made
 
 
+def test_a_result_is_not_replaced_for_what_is_missing_beside_it():
+    picture('a.png')
+    assert dehaze('-i', 'a.png', '-o', 'out', *DCP) == 0
+    made = content_of('out/a.png')
+    assert dehaze('-i', 'a.png', '-o', 'out', *DCP, '--strength', '0.3', '--compare') == 0
+    assert (content_of('out/a.png'), files()) == (made, ['a.png'])
+
+
+def test_results_in_the_folder_of_the_inputs_are_no_inputs_when_it_goes_on(capsys):
+    picture('in/a.png')
+    picture('in/a_x_x.png')  # somebody's own, in spite of its name
+    command = ['-i', 'in', '-o', 'in', *DCP, '--suffix', '_x', '--compare']
+    assert dehaze(*command) == 0
+    made = files('in')
+    assert made == ['a.png', 'a_x.png', 'a_x_compare.png', 'a_x_x.png', 'a_x_x_x.png', 'a_x_x_x_compare.png']
+    picture('in/b.png')
+    capsys.readouterr()
+    assert dehaze(*command) == 0
+    assert files('in') == sorted([*made, 'b.png', 'b_x.png', 'b_x_compare.png'])
+    out = capsys.readouterr().out
+    assert out.startswith('1 of 3 files dehazed')
+    assert '2 were there already' in out
+    before = {name: content_of(f'in/{name}') for name in files('in')}
+    assert dehaze(*command, '--overwrite') == 2  # any of them may be somebody's own
+    assert {name: content_of(f'in/{name}') for name in files('in')} == before
+
+
+def test_an_unforeseen_error_in_a_video_lets_the_others_go_on(monkeypatch, capsys):
+    for name in ('in/a.mp4', 'in/b.mp4'):
+        os.makedirs('in', exist_ok=True)
+        (open(name, 'w')).close()
+    seen = []
+
+    def fail_first(source, *_, **__):
+        seen.append(source)
+        if len(seen) == 1:
+            raise RuntimeError('a decoder\nhas failed')
+
+    monkeypatch.setattr(run, 'dehaze_video', fail_first)
+    assert dehaze('-i', 'in', '-o', 'out', *DCP) == 1
+    assert seen == ['in/a.mp4', 'in/b.mp4']
+    assert 'basicsr: error: in/a.mp4: RuntimeError: a decoder' in lines(capsys)
+
+
 @pytest.mark.parametrize('name', ['same', 'symlink', 'hardlink', 'folder'])
 def test_an_input_is_never_written_over_whatever_it_is_called(name, capsys):
     picture('in/a.png')
@@ -162,6 +206,9 @@ def test_two_results_of_one_name_are_refused_before_work_begins(inputs, options,
         (['-i', 'a.png', '-o', 'file', *DCP], 'output file is a file; give a folder'),
         (['-i', 'a.png', 'b.png', '-o', 'c.png', *DCP], 'output c.png names one file, but there are 2 inputs'),
         (['-i', 'a.png', '-o', 'c.png', '--format', 'jpg', *DCP], 'contradict each other'),
+        (['-i', 'a.png', '-o', 'c.gif', *DCP], 'output c.gif: .gif is not written'),
+        (['-i', 'a.png', '-o', 'clear.avi', *DCP], 'output clear.avi: .avi is not written'),
+        (['-i', 'a.png', '-o', 'out', *DCP, '--device', 'xpu'], "device is 'xpu'"),
         (['-i', 'a.png', 'b.png', '-o', '-', *DCP], 'the standard output takes one picture'),
         (['-i', 'a.png', '-o', 'out'], 'no network is named'),
         (['-i', 'a.png', '-o', 'out', '--network', 'OKDNet'], 'OKDNet has weights to load'),

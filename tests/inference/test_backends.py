@@ -2,6 +2,7 @@
 
 import importlib.util
 import sys
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
@@ -161,11 +162,31 @@ def test_the_network_stays_as_it_is(net):
         ({'name': 'onnx', 'precision': 'bf16', 'device': 'cpu'}, 'onnx computes in fp32'),
         ({'device': 'cuda:99'}, 'torch finds .* GPUs'),
         ({'device': 'toaster'}, "device is 'toaster'"),
+        ({'device': 'meta'}, "device is 'meta'"),
+        ({'device': 'xpu'}, "device is 'xpu'"),
+        ({'device': 'cpu:1'}, "device is 'cpu:1'"),
     ],
 )
 def test_what_cannot_be_is_named(net, arguments, message):
     with pytest.raises(InputError, match=message):
         backends.make(net, **arguments)
+
+
+@pytest.mark.skipif(torch.backends.mps.is_available(), reason='there is such a GPU')
+def test_a_gpu_of_apple_is_refused_where_there_is_none(net):
+    with pytest.raises(InputError, match="device is 'mps'"):
+        backends.make(net, device='mps')
+
+
+@installed('openvino')
+def test_threads_may_share_openvino(plain_net):
+    back_end = backends.make(plain_net, 'openvino', device='cpu')
+    pictures = [torch.rand(1, 3, 64, 64 + 4 * number) for number in range(4)]
+    alone = [back_end(hazy).output for hazy in pictures]
+    with ThreadPoolExecutor(4) as pool:
+        for together in (list(pool.map(lambda hazy: back_end(hazy).output, pictures)) for _ in range(10)):
+            for one, other in zip(together, alone, strict=True):
+                torch.testing.assert_close(one, other)
 
 
 @pytest.mark.parametrize(('name', 'package'), [('openvino', 'openvino'), ('onnx', 'onnxruntime')])

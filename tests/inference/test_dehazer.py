@@ -208,6 +208,9 @@ def test_options_out_of_range_are_refused(options, complaint):
         np.zeros(4, np.uint8),
         torch.zeros(3, 4, 4, dtype=torch.uint8),
         torch.zeros(4, 4, 3),
+        torch.full((3, 4, 4), 255.0),
+        torch.full((3, 4, 4), -0.1),
+        torch.full((3, 4, 4), float('nan')),
         torch.zeros(4, 4),
         'picture.png',
     ],
@@ -215,3 +218,11 @@ def test_options_out_of_range_are_refused(options, complaint):
 def test_what_is_no_picture_is_refused(picture):
     with pytest.raises(InputError, match=r'a picture (is|has)'):
         Dehazer(Squared())(picture)
+
+
+def test_bytes_in_the_order_of_another_machine_are_the_same_numbers():
+    picture = random(20, 24, 3, dtype=np.uint16)
+    swapped = picture.astype(picture.dtype.newbyteorder())
+    result = Dehazer(Squared())(swapped)
+    assert result.dtype == swapped.dtype
+    assert np.array_equal(result, Dehazer(Squared())(picture))

@@ -127,6 +127,22 @@ def test_metadata_tell_of_the_training(tmp_path, train_options):
     assert int(told['parameters']) == sum(parameter.numel() for parameter in recognise.make(SMALL).parameters())
 
 
+@pytest.mark.parametrize(('better', 'wanted'), [('higher', 4), ('lower', 6)])
+def test_metadata_of_the_best_network_have_the_figures_of_its_iteration(tmp_path, train_options, better, wanted):
+    (tmp_path / 'run' / 'models').mkdir(parents=True)
+    network = str(tmp_path / 'run' / 'models' / 'net_g_best.pth')
+    torch.save({'params_ema': weights_of(SMALL).state}, network)
+    train_options['logger']['save_best'] = 'Held/psnr'
+    train_options['val'] = {'metrics': {'psnr': {'type': 'calculate_psnr', 'better': better}}}
+    write_options(tmp_path / 'run' / 'small.yml', train_options)
+    lines = [{'iter': number, 'dataset': 'Held', 'psnr': value} for number, value in ((2, 5.0), (4, 9.0), (6, 1.0))]
+    lines.append({'iter': 8, 'dataset': 'Other', 'psnr': 99.0})
+    (tmp_path / 'run' / 'metrics.jsonl').write_text('\n'.join(map(json.dumps, lines)))
+    export(load(network), str(tmp_path / 'net.safetensors'))
+    metrics = json.loads(load(str(tmp_path / 'net.safetensors')).metadata['metrics'])
+    assert (metrics['iter'], 'Held' in metrics) == (wanted, True)
+
+
 class ByItsSize(nn.Module):
     """Something that a trace holds for a constant."""
 

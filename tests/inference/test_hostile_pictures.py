@@ -105,6 +105,14 @@ def test_the_limit_is_looked_at_before_anything_is_decoded(monkeypatch):
         OpenedPicture(png_that_says(5000, 5000), 'a', 20)
 
 
+@pytest.mark.parametrize('options', [[cv2.IMWRITE_TIFF_COMPRESSION, 5], []], ids=['lzw', 'logarithms'])
+def test_floating_point_colours_are_told_of_without_being_decoded(options, monkeypatch):
+    content = cv2.imencode('.tif', np.zeros((30, 40, 3), np.float32), options)[1].tobytes()
+    monkeypatch.setattr(cv2, 'imdecode', None)
+    with pytest.raises(InputError, match='floating-point values'):
+        OpenedPicture(content, 'a', 20)
+
+
 @pytest.mark.parametrize('size', [(100_000, 1), (1, 70_000)])
 def test_long_sides_are_read(size):
     content = saved(Image.fromarray(random(*size, 3)), 'PNG')

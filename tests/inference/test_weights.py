@@ -1,5 +1,6 @@
 """Weights of any file that has some: which are taken, which network they are of, and what is said of other files."""
 
+import json
 import os
 import pickle
 from pathlib import Path
@@ -233,6 +234,30 @@ def test_claim_of_a_huge_network_takes_no_memory(tmp_path, aodnet):
     path = str(tmp_path / 'net.safetensors')
     safetensors.torch.save_file(aodnet, path, {'network': '{"type": "OKDNet", "num_feat": 1000000}'})
     with pytest.raises(InputError, match=r'wanted|missing'):
+        load(path)
+
+
+@pytest.mark.parametrize(
+    'network',
+    [
+        {'type': 'OKDNet', 'num_blocks': [10**9, 1, 1]},
+        {'type': 'FFANet', 'num_blocks': 10**9},
+        {'type': 'FFANet', 'num_groups': 10**5, 'num_blocks': 10**5},
+    ],
+)
+def test_claim_of_endless_blocks_takes_no_time(tmp_path, aodnet, network):
+    path = str(tmp_path / 'net.safetensors')
+    safetensors.torch.save_file(aodnet, path, {'network': json.dumps(network)})
+    with pytest.raises(InputError, match=r'metadata.* blocks is not what these weights are of: they are 10 tensors'):
+        load(path)
+
+
+def test_metadata_may_not_name_a_network_that_reads_files_when_it_is_built(tmp_path, aodnet, monkeypatch):
+    monkeypatch.setattr(torch, 'load', None)
+    path = str(tmp_path / 'net.safetensors')
+    network = {'type': 'SpyNet', 'load_path': str(tmp_path / 'other.pth')}
+    safetensors.torch.save_file(aodnet, path, {'network': json.dumps(network)})
+    with pytest.raises(InputError, match=r'SpyNet is a network of the toolbox.*give --opt FILE'):
         load(path)
 
 

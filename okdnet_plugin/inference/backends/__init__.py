@@ -12,6 +12,7 @@
 
 import importlib.util
 import logging
+import re
 
 import torch
 from torch import nn
@@ -79,10 +80,13 @@ def _check(what: str, value: str, known: tuple[str, ...]) -> None:
 def _device(name: str) -> torch.device:
     if name == 'auto':
         return torch.device('cuda' if torch.cuda.is_available() else 'cpu')
-    try:
-        device = torch.device(name)
-    except RuntimeError as error:
-        raise InputError(f'device is {name!r}, but must be auto, cpu, cuda or cuda:N') from error
+    if name == 'mps' and torch.backends.mps.is_available():
+        return torch.device(name)
+    if not re.fullmatch(r'cpu|cuda(:\d{1,2})?', name):
+        raise InputError(
+            f'device is {name!r}, but must be auto, cpu, cuda or cuda:N (mps where torch finds such a GPU)'
+        )
+    device = torch.device(name)
     if device.type == 'cuda' and (device.index or 0) >= torch.cuda.device_count():
         raise InputError(f'device {name}: torch finds {torch.cuda.device_count()} GPUs; write cpu or auto')
     return device

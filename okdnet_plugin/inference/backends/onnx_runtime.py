@@ -5,6 +5,7 @@ from torch import Tensor
 
 from okdnet_plugin.errors import InputError
 from okdnet_plugin.inference.backends.graphs import Graph, quiet
+from okdnet_plugin.inference.formats import need_dynamic_export
 
 
 class OnnxRuntime(Graph):
@@ -20,6 +21,7 @@ class OnnxRuntime(Graph):
             import onnxscript  # noqa: F401  what torch.onnx needs
         except ImportError as error:
             raise InputError('back end onnx needs packages: pip install okdnet_plugin[onnx]') from error
+        need_dynamic_export('back end onnx')
         axes = dict.fromkeys((0, 2, 3), torch.export.Dim.DYNAMIC)
         dynamic = (axes, {0: torch.export.Dim.DYNAMIC})[: len(example)]
         with quiet():
