@@ -22,7 +22,7 @@ from torch import Tensor
 
 import okdnet_plugin
 from okdnet_plugin.errors import InputError
-from okdnet_plugin.inference.temporal import AirlightSmoother, flicker
+from okdnet_plugin.inference.video.temporal import AirlightSmoother, flicker
 
 RATE = 25
 NOISE = 4 / 255

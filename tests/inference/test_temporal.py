@@ -3,7 +3,7 @@ import math
 import pytest
 import torch
 
-from okdnet_plugin.inference.temporal import AirlightSmoother, SceneCuts, flicker
+from okdnet_plugin.inference.video.temporal import AirlightSmoother, SceneCuts, flicker
 
 
 def airlight(value: float) -> torch.Tensor:

@@ -11,9 +11,9 @@ import torch
 from made_clips import UNEVEN, clip, frames, packets, picture, planes, times
 
 from okdnet_plugin.errors import InputError, SaveError
-from okdnet_plugin.inference import video_source
 from okdnet_plugin.inference.backends import Restored
 from okdnet_plugin.inference.video import Encoding, dehaze_video, is_video, suffix_for
+from okdnet_plugin.inference.video import source as video_source
 
 LOSSLESS = Encoding(codec='ffv1')
 

@@ -3,7 +3,7 @@ import time
 
 import pytest
 
-from okdnet_plugin.inference.video_threads import Ahead, Channel, ClosedError
+from okdnet_plugin.inference.video.threads import Ahead, Channel, ClosedError
 
 
 def heavy(item) -> bool:

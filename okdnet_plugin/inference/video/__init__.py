@@ -16,12 +16,12 @@ from torch import Tensor
 from tqdm import tqdm
 
 from okdnet_plugin.errors import InputError, SaveError
-from okdnet_plugin.inference.temporal import AirlightSmoother, SceneCuts
-from okdnet_plugin.inference.video_colour import FromRGB, ToRGB, quarter_turns
-from okdnet_plugin.inference.video_encoding import FORMATS, Encoding, suffix_for
-from okdnet_plugin.inference.video_source import SUFFIXES, VideoSource, is_video, need_av
-from okdnet_plugin.inference.video_target import VideoTarget
-from okdnet_plugin.inference.video_threads import Ahead, Channel, ClosedError
+from okdnet_plugin.inference.video.colour import FromRGB, ToRGB, quarter_turns
+from okdnet_plugin.inference.video.encoding import FORMATS, Encoding, suffix_for
+from okdnet_plugin.inference.video.source import SUFFIXES, VideoSource, is_video, need_av
+from okdnet_plugin.inference.video.target import VideoTarget
+from okdnet_plugin.inference.video.temporal import AirlightSmoother, SceneCuts
+from okdnet_plugin.inference.video.threads import Ahead, Channel, ClosedError
 
 if TYPE_CHECKING:
     from av.packet import Packet

@@ -9,8 +9,8 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, cast
 
 from okdnet_plugin.errors import InputError, SaveError, did_you_mean
-from okdnet_plugin.inference.video_colour import Colour, depth_of, display_matrix
-from okdnet_plugin.inference.video_encoding import (
+from okdnet_plugin.inference.video.colour import Colour, depth_of, display_matrix
+from okdnet_plugin.inference.video.encoding import (
     FORMATS,
     Encoding,
     check_codec,
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from av.video.frame import VideoFrame
     from av.video.stream import VideoStream
 
-    from okdnet_plugin.inference.video_source import VideoSource
+    from okdnet_plugin.inference.video.source import VideoSource
 
 _KEEP_ASPECT = {'libx264', 'libx265', 'mpeg4', 'ffv1'}  # in the stream itself
 # What is true of a file or stream of the source, and not of the result.
