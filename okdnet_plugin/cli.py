@@ -7,6 +7,8 @@ Plugins are entry points of the group `basicsr.plugins` (`name = package:registe
 import errno
 import logging
 import os
+import select
+import signal
 import sys
 import traceback
 from collections.abc import Callable
@@ -27,8 +29,8 @@ commands:
 options of train and test (those of the toolbox; `basicsr train -h` lists them all):
   --launcher none|pytorch|slurm    how the processes were started
   --auto_resume                    go on from the newest state of the run, if there is one
-  --set KEY.KEY=VALUE ...          change values of the option file, for example train.optim_g.lr=5e-4; ~ empties a
-                                   key, _delete_ takes it out. --force_yml KEY:KEY=VALUE is the same
+  --set KEY.KEY=VALUE ...          change values of the option file, for example train.optim_g.lr=5e-4; KEY=null
+                                   empties a key, KEY=_delete_ takes it out. --force_yml KEY:KEY=VALUE is the same
   --debug                          short intervals, to try an option file out
 
 on several devices: torchrun --nproc_per_node=N -m okdnet_plugin train -opt FILE --launcher pytorch
@@ -69,7 +71,8 @@ def main(argv: list[str] | None = None) -> int:
         argv: what follows `basicsr` on the command line; by default that of this process.
 
     Returns:
-        The exit code: 0 done, 1 failed, 2 wrong input, with one line on the standard error that says what to mend.
+        The exit code: 0 done, 1 failed, 2 wrong input, 130 stopped by Ctrl-C, with one line on the standard error that
+        says what to mend; 141, without one, if who read the output has gone.
 
     Raises:
         SystemExit: a signal has stopped a training, which is saved; the code is 128 and the signal's number.
@@ -80,7 +83,13 @@ def main(argv: list[str] | None = None) -> int:
         print(_usage(), end='')
         return 0 if command else 2
     try:
-        return _run(command, arguments)
+        code = _run(command, arguments)
+        sys.stdout.flush()  # here, where a reader that has gone is no traceback
+        return code
+    except BrokenPipeError as error:
+        return _reader_has_gone(error)
+    except KeyboardInterrupt:
+        return _fail('stopped by Ctrl-C', 130)
     except InputError as error:
         return _fail(message_of(error), 2)
     except (SaveError, BadUpdatesError) as error:
@@ -190,6 +199,27 @@ def _leave_process_group() -> None:
 
     if torch.distributed.is_available() and torch.distributed.is_initialized():
         torch.distributed.destroy_process_group()
+
+
+def _reader_has_gone(error: BrokenPipeError) -> int:
+    """End quietly after `basicsr options | head`, as other commands do; another broken pipe is an error.
+
+    Args:
+        error: what the command has met.
+
+    Returns:
+        141, as of a program that SIGPIPE ends.
+
+    Raises:
+        BrokenPipeError: it was not that of the standard output.
+    """
+    output = sys.stdout.fileno()
+    poll = select.poll()
+    poll.register(output, 0)
+    if not any(event & (select.POLLERR | select.POLLHUP) for _, event in poll.poll(0)):
+        raise error
+    os.dup2(os.open(os.devnull, os.O_WRONLY), output)  # Python flushes once more at its end
+    return 128 + signal.SIGPIPE
 
 
 def _fail(message: str, code: int) -> int:

@@ -1,4 +1,4 @@
-"""Plant mistakes in option files, every key misspelt, mistyped and removed, and count how many the check finds.
+"""Plant mistakes in option files, each key misspelt, mistyped, emptied and removed, and count how many the check finds.
 
   plant_mistakes.py [FOLDER]
 
@@ -26,6 +26,8 @@ from okdnet_plugin.schema.tree import nodes_of
 
 # Names that a user gives as he likes stand below these keys, and so cannot be misspelt.
 _OF_THE_USER = {('methods',), ('metrics',), ('val', 'metrics'), ('datasets', 'train', 'parts')}
+
+_EMPTIED = 'emptied block'
 
 
 @dataclass
@@ -101,6 +103,8 @@ def plant_all(entries: list[Path], root: Path, scratch: Path, is_thorough: bool)
                     written.write_text(spoilt)
                     if kind == 'removed' and not _is_missed(file, spot.path):
                         continue
+                    if kind == _EMPTIED and not _is_empty(file, spot.path):
+                        continue
                     _note(counts.setdefault(kind, Count()), kind, file, phase, spot.path, place, places)
             written.write_text(text)
     return counts
@@ -152,6 +156,17 @@ def _is_missed(file: Path, path: tuple) -> bool:
     return isinstance(value, dict) and path[-1] not in value
 
 
+def _is_empty(file: Path, path: tuple) -> bool:
+    """Whether the block is empty though others are merged over it."""
+    try:
+        value = option_file.load(str(file))
+    except InputError:  # what refers to its keys says so
+        return True
+    for key in path:
+        value = value.get(key) if isinstance(value, dict) else None
+    return value is None
+
+
 def _files_of(file: Path, opt: dict, places: schema.Places) -> list[Path]:
     """The files that an option file is made of."""
     paths = [path for path, _ in _paths(opt)]
@@ -191,6 +206,8 @@ def _spoilt(text: str, spot: Spot, phase: schema.Phase, is_required: bool) -> It
     start, end = spot.value.start_mark.index, _end(spot.value)
     for kind, value in _mistypings(spot.value):
         yield kind, text[:start] + value + text[end:]
+    if is_required and isinstance(spot.value, yaml.MappingNode):
+        yield _EMPTIED, text[:start] + ' ~' + text[end:]
     if is_required:
         yield 'removed', _without(text, spot)
 
@@ -204,7 +221,7 @@ def _end(node: yaml.Node) -> int:
 
 
 def _one_of_each(mistakes: list[tuple[str, str]], turn: int) -> Iterator[tuple[str, str]]:
-    for group in ('misspelt', 'mistyped', 'removed'):
+    for group in ('misspelt', 'mistyped', 'emptied', 'removed'):
         some = [mistake for mistake in mistakes if mistake[0].startswith(group)]
         if some:
             yield some[turn % len(some)]

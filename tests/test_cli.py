@@ -1,5 +1,7 @@
 """The command: what it finds, what it hands over, and what it says of mistakes."""
 
+import os
+import subprocess
 import sys
 
 import cv2
@@ -144,6 +146,8 @@ def test_of_several_processes_of_a_machine_the_first_says_what_is_wrong(
 ):
     train_options['train']['total_itr'] = 4
     given = write_options(tmp_path / 'o.yml', train_options)
+    for other in ('LOCAL_RANK', 'SLURM_LOCALID'):  # a test before may have set one for good
+        monkeypatch.delenv(other, raising=False)
     printed = []
     for rank in range(2):
         monkeypatch.setenv(variable, str(rank))
@@ -223,3 +227,31 @@ def test_unreadable_picture_gets_one_line_from_any_process(workers, tmp_path, tr
     assert line.startswith(f'basicsr: error: phase train, data set Pairs: {hazy}/')
     assert 'cannot be decoded' in line
     assert 'Traceback' not in result.stderr
+
+
+@pytest.mark.parametrize('arguments', [['options'], ['check', '-opt', 'missing.yml']])
+@pytest.mark.parametrize('unbuffered', ['', '1'])
+def test_reader_that_goes_ends_the_command_quietly(unbuffered, arguments, tmp_path):
+    env = os.environ | {'PYTHONUNBUFFERED': unbuffered}
+    read, write = os.pipe()
+    os.close(read)
+    with os.fdopen(write, 'wb') as gone:
+        command = [sys.executable, '-m', 'okdnet_plugin', *arguments]
+        result = subprocess.run(command, stdout=gone, stderr=subprocess.PIPE, text=True, cwd=tmp_path, env=env)
+    assert (result.returncode, result.stderr) == (141, '')
+
+
+def test_broken_pipe_of_something_else_is_an_error(monkeypatch):
+    monkeypatch.setattr(cli, '_run', lambda *_: raises(BrokenPipeError('a worker')))
+    with pytest.raises(BrokenPipeError, match='a worker'):
+        cli.main(['options'])
+
+
+def test_ctrl_c_is_one_line(monkeypatch, capsys):
+    monkeypatch.setattr(cli, '_run', lambda *_: raises(KeyboardInterrupt()))
+    assert cli.main(['options']) == 130
+    assert capsys.readouterr().err == 'basicsr: error: stopped by Ctrl-C\n'
+
+
+def raises(error):
+    raise error

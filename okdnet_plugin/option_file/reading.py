@@ -65,9 +65,10 @@ def read_value(text: str, name: str = 'the value') -> object:
 
 
 def neighbours(path: str) -> list[str]:
-    """Names in the folder where a file would be."""
+    """Names in the folder where a file would be, without its own."""
     folder = osp.dirname(path) or os.curdir
-    return os.listdir(folder) if osp.isdir(folder) else []
+    names = os.listdir(folder) if osp.isdir(folder) else []
+    return [name for name in names if name != osp.basename(path)]
 
 
 class _Reader:

@@ -17,13 +17,15 @@ from okdnet_plugin.schema.values import (
     Count,
     File,
     FromZero,
+    IterationCount,
+    Iterations,
+    Label,
     Name,
     Number,
     Positive,
     Says,
     Switch,
     Text,
-    Whole,
 )
 
 Network = Annotated[dict, Typed('network')]
@@ -33,6 +35,9 @@ Metrics = dict[str, Annotated[dict, Typed('metric')]]
 DataSets = dict[str, Annotated[dict, Typed('dataset')]]
 _BOTH = ('train', 'test')
 _BelowOne = Annotated[Number, Field(ge=0, lt=1)]
+_Port = Annotated[Count, Field(le=65535)]
+# NumPy takes 32 bits; rank and worker are added, for which 2 ** 16 are kept.
+_Seed = Annotated[FromZero, Field(le=2**32 - 2**16)]
 _Modes = Literal[True, False, 'default', 'reduce-overhead', 'max-autotune', 'max-autotune-no-cudagraphs']
 _Amp = Annotated[Literal['bf16', 'fp16', 'off', False], Says('one of bf16, fp16, off')]
 _Size = Annotated[list[Annotated[Count, Field(ge=16)]], Len(2, 2), Says('[height, width] in px, each from 16')]
@@ -53,8 +58,8 @@ class Logger(Keys):
 
     reader = 'BasicSR'
 
-    print_freq: Count = key('iterations from one line of the log to the next', _BOTH[:1])
-    save_checkpoint_freq: Count = key('iterations from one saved network and state to the next', _BOTH[:1])
+    print_freq: IterationCount = key('iterations from one line of the log to the next', _BOTH[:1])
+    save_checkpoint_freq: IterationCount = key('iterations from one saved network and state to the next', _BOTH[:1])
     use_tb_logger: Switch | None = key('write a log for TensorBoard', _BOTH[:1])
     wandb: Wandb | None = key('Weights & Biases, which follows the log of TensorBoard')
 
@@ -72,7 +77,7 @@ class DistParams(Keys):
     reader = 'BasicSR'
 
     backend: Literal['nccl', 'gloo', 'mpi', 'ucc'] | None = key('backend of torch.distributed')
-    port: Count | None = key('port of the first process; for SLURM')
+    port: _Port | None = key('port of the first process; for SLURM')
 
 
 class Paths(Keys):
@@ -99,9 +104,9 @@ class Validation(Keys):
 
     reader = 'BasicSR'
 
-    val_freq: Count = key('iterations from one validation to the next', _BOTH[:1])
+    val_freq: IterationCount = key('iterations from one validation to the next', _BOTH[:1])
     save_img: Switch = key('save the pictures that the network makes', _BOTH)
-    suffix: Text | None = key('end of the names of saved pictures; ~ for the name of the experiment')
+    suffix: Label | None = key('end of the names of saved pictures; ~ for the name of the experiment')
     metrics: Metrics | None = key('metrics, each under a name of your own')
     pbar: Switch | None = key('show a progress bar')
 
@@ -111,8 +116,8 @@ class Training(Keys):
 
     reader = 'BasicSR'
 
-    total_iter: Count = key('iterations of the training', _BOTH[:1])
-    warmup_iter: Annotated[Whole, Field(ge=-1), Says('a whole number of iterations, or -1 for none')] = key(
+    total_iter: IterationCount = key('iterations of the training', _BOTH[:1])
+    warmup_iter: Annotated[Iterations, Field(ge=-1), Says('a whole number of iterations, or -1 for none')] = key(
         'iterations in which the rate grows from 0; -1 for none'
     )
     scheduler: Annotated[dict, Typed('scheduler')] = key('schedule of the learning rate', _BOTH[:1])
@@ -135,11 +140,11 @@ class Top(Keys):
 
     reader = 'BasicSR'
 
-    name: Name = key('name of the experiment: experiments/<name>/, results/<name>/', _BOTH)
+    name: Label = key('name of the experiment: experiments/<name>/, results/<name>/', _BOTH)
     model_type: Name = key('registered model: who trains and tests', _BOTH)
     scale: Count | None = key('size of the clear pictures / size of the others')
     num_gpu: _Gpus = key('GPUs of this process: auto, or a number; 0 for the CPU', _BOTH)
-    manual_seed: FromZero | None = key('seed of all random numbers; ~ for a new one each time')
+    manual_seed: _Seed | None = key('seed of all random numbers; ~ for a new one each time')
     datasets: DataSets = key('data sets: train, val, val_2 … of a training; test, test_2 … of a test', _BOTH)
     path: Paths = key('weights to begin with, state to go on from', _BOTH)
     train: Training | None = key('training: schedule, optimisers, losses', _BOTH[:1])
@@ -197,7 +202,7 @@ class ReportTop(Keys):
 
     reader = 'a report'
 
-    name: Name = key('name of the report: reports/<name>/', ('report',))
+    name: Label = key('name of the report: reports/<name>/', ('report',))
     scale: Count | None = key('size of the clear pictures / size of the hazy ones')
     num_gpu: _Gpus | None = key('GPUs: auto, or a number; 0 for the CPU')
     channels_last: Switch | None = key('channels innermost, which is faster')

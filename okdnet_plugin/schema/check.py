@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from typing import Any, Literal, get_args, get_origin
 
-from pydantic import ValidationError
+from pydantic import TypeAdapter, ValidationError
 
 from okdnet_plugin.data.options import shown
 from okdnet_plugin.errors import did_you_mean
@@ -26,6 +26,8 @@ from okdnet_plugin.schema.values import (
     note_of,
     takes_numbers,
 )
+
+_HELPERS = 'x-'  # blocks at the top that hold nothing but YAML's anchors
 
 
 def check(opt: Mapping, places: Places | None = None, phase: Phase = 'train', look: bool = True) -> list[Mistake]:
@@ -66,6 +68,8 @@ def _of_keys(opt: Mapping, phase: Phase) -> Iterator[Mistake]:
             yield from _numbers(node.path, node.value)
             continue
         for name, value in node.value.items():
+            if not node.path and str(name).startswith(_HELPERS):
+                continue
             yield from _of_key((*node.path, name), value, node, opt)
         yield from _missing(node, phase)
 
@@ -137,6 +141,13 @@ def _item_type(annotation: object, value: object) -> Any:
 def _refusal(path: KeyPath, value: object, expected: str, annotation: Any = None) -> Mistake:
     if annotation is not None and is_number_to_a_reader(value) and takes_numbers(annotation):
         return Mistake(path, _number_text(value), 'wrong value')
+    if isinstance(value, float) and value.is_integer() and annotation is not None:
+        try:
+            TypeAdapter(annotation).validate_python(int(value))
+        except ValidationError:
+            pass
+        else:
+            return Mistake(path, f'is {shown(value)}; write {int(value)}, without a point', 'wrong value')
     choices = [str(one) for part in members(annotation) for one in _choices(part)]
     hint = did_you_mean(value, choices) if isinstance(value, str) else ''
     return Mistake(path, f'is {shown(value)}{hint}; write {expected}', 'wrong value')
@@ -236,11 +247,13 @@ def _missing(node: Node, phase: Phase) -> Iterator[Mistake]:
     for name, key in node.block.keys.items():
         if phase not in key.needed or name in node.given:
             continue
-        if name in node.value and (node.value[name] is not None or may_be_left_empty(key.annotation)):
-            continue
-        if name in node.value and node.value[name] is None and not may_be_left_empty(key.annotation):
-            continue  # told as a wrong value
-        yield Mistake((*node.path, name), _missing_text(name, key, node), 'missing key')
+        text = _missing_text(name, key, node)
+        if name in node.value:
+            is_emptied = node.value[name] is None and key.inside is not None
+            if not is_emptied or not may_be_left_empty(key.annotation):
+                continue  # it is right, or told as a wrong value
+            text = text.replace('is missing; add', 'is empty; write a block:')
+        yield Mistake((*node.path, name), text, 'missing key')
 
 
 def _missing_text(name: str, key: Key, node: Node) -> str:

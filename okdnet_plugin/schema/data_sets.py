@@ -21,7 +21,7 @@ from okdnet_plugin.schema.values import (
     File,
     Folder,
     FromZero,
-    Name,
+    Label,
     NotNegative,
     Number,
     Positive,
@@ -65,7 +65,7 @@ class IoBackend(Keys):
 class OfAny(Keys):
     """What every data set has."""
 
-    name: Name = key('name, by which results, figures and messages go', ('train', 'test'))
+    name: Label = key('name, by which results, figures and messages go', ('train', 'test'))
     phase: Literal['train', 'val', 'test'] | None = key('what the pictures are for; the key of the block says it')
     scale: Count | None = key('size of the clear pictures / size of the others; the top of the file says it')
     io_backend: IoBackend | None = key('where pictures lie: {type: disk} or {type: lmdb}')

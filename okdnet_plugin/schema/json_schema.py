@@ -24,6 +24,7 @@ _SHARED = {
 }
 _DELETE = {'_delete_': {'$ref': '#/$defs/_delete_'}}
 _BASE = {'_base_': {'$ref': '#/$defs/_base_'}}
+_HELPERS = {'^x-': {'description': "a block for YAML's anchors, which nothing reads"}}
 _KINDS: tuple[Kind, ...] = ('network', 'loss', 'metric', 'dataset', 'optimizer', 'scheduler')
 
 
@@ -57,6 +58,7 @@ def _in_a_line(value: Any) -> str:
 def _definitions() -> dict[str, Any]:
     report = _object(block_of(blocks.ReportTop))
     report['properties'] |= _BASE
+    report['patternProperties'] = _HELPERS
     definitions: dict[str, Any] = {**_SHARED, 'run': _run(), 'report': report}
     for kind in _KINDS:
         definitions[kind] = _typed(kind)
@@ -86,7 +88,7 @@ def _run() -> dict[str, Any]:
     schema['properties'] |= _BASE
     schema['properties']['model_type'] |= {'enum': names_of('model')}
     network = _value(block_of(toolbox_models.SRTop).keys['network_g'])
-    schema['patternProperties'] = {'^network_': network}
+    schema['patternProperties'] = {'^network_': network, **_HELPERS}
     letters = block_of(blocks.PathsOfNetwork).keys
     schema['properties']['path']['anyOf'][0]['patternProperties'] = {
         f'^{name.removesuffix("X")}': _value(key) for name, key in letters.items()

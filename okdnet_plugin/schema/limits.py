@@ -11,7 +11,18 @@ from annotated_types import Len
 from basicsr.archs.vgg_arch import NAMES
 from pydantic import AfterValidator, Field
 
-from okdnet_plugin.schema.values import Count, File, FromZero, NotNegative, Number, Positive, Says, joined
+from okdnet_plugin.schema.values import (
+    Count,
+    File,
+    FromZero,
+    IterationCount,
+    IterationsFromZero,
+    NotNegative,
+    Number,
+    Positive,
+    Says,
+    joined,
+)
 
 _Reduction = Literal['mean', 'sum']  # `none`, which some losses take, has no gradient
 _Order = Literal['HWC', 'CHW']
@@ -94,11 +105,11 @@ _OF_NAME: dict[str, dict[str, Any]] = {
         'momentum': NotNegative,
     },
     'scheduler': {
-        'milestones': list[FromZero],
+        'milestones': list[IterationsFromZero],
         'gamma': NotNegative,
-        'restarts': list[FromZero],
+        'restarts': list[IterationsFromZero],
         'restart_weights': list[NotNegative],
-        'periods': list[Count],
+        'periods': list[IterationCount],
         'eta_min': NotNegative,
     },
 }

@@ -77,6 +77,11 @@ def is_first_party(target: Callable) -> bool:
     return target.__module__.split('.')[0] in _FIRST_PARTY
 
 
+def is_the_toolboxs(target: Callable) -> bool:
+    """Whether it is BasicSR's own."""
+    return target.__module__.split('.')[0] == 'basicsr'
+
+
 def unknown_name(kind: Kind, name: object) -> str:
     """What is said of a name that is not registered."""
     known = names_of(kind)
@@ -109,13 +114,15 @@ def block_of_type(kind: Kind, name: object) -> Block | None:
     keys = {'type': type_key(kind), **block.keys}
     if kind == 'metric':
         keys['better'] = Key(Literal['higher', 'lower'], 'which end is better; higher by default')
-        if name in _WHOLE_IN_A_REPORT:
+        if name in _WHOLE_IN_A_REPORT and 'crop_border' in keys:  # another plugin's may have the name
             keys['crop_border'] = replace(keys['crop_border'], needed=('train', 'test'))
     if kind == 'optimizer':
         keys['lr'] = Key(keys['lr'].annotation, 'the learning rate', ALWAYS)
         keys = {key: one if key in ('type', 'lr') else one.optional() for key, one in keys.items()}
-    # The `**kwargs` of these functions are for pictures; what else is given there does nothing.
-    is_open = block.is_open and not (kind == 'metric' and is_first_party(target))
+    # The `**kwargs` of these metrics are for pictures, those of the toolbox's networks for keys of old option files;
+    # what else is given there does nothing.
+    does_nothing = is_first_party(target) if kind == 'metric' else kind == 'network' and is_the_toolboxs(target)
+    is_open = block.is_open and not does_nothing
     return Block(block.name, keys, is_open, block.noun)
 
 

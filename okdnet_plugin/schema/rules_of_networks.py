@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping
 from okdnet_plugin.errors import did_you_mean
 from okdnet_plugin.schema.given import Given, Rule, contradiction
 from okdnet_plugin.schema.mistakes import Mistake
+from okdnet_plugin.schema.registered import find
 from okdnet_plugin.schema.tree import is_ours
 
 # Networks of the toolbox whose argument is the factor that they enlarge by, and its default.
@@ -20,6 +21,7 @@ _ENLARGES = {
     'RRDBNet': ('scale', 4),
     'ECBSR': ('scale', None),
 }
+_SMALLEST_CROP = 16  # px; no network of the plugin takes less, see archs.arch_util
 _STUDENTS = ('model_free', 'model_based', 'shared')  # of OKDNetModel
 
 
@@ -36,6 +38,16 @@ def crops_fit_the_scale(given: Given) -> Iterator[Mistake]:
             ('datasets', 'train', 'gt_size'),
             f'is {size}, which makes pictures of {size // scale} px, no multiple of window_size {window}; change it',
         )
+
+
+def crops_are_large_enough(given: Given) -> Iterator[Mistake]:
+    path = ('datasets', 'train', 'gt_size')
+    name, size = given.at('network_g', 'type', kind=str), given.number(*path)
+    network = find('network', name)
+    if network is None or network.__module__.split('.')[0] != 'okdnet_plugin' or size is None:
+        return
+    if size < _SMALLEST_CROP:
+        yield contradiction(path, f'is {size}, but {name} needs {_SMALLEST_CROP} px or more; raise it')
 
 
 def crops_fit_the_discriminator(given: Given) -> Iterator[Mistake]:
@@ -166,6 +178,7 @@ def pairs_of_the_degradation_fit(given: Given) -> Iterator[Mistake]:
 TRAINING: tuple[Rule, ...] = (
     students_are_there,
     crops_fit_the_scale,
+    crops_are_large_enough,
     crops_fit_the_discriminator,
     networks_enlarge_by_the_scale,
     a_batch_of_okdnet_has_two_pictures,

@@ -38,14 +38,9 @@ def validation_and_its_data_sets_go_together(given: Given) -> Iterator[Mistake]:
     if given.opt.get('val') is not None and not sets and not given.is_a('StyleGAN2Model'):
         near = did_you_mean('val', [str(key) for key in given.block('datasets') if key != 'train'])
         yield contradiction(('val',), f'has no data set to validate on{near}; add datasets:val, or take val out')
-    if sets and given.opt.get('val') is None:
+    if sets and block and 'metrics' not in block and block.get('save_img') is False:
         yield contradiction(
-            ('datasets', next(iter(sets))),
-            ': there is no block val, so that nothing is validated; add val, or take it out',
-        )
-    if sets and block and not block.get('metrics') and block.get('save_img') is False:
-        yield contradiction(
-            ('val',), 'has neither metrics nor save_img: true, so that nothing comes of it; add metrics'
+            ('val',), 'has neither metrics nor save_img: true, so that nothing comes of it; add metrics, or metrics: ~'
         )
 
 

@@ -12,7 +12,7 @@ from okdnet_plugin.data.options import located
 from okdnet_plugin.errors import InputError
 from okdnet_plugin.schema.check import check
 from okdnet_plugin.schema.mistakes import Mistake, Places, error_of
-from okdnet_plugin.schema.registered import find
+from okdnet_plugin.schema.registered import find, is_the_toolboxs
 from okdnet_plugin.schema.tree import Phase, model_of
 
 # What the toolbox's parser and pipelines add to the options.
@@ -58,13 +58,25 @@ def construct(block: Mapping) -> None:
         block: its block, with the phase.
 
     Raises:
-        InputError: it cannot; other data sets than ours may raise anything.
+        InputError: it cannot; a data set that is not the toolbox's may raise anything.
     """
     with located(where(block)):
         options.check_name(block)
     make = find('dataset', block['type'])
     assert make is not None, 'the check has looked its name up'
-    make(deepcopy(dict(block)))
+    try:
+        make(deepcopy(dict(block)))
+    except InputError:
+        raise
+    except Exception as error:  # the toolbox's data sets complain in many ways
+        if not is_the_toolboxs(make):
+            raise
+        raise InputError(f'{where(block)}: {_complaint(block, error)}') from error
+
+
+def _complaint(block: Mapping, error: Exception) -> str:
+    said = ' '.join(str(error).split())
+    return f'{block["type"]} cannot be made: {type(error).__name__}{said and ": "}{said}; see its docstring'
 
 
 def unmade(opt: Mapping, phase: Phase) -> Iterator[Mistake]:
@@ -81,9 +93,8 @@ def unmade(opt: Mapping, phase: Phase) -> Iterator[Mistake]:
             construct({**block, **scale, **roots, 'phase': str(label).split('_')[0]})
         except InputError as error:
             yield Mistake(('datasets', label), f': {error}', 'wrong value')
-        except Exception as error:  # the toolbox's data sets complain in many ways
-            text = f'{block["type"]} cannot be made: {type(error).__name__}: {" ".join(str(error).split())}'
-            yield Mistake(('datasets', label), f': {text}; see its docstring', 'wrong value')
+        except Exception as error:  # of another plugin
+            yield Mistake(('datasets', label), f': {_complaint(block, error)}', 'wrong value')
 
 
 def refuse_of_model(opt: Mapping) -> None:

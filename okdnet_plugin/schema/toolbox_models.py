@@ -11,7 +11,7 @@ from annotated_types import Len
 
 from okdnet_plugin.schema.blocks import Loss, Network, Optimizer
 from okdnet_plugin.schema.keys import Keys, key
-from okdnet_plugin.schema.values import Count, FromZero, NotNegative, Range, Share, Switch
+from okdnet_plugin.schema.values import Count, FromZero, IterationsFromZero, NotNegative, Range, Share, Switch
 
 _TRAIN = ('train',)
 _Probabilities = Annotated[list[Share], Len(3, 3)]
@@ -45,7 +45,7 @@ class GanTraining(Keys):
     gan_opt: Loss = key('adversarial loss', _TRAIN)
     ldl_opt: Loss = key('loss of artifacts (LDL)')
     net_d_iters: Count = key('updates of the discriminator for each of the network')
-    net_d_init_iters: FromZero = key('iterations in which only the discriminator is trained')
+    net_d_init_iters: IterationsFromZero = key('iterations in which only the discriminator is trained')
 
 
 class HiFaceGanTraining(Keys):
@@ -55,13 +55,13 @@ class HiFaceGanTraining(Keys):
     gan_opt: Loss = key('adversarial loss')
     feature_matching_opt: Loss = key('loss of the features of the discriminator', _TRAIN)
     net_d_iters: Count = key('updates of the discriminator for each of the network')
-    net_d_init_iters: FromZero = key('iterations in which only the discriminator is trained')
+    net_d_init_iters: IterationsFromZero = key('iterations in which only the discriminator is trained')
 
 
 class EdvrTraining(Keys):
     """`train` of EDVRModel."""
 
-    tsa_iter: FromZero | None = key('iterations in which only the TSA module is trained')
+    tsa_iter: IterationsFromZero | None = key('iterations in which only the TSA module is trained')
     dcn_lr_mul: NotNegative = key('learning rate of deformable convolutions / that of the others')
 
 
@@ -74,7 +74,7 @@ class VideoTop(Keys):
 class RecurrentTraining(Keys):
     """`train` of VideoRecurrentModel."""
 
-    fix_flow: FromZero | None = key('iterations in which the flow network stays as it is')
+    fix_flow: IterationsFromZero | None = key('iterations in which the flow network stays as it is')
     flow_lr_mul: NotNegative = key('learning rate of the flow network / that of the others')
 
 
@@ -89,11 +89,11 @@ class RecurrentGanTraining(Keys):
     """`train` of VideoRecurrentGANModel."""
 
     lr_flow: NotNegative | None = key('learning rate of the flow network')
-    fix_flow: FromZero | None = key('iterations in which the flow network stays as it is', _TRAIN)
+    fix_flow: IterationsFromZero | None = key('iterations in which the flow network stays as it is', _TRAIN)
     optim_d: Optimizer = key('optimiser of the discriminator', _TRAIN)
     gan_opt: Loss = key('adversarial loss', _TRAIN)
     net_d_iters: Count = key('updates of the discriminator for each of the network')
-    net_d_init_iters: FromZero = key('iterations in which only the discriminator is trained')
+    net_d_init_iters: IterationsFromZero = key('iterations in which only the discriminator is trained')
 
 
 class StyleGan2Training(Keys):
@@ -109,7 +109,7 @@ class StyleGan2Training(Keys):
     net_d_reg_every: FromZero = key('iterations from one regularisation of the discriminator to the next', _TRAIN)
     mixing_prob: Share = key('share of samples that mix two styles', _TRAIN)
     net_d_iters: Count = key('updates of the discriminator for each of the generator')
-    net_d_init_iters: FromZero = key('iterations in which only the discriminator is trained')
+    net_d_init_iters: IterationsFromZero = key('iterations in which only the discriminator is trained')
 
 
 class StyleGan2Validation(Keys):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal, get_args, get_origin
 
@@ -13,6 +14,8 @@ from okdnet_plugin.option_file import read_value
 from okdnet_plugin.schema.keys import Block, Key
 from okdnet_plugin.schema.tree import KeyPath, nodes_of, phase_of
 from okdnet_plugin.schema.values import bare, described, members
+
+_COMMENT = re.compile(r'(^|\s)#')
 
 
 def typed(opt: Mapping, key_path: Sequence[Any], text: str) -> object:
@@ -40,6 +43,8 @@ def typed(opt: Mapping, key_path: Sequence[Any], text: str) -> object:
         if not is_text:
             raise
         value = text
+    if is_text and isinstance(value, str | None) and _COMMENT.search(text) and text[:1] not in ('"', "'"):
+        value = text  # YAML would end it at the #, which a shell has let through within quotation marks
     for candidate in (value, text):
         try:
             adapter.validate_python(candidate)

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from typing import Annotated, Any, Literal, NamedTuple, Union, get_args, get_origin
 
 from annotated_types import BaseMetadata, Ge, Gt, Le, Len, Lt
-from pydantic import BeforeValidator, Field, Strict
+from pydantic import AfterValidator, BeforeValidator, Field, Strict
 
 _EXPONENT = re.compile(r'[+-]?\d+(\.\d*)?[eE][+-]?\d+')
 _NONE = type(None)
@@ -27,13 +27,23 @@ class Place(NamedTuple):
 
 
 def _without_point(value: object) -> object:
-    """`!!float 5e3`, as the toolbox's option files have it, is a whole number."""
     return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
-Whole = Annotated[int, Strict(), BeforeValidator(_without_point)]
+def _one_component(value: str) -> str:
+    if value in ('.', '..') or any(sign in value for sign in '/\\\0'):
+        raise ValueError('it leads to another folder')
+    return value
+
+
+Whole = Annotated[int, Strict()]
 Count = Annotated[Whole, Field(ge=1)]
 FromZero = Annotated[Whole, Field(ge=0)]
+# `!!float 5e3`, as the toolbox's option files have it, is a whole number where iterations are counted: they are
+# compared alone. Sizes, batches and workers with a point fail in a slice or a range.
+Iterations = Annotated[int, Strict(), BeforeValidator(_without_point)]
+IterationCount = Annotated[Iterations, Field(ge=1)]
+IterationsFromZero = Annotated[Iterations, Field(ge=0)]
 Number = Annotated[float, Strict(), Field(allow_inf_nan=False)]
 NotNegative = Annotated[Number, Field(ge=0)]
 Positive = Annotated[Number, Field(gt=0)]
@@ -41,6 +51,13 @@ Share = Annotated[Number, Field(ge=0, le=1)]
 Switch = Annotated[bool, Strict()]
 Text = Annotated[str, Strict()]
 Name = Annotated[Text, Field(min_length=1), Says('a text, numbers in quotation marks')]
+# What becomes a folder, or a part of a file's name: `../x` or `/x` would lead out of the folder of the run.
+Label = Annotated[
+    Text,
+    Field(min_length=1),
+    AfterValidator(_one_component),
+    Says('a text, numbers in quotation marks; it names a folder or file: no / or \\, not . or ..'),
+]
 Folder = Annotated[Text, Place('folder'), Says('one path, a number in quotation marks')]
 File = Annotated[Text, Place('file'), Says('one path, a number in quotation marks')]
 Range = Annotated[list[Number], Len(2, 2), Says('a list [low, high]')]

@@ -149,3 +149,10 @@ def test_reading_makes_no_object_of_any_class(write, tmp_path):
         with pytest.raises(InputError):
             load(write('a.yml', f'x: !!python/object/{tag} [made]\n'))
     assert not Path('made').exists()
+
+
+def test_folder_in_place_of_a_file_is_not_said_to_be_meant(tmp_path):
+    (tmp_path / 'options').mkdir()
+    with pytest.raises(InputError) as caught:
+        load(str(tmp_path / 'options'))
+    assert str(caught.value) == f'option file {tmp_path}/options cannot be read: Is a directory'

@@ -39,13 +39,13 @@ REAL = {'model_type': 'RealESRNetModel', 'train:distill_opt': None, 'train:ssim_
         ({'train:scheduler': COSINE | {'periods': [1, 1]}}, 'periods end after 2 iterations, before total_iter 4'),
         ({'train:warmup_iter': 9}, 'option train:warmup_iter is 9, but the training ends at total_iter 4; lower it'),
         ({'datasets:val': None}, 'option val has no data set to validate on; add datasets:val, or take val out'),
-        ({'val': None}, 'option datasets:val: there is no block val, so that nothing is validated; add'),
         ({'val:metrics': None, 'val:save_img': False}, 'option val has neither metrics nor save_img: true, so that'),
         ({'logger:save_best': 'Held/psrn'}, 'save_best is Held/psrn (did you mean Held/psnr or Held/ssim?); w'),
         ({'datasets:val:dataroot_gt': None, 'datasets:val:type': 'SingleDehazeDataset', 'datasets:val:layout': None,
           'logger:save_best': 'Held/psnr'}, 'save_best is Held/psnr, but Held has no clear pictures, which psnr needs'),
         ({'logger:wandb': {'project': 'x'}}, 'option logger:wandb:project is x, but use_tb_logger is false'),
         ({'datasets:train:gt_size': 33, 'scale': 2}, 'option datasets:train:gt_size is 33, no multiple of scale 2'),
+        ({'datasets:train:gt_size': 8}, 'option datasets:train:gt_size is 8, but OKDNet needs 16 px or more; raise it'),
         ({'network_g': SWINIR, **RESTORATION}, 'gt_size is 32, which makes pictures of 32 px, no multiple of wi'),
         ({'network_g': {'type': 'MSRResNet'}, **RESTORATION}, 'network_g:upscale is 4, but scale is 1; write the same'),
         ({'datasets:train:batch_size_per_gpu': 1}, 'batch_size_per_gpu is 1, but OKDNet needs 2 or more'),
@@ -76,6 +76,11 @@ def test_contradiction_is_told(train_options, changes, message):
         {'train:scheduler': COSINE | {'periods': [5, 5]}},
         {'train:total_iter': 4.0, 'val:val_freq': 5e3, 'logger:save_checkpoint_freq': 5e3},
         {'val': None, 'datasets:val': None},
+        {'val': None},  # its data set is not used, as in the toolbox
+        {'x-anchors': {'lr': '1e-4', 'anything': [1]}},
+        {'manual_seed': 2**32 - 2**16},
+        {'datasets:train:gt_size': 16},
+        {'datasets:train:gt_size': 8, 'network_g': {'type': 'MSRResNet', 'upscale': 1}, **RESTORATION},
         {'val:val_freq': 1000},
         {'logger:save_best': 'Held/ssim'},
         {'datasets:train:prefetch_mode': 'cuda', 'datasets:train:pin_memory': True},
@@ -86,9 +91,14 @@ def test_contradiction_is_told(train_options, changes, message):
         {'datasets:train:resize': [32, 48], 'datasets:train:gt_size': None},
         {'datasets:train:mean': 0.5, 'datasets:train:std': [0.5, 0.5, 0.5]},
     ],
-)
+)  # fmt: skip
 def test_what_does_not_contradict_itself_passes(train_options, changes):
     assert told(changed(train_options, changes)) == []
+
+
+@pytest.mark.parametrize('value', ['empty', {'val_freq': 2, 'save_img': False, 'metrics': None}])
+def test_validation_that_is_switched_off_passes(train_options, value):
+    assert told(train_options | {'val': None if value == 'empty' else value}) == []
 
 
 def test_wrong_values_are_told_once_and_not_as_contradictions(train_options):

@@ -56,6 +56,8 @@ def test_right_options_pass_and_stay_as_they_are(model_options):
         ('logger:save_bset', 'Held/psnr', 'option logger:save_bset: nothing reads it (did you mean save_best?)'),
         ('name', 123, 'option name is 123; write a text, numbers in quotation marks'),
         ('num_gpu', -1, 'option num_gpu is -1; write auto, or a whole number from 0'),
+        ('manual_seed', 2**32, 'option manual_seed is 4294967296; write a whole number from 0 to 4294901760'),
+        ('dist_params', {'port': 65536}, 'option dist_params:port is 65536; write a whole number from 1 to 65535'),
         ('manual_seed', '0', "option manual_seed is '0'; write a whole number from 0"),
         ('model_type', 'OKDNetModle', "option model_type: no object named 'OKDNetModle' found in 'model' registry"),
         ('network_g:type', 'OKDNett', "option network_g:type: no object named 'OKDNett' found in 'arch' registry"),
@@ -106,6 +108,73 @@ def test_mistake_is_named_with_its_key(train_options, keys, value, message):
 
 def test_block_that_is_empty_is_named(train_options):
     assert told(train_options | {'path': None}) == ['option path is null; write a block of keys and values']
+
+
+@pytest.mark.parametrize(('key', 'phase'), [('train', 'train'), ('logger', 'train'), ('val', 'test')])
+def test_block_that_is_needed_and_emptied_is_refused(train_options, key, phase):
+    (line,) = told(train_options | {key: None}, phase)
+    assert line.startswith(f'option {key} is empty; write a block: ')
+
+
+@pytest.mark.parametrize('keys', ['name', 'datasets:val:name', 'val:suffix'])
+@pytest.mark.parametrize('value', ['/tmp/x', '../x', 'a/b', 'a\\b', 'a\0b', '.', '..'])
+def test_name_that_leads_to_another_folder_is_refused(train_options, keys, value):
+    (line,) = (line for line in told(spoiled(train_options, keys, value)) if 'save_best' not in line)
+    assert line.startswith(f'option {keys} is ')
+    assert line.endswith('it names a folder or file: no / or \\, not . or ..')
+
+
+@pytest.mark.parametrize(
+    ('keys', 'value'),
+    [
+        ('datasets:train:batch_size_per_gpu', 4.0),
+        ('val:metrics:psnr:crop_border', 4.0),
+        ('network_g:num_feat', 32.0),
+        ('scale', 1.0),
+    ],
+)
+def test_whole_number_with_a_point_is_refused_where_no_iterations_are_counted(train_options, keys, value):
+    lines = told(spoiled(train_options, keys, value))
+    assert lines == [f'option {keys} is {value}; write {value:.0f}, without a point']
+
+
+def test_number_of_iterations_may_have_a_point(train_options):
+    train_options['train'] |= {'total_iter': 1e5, 'warmup_iter': -1.0}
+    train_options['train']['scheduler']['milestones'] = [5e4]
+    train_options['val']['val_freq'] = 5e3
+    train_options['logger'] |= {'save_checkpoint_freq': 5e3, 'print_freq': 1e2}
+    assert told(train_options) == []
+
+
+def test_misspelt_argument_of_a_network_of_the_toolbox_that_takes_any_is_refused(train_options):
+    options = train_options | {'network_g': {'type': 'SwinIR', 'upscale': 1, 'embed_dmi': 60}}
+    assert any('network_g:embed_dmi: SwinIR has no such argument (did you mean embed_dim' in x for x in told(options))
+
+
+def test_metric_in_place_of_the_toolboxs_need_not_cut_borders(train_options, monkeypatch):
+    from basicsr.utils.registry import METRIC_REGISTRY
+
+    monkeypatch.setitem(METRIC_REGISTRY._obj_map, 'calculate_psnr', lambda img, img2, **kwargs: 0.0)
+    train_options['val']['metrics']['psnr'] = {'type': 'calculate_psnr'}
+    assert told(train_options) == []
+
+
+def test_data_set_of_the_toolbox_that_cannot_be_made_is_told_in_a_line(model_options):
+    block = model_options['datasets']['train']
+    with pytest.raises(InputError) as caught:  # it asserts that both folders have as many pictures
+        schema.run.construct(
+            {
+                'type': 'PairedImageDataset',
+                'name': 'Few',
+                'phase': 'train',
+                'scale': 1,
+                'dataroot_gt': block['dataroot_gt'],
+                'dataroot_lq': '/nowhere',
+                'io_backend': {'type': 'disk'},
+            }
+        )
+    assert str(caught.value).startswith('phase train, data set Few: PairedImageDataset cannot be made: ')
+    assert '\n' not in str(caught.value)
 
 
 def test_all_mistakes_are_told_at_once_in_the_order_of_their_lines(tmp_path):

@@ -43,7 +43,7 @@ def test_stock_file_with_a_misspelt_key_in_every_block_is_refused(file):
         block for name in ('datasets', 'train') for block in opt.get(name, {}).values() if isinstance(block, dict)
     ]
     for block in [opt, *blocks]:
-        if block is opt['datasets'] or block.get('type') == 'SwinIR':  # labels; `**kwargs`
+        if block is opt['datasets']:  # labels
             continue
         block['wrogn'] = 1
         assert [one.path[-1] for one in schema.check(opt, phase=schema.phase_of(opt), look=False)] == ['wrogn']
