@@ -7,3 +7,7 @@ def mse_loss(pred: Tensor, target: Tensor, weight: Tensor | None = None, reducti
 class L1Loss(nn.Module):
     def __init__(self, loss_weight: float = 1.0, reduction: str = 'mean') -> None: ...
     def forward(self, pred: Tensor, target: Tensor, weight: Tensor | None = None) -> Tensor: ...
+
+class PerceptualLoss(nn.Module):
+    criterion_type: str
+    criterion: nn.Module | None
