@@ -22,7 +22,7 @@ esac
 make_environment "dev$([[ $set ]] || echo ,all)" "$set"
 cd "$root"
 
-# One thread a worker: two workers that each start a thread per core only wait for one another.
+# A worker that is done takes work from another. One thread a worker: two workers that each start a thread per core only wait for one another.
 export OMP_NUM_THREADS=1
 cores=$(getconf _NPROCESSORS_ONLN)
 workers=$((cores > 8 ? 8 : cores > 1 ? cores : 0))
@@ -36,7 +36,7 @@ names = ('torch', 'torchvision', 'basicsr', 'numpy', 'opencv-python', 'lmdb', 'p
 print('\n== versions: Python', platform.python_version(), *(f'{name} {metadata.version(name)}' for name in names), sep=', ')
 PYTHON
   say "tests: the core of the suite on the $set versions"
-  exec pytest -n "$workers" -p no:cacheprovider "$@" "${core[@]}"
+  exec pytest -n "$workers" --dist worksteal -p no:cacheprovider "$@" "${core[@]}"
 fi
 
 say 'style: ruff'
@@ -47,4 +47,4 @@ say 'types: pyright'
 pyright --pythonpath "$venv/bin/python"
 
 say 'tests: pytest'
-pytest -n "$workers" "$@"
+pytest -n "$workers" --dist worksteal "$@"
