@@ -76,6 +76,10 @@ needs_fused_kernels_of_the_cpu = pytest.mark.skipif(
     not hasattr(torch.serialization, 'add_safe_globals'), reason='torch before 2.4 has fused optimisers for GPUs only'
 )
 
+needs_float16_of_the_cpu = pytest.mark.skipif(
+    not hasattr(torch.amp, 'GradScaler'), reason='torch before 2.3 has float16 on GPUs only'
+)
+
 
 @pytest.mark.skipif(hasattr(torch.serialization, 'add_safe_globals'), reason='torch since 2.4 has them')
 def test_fused_is_left_out_with_a_word_where_there_are_no_kernels(model_options, warnings):
@@ -109,7 +113,7 @@ def test_scattering_model_divides_in_float32_under_autocast(model_options):
     assert branches.model_based.dtype == branches.transmission.dtype == branches.airlight.dtype == torch.float32
 
 
-@pytest.mark.skipif(not hasattr(torch.amp, 'GradScaler'), reason='torch before 2.3 has float16 on GPUs only')
+@needs_float16_of_the_cpu
 def test_fp16_lowers_the_scale_of_the_loss_until_the_gradient_is_finite(ridnet, warnings):
     ridnet['train']['optim_g']['lr'] = 1e-5
     model, batch = build(ridnet | {'amp': 'fp16'}), batch_of(ridnet)
@@ -351,6 +355,7 @@ def test_run_goes_on_with_a_fused_optimizer(saving, state, warnings):
     assert warnings == []
 
 
+@needs_float16_of_the_cpu
 def test_run_goes_on_with_another_precision_and_another_metric(saving, state):
     saving['val']['metrics']['niqe'] = {'type': 'calculate_niqe', 'crop_border': 0, 'better': 'lower'}
     state['best_metric_results'] = {'Held': {'psnr': {'better': 'higher', 'val': 12.0, 'iter': 1}}}
