@@ -8,7 +8,7 @@ from copy import deepcopy
 from dataclasses import dataclass
 from functools import cache
 from os import path as osp
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -23,6 +23,7 @@ from okdnet_plugin.engine import checkpoints
 from okdnet_plugin.engine.validation import figures_of
 from okdnet_plugin.errors import InputError
 from okdnet_plugin.hints import MapDataset
+from okdnet_plugin.inference.weight_files import key_of
 
 _DEFAULTS = {'tables': [1, 2, 3], 'cost_size': [460, 620], 'cost_rounds': 5, 'examples': 2, 'num_worker': 1}
 # What is measured of a picture; PSNR and SSIM are of the luma with y, else of RGB.
@@ -202,9 +203,7 @@ def _read_once(path: str, time: int) -> tuple[str, str | None]:
     """Digest of a file of weights, and the key of those to be taken."""
     with open(path, 'rb') as file:
         digest = hashlib.sha256(file.read()).hexdigest()
-    content: Any = checkpoints.load(path)
-    keys = ('params_ema', 'params') if isinstance(content, Mapping) else ()
-    return digest, next((key for key in keys if key in content), None)
+    return digest, key_of(checkpoints.load(path))
 
 
 def _content_of(block: Mapping) -> str:

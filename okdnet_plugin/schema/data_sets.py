@@ -124,10 +124,6 @@ class SingleDehaze(OfAny, OfATensor):
     recursive: Switch | None = key('look into the folders of the folder')
 
 
-class _Choices(Keys):
-    choices: Annotated[list[Number], Len(1)] = key('values to draw from')
-
-
 _Drawn = Annotated[Number | Range | dict, Says('a number, a range [low, high], or {choices: [...]}')]
 
 
