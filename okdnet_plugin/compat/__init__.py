@@ -11,8 +11,8 @@ wrap one function, the later one is outside.
 # isort: off
 from okdnet_plugin.compat.patches import APPLIED, PATCHES, Patch, apply
 from okdnet_plugin.compat import importing  # noqa: F401  first: others import the toolbox
-from okdnet_plugin.compat import option_files, launching  # noqa: F401
+from okdnet_plugin.compat import option_files, launching, devices  # noqa: F401
 from okdnet_plugin.compat import resuming, checking, data_order  # noqa: F401
-from okdnet_plugin.compat import networks, losses, saving, prefetching, looking_up  # noqa: F401
+from okdnet_plugin.compat import networks, losses, saving, loading, prefetching, looking_up  # noqa: F401
 
 __all__ = ['APPLIED', 'PATCHES', 'Patch', 'apply']

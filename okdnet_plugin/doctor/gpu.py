@@ -1,14 +1,12 @@
 """What torch can compute on beside the CPU, tried with a convolution and not only asked for."""
 
-import glob
 import os
 import re
-import shutil
-import subprocess
-import warnings
 from collections.abc import Iterator
 
 from okdnet_plugin.doctor.finding import Finding, ok, one_line, warning, wrong
+from okdnet_plugin.engine.devices import driver as _driver
+from okdnet_plugin.engine.devices import refusal as _refusal
 
 _GIB = 2**30
 _INDEX = 'the --index-url that https://pytorch.org/get-started/locally gives for your driver'
@@ -62,39 +60,6 @@ def _why_none() -> Finding:
     else:
         cure = 'look at `nvidia-smi`; after an update of the driver, restart the machine'
     return wrong('gpu', text, cure, **values)
-
-
-def _refusal() -> str:
-    """Why CUDA does not start, in its own words."""
-    import torch
-
-    with warnings.catch_warnings(record=True) as said:
-        warnings.simplefilter('always')
-        try:
-            torch.cuda.init()
-        except (RuntimeError, AssertionError) as error:
-            return one_line(error)
-    return ' '.join(str(said[0].message).split()) if said else 'it finds no device'
-
-
-def _driver() -> str | None:
-    """Version of NVIDIA's driver, `?` if it does not say; None without one."""
-    try:
-        with open('/proc/driver/nvidia/version', encoding='utf-8') as file:
-            found = re.search(r'\b(\d+\.\d+(\.\d+)?)\b', file.read())
-        return found[1] if found else '?'
-    except OSError:
-        pass
-    if shutil.which('nvidia-smi'):
-        command = ['nvidia-smi', '--query-gpu=driver_version', '--format=csv,noheader']
-        try:
-            result = subprocess.run(command, capture_output=True, text=True, timeout=15)
-        except (OSError, subprocess.TimeoutExpired):
-            return '?'
-        if result.returncode == 0 and result.stdout.strip():
-            return result.stdout.split()[0]
-        return '?'
-    return '?' if glob.glob('/dev/nvidia[0-9]*') else None
 
 
 def _device(number: int) -> Finding:

@@ -15,6 +15,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from okdnet_plugin.engine import checkpoints
+from okdnet_plugin.engine.state_checks import check_finite
 from okdnet_plugin.errors import InputError, did_you_mean
 
 KEYS = ('params_ema', 'params')
@@ -77,7 +78,7 @@ def read(path: str, key: str | None = None) -> Content:
         state, found = _choose(content, key, path)
         metadata = _texts(content.get(METADATA))
     state = _without_prefixes(state)
-    _check_finite(state, path)
+    check_finite(state, path)
     _check_digest(state, metadata, path)
     return Content(state, metadata, found)
 
@@ -235,15 +236,6 @@ def _without_prefixes(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
         if prefix is None:
             return dict(state)
         state = {name.removeprefix(prefix): tensor for name, tensor in state.items()}
-
-
-def _check_finite(state: Mapping[str, Tensor], path: str) -> None:
-    broken = [name for name, tensor in state.items() if tensor.is_floating_point() and not torch.isfinite(tensor).all()]
-    if broken:
-        raise InputError(
-            f'weights {path}: {len(broken)} of {len(state)} tensors are not finite (NaN or Inf), {broken[0]} first; '
-            'the training has failed: take the weights of an earlier iteration'
-        )
 
 
 def _check_digest(state: Mapping[str, Tensor], metadata: Mapping[str, str], path: str) -> None:
