@@ -65,7 +65,9 @@ def _import_failed(error: Exception | None) -> Iterator[tuple[Group, Finding]]:
 
 def _parse(argv: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
-        prog='basicsr doctor', description='what works here, what does not, and how to mend it', allow_abbrev=False
+        prog='basicsr doctor',
+        description='what works here, what does not, and how to mend it; scripts/check_gpu.py tries a GPU with more',
+        allow_abbrev=False,
     )
     parser.add_argument('--json', action='store_true', help='for a bug report, without names of folders and people')
     parser.add_argument('--quick', action='store_true', help='without the self-test, which trains for one step')

@@ -9,6 +9,7 @@ from okdnet_plugin.engine.devices import driver as _driver
 from okdnet_plugin.engine.devices import refusal as _refusal
 
 _GIB = 2**30
+_SCRIPT = 'python scripts/check_gpu.py'
 _INDEX = 'the --index-url that https://pytorch.org/get-started/locally gives for your driver'
 _FULL = 0.5  # share of a GPU's memory that others hold before it is worth a line
 _TOLERANCE = 1e-2  # of values near 1; TensorFloat-32 has ten bits
@@ -84,6 +85,7 @@ def _device(number: int) -> Finding:
         'bf16': properties.major >= 8,
     }
     text = f'{name}, {total / _GIB:.0f} GiB, {free / _GIB:.1f} GiB free, CUDA {values["build"]}, a convolution is right'
+    text += f'; in five minutes, {_SCRIPT} of the repository checks training, launching and dehazing on it'
     if free < _FULL * total:
         cure = 'another process holds the rest: look at `nvidia-smi`, or choose another GPU by CUDA_VISIBLE_DEVICES'
         return warning(key, text, cure, **values)
