@@ -860,7 +860,7 @@ def _kernels(step: Step, model: Any, batch: dict, words: str) -> dict[str, float
     key = 'self_device_time_total' if step.on_gpu else 'self_cpu_time_total'
     events = [event for event in profiler.key_averages() if getattr(event, key) > 0]
     if step.on_gpu:  # operators repeat the time of their kernels
-        events = [event for event in events if event.device_type == torch.autograd.DeviceType.CUDA]
+        events = [event for event in events if str(event.device_type).endswith('CUDA')]
     events.sort(key=lambda event: -getattr(event, key))
     total = sum(getattr(event, key) for event in events)
     for place, event in enumerate(events[:12], 1):

@@ -18,7 +18,7 @@ def refuse_weights_that_are_none() -> None:
     original = BaseModel.load_network
 
     @functools.wraps(original)
-    def load_network(self, net, load_path, strict=True, param_key='params'):
+    def load_network(self, net, load_path, strict=True, param_key: str | None = 'params'):
         from okdnet_plugin.engine.state_checks import check_finite
 
         bare, missing = self.get_bare_model(net), set()

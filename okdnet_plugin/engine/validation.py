@@ -100,7 +100,8 @@ def figures_of(pictures: Mapping[str, np.ndarray], metrics: Mapping[str, Mapping
         except InputError as error:
             found.reasons[name] = ' '.join(str(error).split())
         except Exception as error:  # a metric of anybody, on an image that it was not made for
-            found.reasons[name] = f'{block["type"]} fails: {type(error).__name__}: {" ".join(str(error).split())[:200]}'
+            text = ' '.join(str(error).split())[:200].rstrip('.')
+            found.reasons[name] = f'{block["type"]} fails: {type(error).__name__}: {text}'
     return found
 
 
