@@ -15,7 +15,7 @@ import torch
 import torch.distributed
 import yaml
 
-import okdnet_plugin  # goes first: it mends the toolbox
+import okdnet_plugin  # goes first: it patches BasicSR
 
 # isort: split
 from basicsr.utils import set_random_seed
@@ -201,7 +201,7 @@ def in_two_processes(function, folder):
     """Results of `function(rank)` in two processes that share a process group; `function` is one of a module."""
     # Forked from a process that has never used torch: threads of autograd do not outlive a fork.
     context = multiprocessing.get_context('forkserver')
-    context.set_forkserver_preload(['torch', 'okdnet_plugin.engine'])
+    context.set_forkserver_preload(['torch', 'okdnet_plugin', 'basicsr'])
     with ProcessPoolExecutor(2, context) as pool:
         tasks = [pool.submit(_in_a_group, function, rank, str(folder)) for rank in range(2)]
         return [task.result(timeout=60) for task in tasks]

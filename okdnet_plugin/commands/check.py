@@ -1,4 +1,4 @@
-"""basicsr check: hold option files against what anything reads of them; nothing is trained, moved or written."""
+"""basicsr check: find the mistakes in option files, with their lines; nothing is trained or written."""
 
 from __future__ import annotations
 

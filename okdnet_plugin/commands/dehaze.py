@@ -1,4 +1,4 @@
-"""basicsr dehaze: remove the haze from pictures and videos."""
+"""basicsr dehaze: remove the haze from images and videos."""
 
 import argparse
 import sys

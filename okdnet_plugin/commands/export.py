@@ -1,4 +1,4 @@
-"""basicsr export: a trained network as ONNX, torch.export, TorchScript, safetensors or .pth."""
+"""basicsr export: write a trained network as ONNX, torch.export, TorchScript, safetensors or .pth."""
 
 import argparse
 
@@ -29,7 +29,7 @@ def main(argv: list[str] | None = None) -> int:
     """
     parser = argparse.ArgumentParser(
         prog='basicsr export',
-        description='Write a trained network as ONNX, torch.export, TorchScript, safetensors or .pth.',
+        description=(__doc__ or '').partition(': ')[2],
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,

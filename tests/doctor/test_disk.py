@@ -1,4 +1,4 @@
-"""Storage: LMDB, kinds of file systems, folders that cannot be written, and disks that are full."""
+"""Disk: kinds of file systems, folders that cannot be written, disks and shared memory that are full."""
 
 import errno
 import os
@@ -6,10 +6,9 @@ import shutil
 import tempfile
 from collections import namedtuple
 
-import lmdb
 import pytest
 
-from okdnet_plugin.doctor import storage
+from okdnet_plugin.doctor import disk
 
 MOUNTS = """\
 22 1 8:1 / / rw,relatime shared:1 - ext4 /dev/sda1 rw
@@ -33,35 +32,19 @@ def keyed(findings):
 )
 def test_file_system_is_that_of_the_nearest_mount(path, kind, tmp_path):
     (tmp_path / 'mounts').write_text(MOUNTS.format(root=os.path.realpath(tmp_path)))
-    assert storage.filesystem_of(path, str(tmp_path / 'mounts')) == kind
-    assert storage.is_network(kind) is (kind == 'nfs4')
-
-
-def test_lmdb_here_works():
-    assert keyed(storage.check_lmdb())['lmdb'].status == 'ok'
+    assert disk.filesystem_of(path, str(tmp_path / 'mounts')) == kind
 
 
 def test_network_file_system_is_a_warning(monkeypatch):
-    monkeypatch.setattr(storage, 'filesystem_of', lambda path: 'lustre')
-    finding = keyed(storage.check_lmdb())['lmdb.filesystem']
+    monkeypatch.setattr(disk, 'filesystem_of', lambda path: 'lustre')
+    finding = keyed(disk.check())['filesystem']
     assert finding.status == 'warning'
     assert 'lustre' in finding.text
 
 
-def test_lmdb_that_cannot_be_written_is_wrong(monkeypatch):
-    def fail(*args, **keywords):
-        raise lmdb.DiskError('No space left on device')
-
-    monkeypatch.setattr(lmdb, 'open', fail)
-    finding = keyed(storage.check_lmdb())['lmdb']
-    assert finding.status == 'wrong'
-    assert 'No space left' in finding.text
-    assert 'TMPDIR' in finding.cure
-
-
 def test_folders_are_tried_where_they_are_and_left_as_they_were(tmp_path):
     (tmp_path / 'results').mkdir()
-    found = keyed(storage.check_folders())
+    found = keyed(disk.check())
     assert found['folder.results'].text == 'results/ can be written'
     assert found['folder.experiments'].text == 'experiments/ can be made'
     assert [path.name for path in tmp_path.rglob('*')] == ['results']
@@ -69,7 +52,7 @@ def test_folders_are_tried_where_they_are_and_left_as_they_were(tmp_path):
 
 def test_file_in_place_of_a_folder_is_wrong(tmp_path):
     (tmp_path / 'experiments').touch()
-    finding = keyed(storage.check_folders())['folder.experiments']
+    finding = keyed(disk.check())['folder.experiments']
     assert (finding.status, finding.text) == ('wrong', 'experiments is no folder, but runs write below it')
 
 
@@ -78,7 +61,7 @@ def test_folder_that_cannot_be_written_is_wrong(monkeypatch):
         raise PermissionError(errno.EACCES, 'Permission denied')
 
     monkeypatch.setattr(tempfile, 'TemporaryFile', fail)
-    finding = keyed(storage.check_folders())['folder.experiments']
+    finding = keyed(disk.check())['folder.experiments']
     assert finding.status == 'wrong'
     assert 'Permission denied' in finding.text
 
@@ -87,19 +70,25 @@ def test_folder_that_cannot_be_written_is_wrong(monkeypatch):
 def test_full_disk_is_said_before_a_run_finds_it(free, status, monkeypatch):
     usage = namedtuple('usage', 'total used free')(200 * 2**30, 0, int(free * 2**30))
     monkeypatch.setattr(shutil, 'disk_usage', lambda path: usage)
-    assert keyed(storage.check_folders())['disk'].status == status
+    assert keyed(disk.check())['disk'].status == status
 
 
 def test_disk_without_room_for_more_files_is_wrong(monkeypatch):
     state = namedtuple('state', 'f_files f_favail f_bavail f_bfree f_blocks f_frsize')(10**6, 12, 9, 9, 9, 2**40)
     monkeypatch.setattr(os, 'statvfs', lambda path: state)
-    assert 'only 12 more files' in storage._room().text
+    assert 'only 12 more files' in disk._room().text
 
 
-def test_current_folder_that_is_gone_is_one_line(tmp_path):
-    gone = tmp_path / 'gone'
-    gone.mkdir()
-    os.chdir(gone)
-    gone.rmdir()
-    (finding,) = storage.check_folders()
-    assert finding.status == 'wrong'
+@pytest.mark.parametrize(
+    ('free', 'can_write', 'status'),
+    [(8000, True, 'ok'), (10, True, 'warning'), (8000, False, 'warning')],
+    ids=['large', "a container's, or full", 'not writable'],
+)
+def test_small_shared_memory_is_a_warning(free, can_write, status, monkeypatch):
+    usage = namedtuple('usage', 'total used free')(2**40, 0, free * 2**20)
+    monkeypatch.setattr(os.path, 'isdir', lambda path: True)
+    monkeypatch.setattr(shutil, 'disk_usage', lambda path: usage)
+    monkeypatch.setattr(os, 'access', lambda path, mode: can_write)
+    (finding,) = disk._shared_memory()
+    assert finding.status == status
+    assert finding.cure.startswith('' if status == 'ok' else 'start the container with --shm-size')

@@ -1,4 +1,4 @@
-"""Where runs write and data sets lie: file systems, room, rights, and whether an LMDB comes back as it was written."""
+"""Disk: where runs write and data sets lie, their rights, file systems and room; and the memory that workers share."""
 
 import os
 import shutil
@@ -6,51 +6,35 @@ import tempfile
 from collections.abc import Iterator
 from os import path as osp
 
-from okdnet_plugin.doctor.finding import Finding, ok, one_line, warning, wrong
+from okdnet_plugin.doctor.finding import Finding, ok, warning, wrong
 
 FOLDERS = ('experiments', 'results', 'reports', 'tb_logger')
 _GIB = 2**30
+_SMALL_SHM = 0.5 * _GIB  # a worker holds two batches there; one of 16 pairs of 256 x 256 has 25 MiB
 _TIGHT, _FULL = 10 * _GIB, 0.5 * _GIB  # of free room: a run of OKDNet with its states takes some GiB
-_RECORDS = 100
 _NETWORK = {
     *('nfs', 'nfs4', 'cifs', 'smb3', 'smbfs', 'lustre', 'beegfs', 'gpfs', 'ceph', 'glusterfs', 'afs', '9p', 'virtiofs'),
     *('fuse.sshfs', 'fuse.glusterfs', 'fuse.s3fs', 'fuse.gcsfuse', 'fuse.rclone', 'fuse.ceph', 'fuse.juicefs'),
 }
 
 
-def check_lmdb() -> Iterator[Finding]:
-    """An LMDB in a temporary folder, written and read back, and the file system that LMDBs here would lie on."""
-    import lmdb
+def check() -> Iterator[Finding]:
+    """Whether runs can write below the current folder, on what kind of disk, and for how long."""
+    for name in FOLDERS:
+        yield _folder(name)
+    yield from _filesystem()
+    yield _room()
+    yield from _shared_memory()
 
-    records = {f'{number:04}'.encode(): os.urandom(2000) for number in range(_RECORDS)}
-    number = '.'.join(map(str, lmdb.version()))
-    try:
-        with tempfile.TemporaryDirectory() as folder:
-            with lmdb.open(folder, map_size=16 * 2**20) as env:
-                with env.begin(write=True) as txn:
-                    for key, value in records.items():
-                        txn.put(key, value)
-                env.sync(True)
-            with lmdb.open(folder, readonly=True, lock=False) as env, env.begin() as txn:
-                same = dict(txn.cursor()) == records
-    except (OSError, lmdb.Error) as error:
-        cure = 'choose a folder on a local disk with room by TMPDIR'
-        yield wrong('lmdb', f'LMDB {number} cannot be written in a temporary folder: {one_line(error)}', cure)
-    else:
-        if same:
-            yield ok('lmdb', f'LMDB {number}: {_RECORDS} records written and read back', version=number)
-        else:
-            cure = 'the disk or the file system loses data: try another one by TMPDIR'
-            yield wrong('lmdb', f'LMDB {number} reads other records than were written', cure, version=number)
+
+def _filesystem() -> Iterator[Finding]:
     kind = filesystem_of('.')
-    if kind is None:
-        return
-    if is_network(kind):
+    if kind in _NETWORK:
         text = f'the current folder is on a network file system ({kind}), where LMDB may damage what it writes'
         cure = 'make LMDBs on a local disk and copy them; reading over the network is slow, but right'
-        yield warning('lmdb.filesystem', text, cure, filesystem=kind)
-    else:
-        yield ok('lmdb.filesystem', f'the current folder is on a local file system ({kind})', filesystem=kind)
+        yield warning('filesystem', text, cure, filesystem=kind)
+    elif kind is not None:
+        yield ok('filesystem', f'the current folder is on a local file system ({kind})', filesystem=kind)
 
 
 def filesystem_of(path: str, mounts: str = '/proc/self/mountinfo') -> str | None:
@@ -74,22 +58,6 @@ def filesystem_of(path: str, mounts: str = '/proc/self/mountinfo') -> str | None
         if point == '/' or here == point or here.startswith(f'{point}/'):
             found[point] = rest.split()[0]  # of two on one point the last is on top
     return found[max(found, key=len)] if found else None
-
-
-def is_network(kind: str) -> bool:
-    return kind in _NETWORK
-
-
-def check_folders() -> Iterator[Finding]:
-    """Whether runs can write below the current folder, and for how long."""
-    try:
-        os.getcwd()
-    except FileNotFoundError:
-        yield wrong('folders', 'the current folder has been removed', 'change to one that exists')
-        return
-    for name in FOLDERS:
-        yield _folder(name)
-    yield _room()
 
 
 def _folder(name: str) -> Finding:
@@ -124,3 +92,21 @@ def _room() -> Finding:
     if usage.free < _TIGHT:
         return warning('disk', text, cure, **values)
     return ok('disk', text, **values)
+
+
+def _shared_memory() -> Iterator[Finding]:
+    """Where workers hand batches over; containers give it 64 MiB, unless they are asked."""
+    if not osp.isdir('/dev/shm'):
+        return
+    try:
+        free, can_write = shutil.disk_usage('/dev/shm').free, os.access('/dev/shm', os.W_OK)
+    except OSError:
+        free, can_write = 0, False
+    values = {'free_mib': free // 2**20, 'writable': can_write}
+    text = f'/dev/shm, through which workers hand batches over, has {free / _GIB:.1f} GiB free'
+    if can_write and free >= _SMALL_SHM:
+        yield ok('shared_memory', text, **values)
+    else:
+        cure = 'start the container with --shm-size=8g or --ipc=host, or set num_worker_per_gpu: 0'
+        text = text if can_write else '/dev/shm cannot be written'
+        yield warning('shared_memory', f'{text}: workers die by "Bus error" when it is full', cure, **values)
