@@ -1,6 +1,7 @@
 """What several test files share: the registered plugin, small hazy pictures, the command in its own process."""
 
 import datetime
+import importlib.util
 import multiprocessing
 import os
 import subprocess
@@ -180,6 +181,18 @@ def write(tmp_path, monkeypatch):
         return name
 
     return write
+
+
+def load_script(path: str):
+    """A script of the repository as a module, which finds its neighbours."""
+    file = REPOSITORY / path
+    if str(file.parent) not in sys.path:
+        sys.path.append(str(file.parent))
+    spec = importlib.util.spec_from_file_location(f'{file.parent.name}_{file.stem}', file)
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module  # where a dataclass looks its module up
+    spec.loader.exec_module(module)
+    return module
 
 
 def write_options(path: Path, options: dict) -> str:

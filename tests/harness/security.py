@@ -1,8 +1,8 @@
 #!/usr/bin/env python
 """Tries the known holes of BasicSR against it as it was released, and against it with this plugin.
 
-    python scripts/security_check.py                   # a table: hole, BasicSR as released, with the plugin
-    python scripts/security_check.py --fuzz 10000      # damaged option files as well
+    python tests/harness/security.py                   # a table: hole, BasicSR as released, with the plugin
+    python tests/harness/security.py --fuzz 10000      # damaged option files as well
 
 An attack is harmless: it makes an empty file in a temporary folder, or needs time or memory without end, which it is
 not given. Files of weights are read as torch did before 2.6 (TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD), which this package
@@ -30,7 +30,7 @@ from typing import Any
 
 SECONDS = 20  # of processor time for an attack, in which it is refused a hundred times over
 MEMORY = 1 << 30  # bytes that an attack may ask for
-REPOSITORY = Path(__file__).resolve().parent.parent
+REPOSITORY = Path(__file__).resolve().parents[2]
 MADE = 'made-by-the-attack'
 # What an option file has no business to do while it is read; `open` to write is refused as well.
 FORBIDDEN = ('exec', 'compile', 'os.', 'subprocess.', 'socket.', 'shutil.', 'pickle.', 'ctypes.', 'webbrowser.')
@@ -255,7 +255,7 @@ def compare() -> int:
     for side in ('--released', '--plugin'):
         result = subprocess.run([sys.executable, __file__, side], capture_output=True, text=True)
         if result.returncode:
-            sys.exit(f'security_check.py {side} failed:\n{result.stderr}')
+            sys.exit(f'security.py {side} failed:\n{result.stderr}')
         sides.append(json.loads(result.stdout.splitlines()[-1]))
     print(f'| hole | BasicSR {version("basicsr")} as released | with the plugin |\n|---|---|---|')
     for attack, released, plugin in zip(ATTACKS, *sides, strict=True):

@@ -1,8 +1,8 @@
 """How fast a training is: the toolbox as it was released beside this engine, with each of its switches added in turn.
 
-    python scripts/benchmark_training.py                        # OKDNet, 4 x 256 x 256
-    python scripts/benchmark_training.py --sizes 16x256 --json training.json
-    python scripts/benchmark_training.py --compile --profile    # compiling takes minutes; the costliest operators
+    python scripts/benchmark/training.py                        # OKDNet, 4 x 256 x 256
+    python scripts/benchmark/training.py --sizes 16x256 --json training.json
+    python scripts/benchmark/training.py --compile --profile    # compiling takes minutes; the costliest operators
 
 Every figure comes from a process of its own, and the processes of all rows take turns for several rounds, so that a
 busy machine is busy for all of them. The table gives medians over the rounds, `times stock` the median of the ratios
@@ -19,11 +19,15 @@ import statistics
 import subprocess
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import torch
+from common import in_turns, ratio, table, versions
 
 # What a row adds to the one above it: option keys, with colons between levels. The first row is the released toolbox.
 STOCK = 'BasicSR as released: SRModel, float32'
@@ -58,14 +62,11 @@ def load_toolbox(row: dict) -> None:
     name = 'torchvision.transforms.functional_tensor'
     if importlib.util.find_spec(name) is None:
         sys.modules[name] = importlib.import_module('torchvision.transforms._functional_tensor')
-    plugin = importlib.util.find_spec('okdnet_plugin')
-    assert plugin is not None
-    assert plugin.submodule_search_locations
-    path = Path(plugin.submodule_search_locations[0]) / 'archs' / 'okdnet_arch.py'
-    spec = importlib.util.spec_from_file_location('okdnet_arch', path)
-    assert spec is not None
-    assert spec.loader is not None
-    spec.loader.exec_module(importlib.util.module_from_spec(spec))
+    # The network imports its package, which would patch BasicSR.
+    without_patches = ModuleType('okdnet_plugin.compat')
+    setattr(without_patches, 'apply_on_import', lambda: None)  # noqa: B010
+    sys.modules[without_patches.__name__] = without_patches
+    importlib.import_module('okdnet_plugin.archs.okdnet_arch')
 
 
 def build_model(row: dict):
@@ -217,16 +218,23 @@ def run_size(arguments: argparse.Namespace, batch: int, size: int, peaks: dict[s
     """Measure all rows at one size, and say how it goes."""
     rows: list[dict[str, Any]] = [row | {'batch': batch, 'size': size} for row in rows_of(arguments)]
     flops = batch * in_a_process('flops', rows[1])['flops']
-    rounds: dict[str, list[dict]] = {row['name']: [] for row in rows}
-    for number in range(arguments.rounds):
-        for row in rows:
-            if 'error' in next(iter(rounds[row['name']]), {}):
-                continue
-            last = number == arguments.rounds - 1 and row is rows[-1] and arguments.profile
-            answer = in_a_process('measure', row | {'profile': last})
-            rounds[row['name']].append(answer)
-            said = answer.get('error') or f'{answer["seconds"]:.3f} s a step'
-            print(f'{batch} x {size}, round {number + 1}, {row["name"]}: {said}', file=sys.stderr, flush=True)
+    failed: dict[str, dict] = {}
+    turns = Counter()
+
+    def turn(row: dict) -> dict:
+        name = row['name']
+        if name in failed:
+            return failed[name]
+        turns[name] += 1
+        last = turns[name] == arguments.rounds and row is rows[-1] and arguments.profile
+        answer = in_a_process('measure', row | {'profile': last})
+        if 'error' in answer:
+            failed[name] = answer
+        said = answer.get('error') or f'{answer["seconds"]:.3f} s a step'
+        print(f'{batch} x {size}, round {turns[name]}, {name}: {said}', file=sys.stderr, flush=True)
+        return answer
+
+    rounds = in_turns({row['name']: partial(turn, row) for row in rows}, arguments.rounds, warm_up=0)
     results = []
     for row in rows:
         answers = rounds[row['name']]
@@ -235,14 +243,12 @@ def run_size(arguments: argparse.Namespace, batch: int, size: int, peaks: dict[s
             kind = 'bfloat16' if row['options'].get('amp') == 'bf16' else 'float32'
             seconds = statistics.median(answer['seconds'] for answer in answers)
             stock = rounds[STOCK]
-            # Within a round, because the machine is as busy for both.
-            ratios = [] if any('error' in answer for answer in stock) else [
-                of_stock['seconds'] / answer['seconds'] for of_stock, answer in zip(stock, answers, strict=True)
-            ]  # fmt: skip
+            of_stock = None if STOCK in failed else [answer['seconds'] for answer in stock]
+            own = [answer['seconds'] for answer in answers]
             result |= {
                 'seconds': seconds,
                 'steps_per_second': 1 / seconds,
-                'times_stock': statistics.median(ratios) if ratios else None,
+                'times_stock': ratio(of_stock, own) if of_stock else None,
                 'memory': max(answer['memory'] for answer in answers),
                 'first': statistics.median(answer['first'] for answer in answers),
                 'share_of_peak': flops / seconds / peaks[kind],
@@ -251,24 +257,27 @@ def run_size(arguments: argparse.Namespace, batch: int, size: int, peaks: dict[s
     return {'batch': batch, 'size': size, 'flops': flops, 'rows': results}
 
 
-def table(result: dict, network: str) -> str:
+def as_table(result: dict, network: str) -> str:
     """A result as Markdown."""
     shape = f'{result["batch"]} x {result["size"]} x {result["size"]}'
-    lines = [
-        f'{network}, {shape}, {result["flops"] / 1e12:.2f} TFLOP a step',
-        '',
-        '| | steps/s | s/step | times stock | peak memory, GiB | of the matrix peak | first step, s |',
-        '|---|---|---|---|---|---|---|',
-    ]
+    rows = []
     for row in result['rows']:
         if 'seconds' not in row:
-            lines.append(f'| {row["name"]} | failed: {row["rounds"][0]["error"]} | | | | | |')
+            rows.append([row['name'], f'failed: {row["rounds"][0]["error"]}', *[''] * 5])
             continue
-        times = '' if row['times_stock'] is None else f'{row["times_stock"]:.2f}'
-        lines.append(
-            f'| {row["name"]} | {row["steps_per_second"]:.3f} | {row["seconds"]:.3f} | {times} | {row["memory"]:.1f} | '
-            f'{100 * row["share_of_peak"]:.0f} % | {row["first"]:.1f} |'
+        rows.append(
+            [
+                row['name'],
+                f'{row["steps_per_second"]:.3f}',
+                f'{row["seconds"]:.3f}',
+                '' if row['times_stock'] is None else f'{row["times_stock"]:.2f}',
+                f'{row["memory"]:.1f}',
+                f'{100 * row["share_of_peak"]:.0f} %',
+                f'{row["first"]:.1f}',
+            ]
         )
+    head = ['', 'steps/s', 's/step', 'times stock', 'peak memory, GiB', 'of the matrix peak', 'first step, s']
+    lines = [f'{network}, {shape}, {result["flops"] / 1e12:.2f} TFLOP a step', '', table(head, rows)]
     answers = [answer for row in result['rows'] for answer in row['rounds']]
     operators = next((answer['profile'] for answer in answers if 'profile' in answer), ())
     if operators:
@@ -299,17 +308,16 @@ def main() -> int:
         return 0
 
     peaks = in_a_process('peak', {})
-    device = torch.cuda.get_device_name() if torch.cuda.is_available() else f'CPU, {torch.get_num_threads()} threads'
-    machine = {'device': device, 'torch': torch.__version__, 'peak_flops': peaks}
+    machine = {'versions': versions(), 'peak_flops': peaks}
     print(
-        f'{device}, torch {torch.__version__}; matrix product: '
+        f'{versions()}; matrix product: '
         + ', '.join(f'{value / 1e12:.2f} TFLOP/s in {name}' for name, value in peaks.items())
     )
     results = []
     for size in arguments.sizes:
         batch, edge = map(int, size.split('x'))
         results.append(run_size(arguments, batch, edge, peaks))
-        print('\n' + table(results[-1], arguments.network), flush=True)
+        print('\n' + as_table(results[-1], arguments.network), flush=True)
     if arguments.json:
         arguments.json.write_text(json.dumps({'machine': machine, 'sizes': results}, indent=1), encoding='utf-8')
     return 0

@@ -1,7 +1,7 @@
 """How fast the metrics are: this plugin's beside those of the toolbox and of scikit-image.
 
-    python scripts/benchmark_metrics.py                  # photographs inside scikit-image, at 620x460
-    python scripts/benchmark_metrics.py --pictures DIR   # pictures of a folder as they are
+    python scripts/benchmark/metrics.py                  # photographs inside scikit-image, at 620x460
+    python scripts/benchmark/metrics.py --pictures DIR   # pictures of a folder as they are
 
 Each picture is the clear one, and its hazy version, made with a painted depth, what a metric looks at. The rows take
 turns on each picture, for several rounds in one process with one thread; the table has medians over rounds and
@@ -12,27 +12,24 @@ import argparse
 import statistics
 import sys
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import cv2
 import numpy as np
 import torch
 
-import okdnet_plugin  # goes first: it mends the toolbox
+import okdnet_plugin  # goes first: it patches BasicSR
 
 # isort: split
 from basicsr.metrics import calculate_niqe, calculate_psnr, calculate_ssim
+from common import hazy_of, in_turns, photographs, pictures_in, ratio, table, versions
 
-from okdnet_plugin.data.depth import painted_depth
-from okdnet_plugin.data.haze import add_haze, transmission
 from okdnet_plugin.metrics.ciede2000_metric import calculate_ciede2000
 from okdnet_plugin.metrics.loe_metric import calculate_loe, lightness_map
 from okdnet_plugin.metrics.niqe_metric import calculate_fast_niqe
 from okdnet_plugin.metrics.ssim_metric import calculate_fast_ssim
-
-SIZE = (460, 620)
-PHOTOS = ('astronaut.png', 'coffee.png', 'rocket.jpg', 'chelsea.png')
 
 
 def pairwise_loe(hazy: np.ndarray, clear: np.ndarray) -> float:
@@ -77,8 +74,9 @@ def main() -> int:
     cv2.setNumThreads(1)
     pairs = [(hazy_of(clear), clear) for clear in pictures(args)]
     sizes = sorted({f'{clear.shape[1]}x{clear.shape[0]}' for _, clear in pairs})
+    print(versions())
     print(f'{len(pairs)} pictures of {", ".join(sizes)}, {args.rounds} rounds\n')
-    print(table(measure(pairs, args.rounds)))
+    print(as_table(measure(pairs, args.rounds)))
     return 0
 
 
@@ -94,37 +92,24 @@ def parse_arguments() -> argparse.Namespace:
     return args
 
 
-def read(files: Iterable[Path]) -> list[np.ndarray]:
-    """Those files that are pictures."""
-    found = (cv2.imread(str(file)) for file in files)
-    return [picture for picture in found if picture is not None]
-
-
 def pictures(args: argparse.Namespace) -> list[np.ndarray]:
     """Clear pictures, uint8 BGR."""
-    if args.pictures:
-        return read(file for file in sorted(args.pictures.glob('*')) if file.is_file())
-    import skimage
-
-    files = (Path(skimage.__file__).parent / 'data' / name for name in PHOTOS)
-    return [cv2.resize(picture, SIZE[::-1], interpolation=cv2.INTER_AREA) for picture in read(files)]
-
-
-def hazy_of(clear: np.ndarray) -> np.ndarray:
-    hazy = add_haze(clear / 255, transmission(painted_depth(clear), 1.0), 0.9)
-    return np.rint(hazy * 255).clip(0, 255).astype(np.uint8)
+    return pictures_in(args.pictures) if args.pictures else photographs()
 
 
 def measure(pairs: list[tuple[np.ndarray, np.ndarray]], rounds: int) -> dict[str, list[tuple]]:
     """For each row and turn the seconds and the value of ours, and of the other if there is one."""
-    turns = {row: [] for row in ROWS}
-    for round_ in range(rounds + 1):  # the first fills the tables that are made once
-        for hazy, clear in pairs:
-            for row, (ours, _, other) in ROWS.items():
-                turn = timed(ours, hazy, clear) + (timed(other, hazy, clear) if other else ())
-                if round_:
-                    turns[row].append(turn)
-    return turns
+    turns = {
+        (number, row): partial(turn, ours, other, *pair)
+        for number, pair in enumerate(pairs)
+        for row, (ours, _, other) in ROWS.items()
+    }
+    results = in_turns(turns, rounds)  # the first round, left out, fills the tables that are made once
+    return {row: [one for key, found in results.items() if key[1] == row for one in found] for row in ROWS}
+
+
+def turn(ours: Callable, other: Callable | None, hazy: np.ndarray, clear: np.ndarray) -> tuple:
+    return timed(ours, hazy, clear) + (timed(other, hazy, clear) if other else ())
 
 
 def timed(function: Callable, hazy: np.ndarray, clear: np.ndarray) -> tuple[float, float]:
@@ -133,18 +118,23 @@ def timed(function: Callable, hazy: np.ndarray, clear: np.ndarray) -> tuple[floa
     return time.perf_counter() - begin, value
 
 
-def table(turns: dict[str, list[tuple]]) -> str:
-    lines = ['| | ms | beside | ms | times | deviation |', '|---|---|---|---|---|---|']
+def as_table(turns: dict[str, list[tuple]]) -> str:
+    rows = []
     for row, (_, beside, other) in ROWS.items():
-        cells = [f'{1e3 * statistics.median(turn[0] for turn in turns[row]):.1f}', beside, '', '', '']
+        found = turns[row]
+        cells = [row, milliseconds(found, 0), beside, '', '', '']
         if other:
-            cells[2:] = [
-                f'{1e3 * statistics.median(turn[2] for turn in turns[row]):.1f}',
-                f'{statistics.median(turn[2] / turn[0] for turn in turns[row]):.1f}',
-                f'{max(abs(turn[1] - turn[3]) for turn in turns[row]):.1g}',
+            cells[3:] = [
+                milliseconds(found, 2),
+                f'{ratio([one[2] for one in found], [one[0] for one in found]):.1f}',
+                f'{max(abs(one[1] - one[3]) for one in found):.1g}',
             ]
-        lines.append(f'| {row} | {" | ".join(cells)} |')
-    return '\n'.join(lines)
+        rows.append(cells)
+    return table(['', 'ms', 'beside', 'ms', 'times', 'deviation'], rows)
+
+
+def milliseconds(turns: list[tuple], place: int) -> str:
+    return f'{1e3 * statistics.median(turn[place] for turn in turns):.1f}'
 
 
 if __name__ == '__main__':

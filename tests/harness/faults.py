@@ -1,6 +1,6 @@
 """Show that no training is lost, whatever happens to its process.
 
-  python scripts/fault_test.py --runs 50
+  python tests/harness/faults.py --runs 50
 
 A small training that nothing disturbs is the reference. The same training is then killed (SIGKILL) at random moments,
 in a good share of them while it writes a file, and gone on with by --auto_resume until it ends; its newest state is
@@ -130,7 +130,7 @@ def with_long_iterations(options: dict) -> dict:
 
 def be_a_nursery() -> None:
     """Fork a training for each order on the standard input; print its process id, and later its exit code."""
-    import okdnet_plugin  # goes first: it mends the toolbox
+    import okdnet_plugin  # goes first: it patches BasicSR
 
     # isort: split
     import basicsr.train  # noqa: F401
@@ -937,7 +937,7 @@ def main(argv: list[str] | None = None) -> int:
         return 0
     torch.set_num_threads(1)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that mounts and folders go
-    root = Path(tempfile.mkdtemp(prefix='fault_test_'))
+    root = Path(tempfile.mkdtemp(prefix='faults_'))
     since = time.monotonic()
     results = []
     try:

@@ -1,6 +1,6 @@
 """Plant mistakes in option files, each key misspelt, mistyped, emptied and removed, and count how many the check finds.
 
-  plant_mistakes.py [FOLDER]
+  python tests/harness/planted_mistakes.py [FOLDER]
 
 Every file of the folder (default: options) but those in base/, which others build on, is copied, spoilt in one place
 at a time, and checked. A mistake is located if a message names its file and line; that a
@@ -17,7 +17,7 @@ from pathlib import Path
 
 import yaml
 
-import okdnet_plugin  # goes first: it mends the toolbox
+import okdnet_plugin  # goes first: it patches BasicSR
 
 # isort: split
 from okdnet_plugin import option_file, schema

@@ -1,20 +1,13 @@
 """Every key of every shipped option file misspelt, mistyped and removed: the check finds each, and its line."""
 
-import importlib.util
-
 import pytest
 
-from conftest import REPOSITORY
-
-SCRIPT = REPOSITORY / 'scripts' / 'plant_mistakes.py'
+from conftest import REPOSITORY, load_script
 
 
 @pytest.fixture(scope='module')
 def script():
-    spec = importlib.util.spec_from_file_location('plant_mistakes', SCRIPT)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load_script('tests/harness/planted_mistakes.py')
 
 
 def test_planted_mistakes_are_found_and_located(script, tmp_path):

@@ -7,7 +7,7 @@ import pytest
 
 from conftest import REPOSITORY, run
 
-SCRIPT = REPOSITORY / 'scripts/security_check.py'
+SCRIPT = REPOSITORY / 'tests/harness/security.py'
 
 
 @pytest.fixture(scope='module')
@@ -37,7 +37,7 @@ def test_what_is_refused_is_refused_by_a_message_of_the_plugin(sides):
 
 
 def test_damaged_option_files_do_nothing_but_be_refused(tmp_path):
-    code = f'import sys; sys.path.insert(0, {str(SCRIPT.parent)!r}); import okdnet_plugin, security_check as check; '
+    code = f'import sys; sys.path.insert(0, {str(SCRIPT.parent)!r}); import okdnet_plugin, security as check; '
     result = run(sys.executable, '-c', code + 'sys.exit(check.fuzz(200, seed=1))', cwd=tmp_path)
     assert result.returncode == 0, result.stderr
     assert '200 damaged option files (seed 1)' in result.stdout
@@ -49,7 +49,7 @@ def test_what_the_fuzz_run_looks_for_it_finds(tmp_path):
     code = f"""
 import os, sys, time
 sys.path.insert(0, {str(SCRIPT.parent)!r})
-import security_check as check
+import security as check
 from okdnet_plugin import option_file
 check.SECONDS = 1
 right = option_file.load_with_places

@@ -1,9 +1,9 @@
 """How fast networks run: OKDNet by each back end and precision, beside the other registered networks.
 
-    python scripts/benchmark_inference.py                    # photographs inside scikit-image, at 620x460
-    python scripts/benchmark_inference.py --pictures DIR     # pictures of a folder as they are
-    python scripts/benchmark_inference.py --quick            # fewer rounds and sizes
-    python scripts/benchmark_inference.py --weights FILE     # OKDNet with these weights, for the PSNR
+    python scripts/benchmark/inference.py                    # photographs inside scikit-image, at 620x460
+    python scripts/benchmark/inference.py --pictures DIR     # pictures of a folder as they are
+    python scripts/benchmark/inference.py --quick            # fewer rounds and sizes
+    python scripts/benchmark/inference.py --weights FILE     # OKDNet with these weights, for the PSNR
 
 Each row runs in a process of its own, so that its memory and its threads are its own; they take turns on each picture,
 and one works while all others wait. The first row, the network as it was trained, in eager PyTorch, is the base:
@@ -27,9 +27,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+from common import hazy_of, photographs, pictures_in, ratio, table, versions
 
-SIZE = (460, 620)
-PHOTOS = ('astronaut.png', 'coffee.png', 'rocket.jpg', 'chelsea.png')
 OTHERS = ('DCP', 'AODNet', 'GCANet', 'GridDehazeNet', 'FFANet', 'MSBDN')
 BACK_ENDS = ('eager fp32', 'eager bf16', 'onnx fp32', 'openvino fp32', 'openvino bf16', 'compile fp32', 'compile bf16')
 BASE = 'OKDNet, as trained'
@@ -59,7 +58,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         rows = measure(methods(args), files, args.rounds, Path(folder))
         sizes = measure_sizes(args, Path(folder))
         peaks = {precision: max(rate, peaks[precision]) for precision, rate in peak_rates().items()}
-    text = f'{len(files)} pictures, {args.rounds} rounds\n\n{table(rows, peaks)}\n'
+    text = f'{versions()}\n{len(files)} pictures, {args.rounds} rounds\n\n{as_table(rows, peaks)}\n'
     if sizes:
         text += f'\n{size_table(sizes)}\n'
     print(text)
@@ -108,24 +107,8 @@ def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
 
 def pictures(args: argparse.Namespace) -> list[np.ndarray]:
     """Hazy pictures, uint8 RGB."""
-    import cv2
-
-    if args.pictures:
-        read = (cv2.imread(str(file)) for file in sorted(args.pictures.glob('*')) if file.is_file())
-        return [picture[..., ::-1] for picture in read if picture is not None]
-    import skimage
-
-    from okdnet_plugin.data.depth import painted_depth
-    from okdnet_plugin.data.haze import add_haze, transmission
-
-    made = []
-    for name in PHOTOS[: 1 if args.quick else None]:
-        clear = cv2.imread(str(Path(skimage.__file__).parent / 'data' / name))
-        assert clear is not None
-        clear = cv2.resize(clear, SIZE[::-1], interpolation=cv2.INTER_AREA)
-        hazy = add_haze(clear / 255, transmission(painted_depth(clear), 1.0), 0.9)
-        made.append(np.rint(hazy * 255).clip(0, 255).astype(np.uint8)[..., ::-1])
-    return made
+    clear = [] if args.pictures else photographs()[: 1 if args.quick else None]
+    return [one[..., ::-1] for one in (pictures_in(args.pictures) if args.pictures else map(hazy_of, clear))]
 
 
 def store(images: Sequence[np.ndarray], folder: Path) -> list[Path]:
@@ -354,24 +337,28 @@ def fits(smaller: Sequence[tuple[int, float, float]], edge: int) -> bool:
 # --------------------------------------------------------------------------------------------------------------- output
 
 
-def table(rows: Mapping[str, Row], peaks: Mapping[str, float]) -> str:
-    lines = [
-        f'largest rate of a matrix product or convolution: fp32 {peaks["fp32"]:.2f}, bf16 {peaks["bf16"]:.2f} TFLOP/s',
-        '',
-        '| | ms, median | ms, least | times | PSNR, dB | peak, MB | GFLOP | TFLOP/s | share |',
-        '|---|---|---|---|---|---|---|---|---|',
-    ]
+def as_table(rows: Mapping[str, Row], peaks: Mapping[str, float]) -> str:
+    rates = f'fp32 {peaks["fp32"]:.2f}, bf16 {peaks["bf16"]:.2f} TFLOP/s'
+    lines = []
     for name, row in rows.items():
-        median = statistics.median(row.seconds)
-        ratio = statistics.median(base / own for base, own in zip(rows[BASE].seconds, row.seconds, strict=True))
         same = name.startswith('OKDNet') and name != BASE
         psnr = ('equal' if row.psnr > 150 else f'{row.psnr:.1f}') if same else ''
         rate = row.gflop / min(row.seconds) / 1e3
         lines.append(
-            f'| {name} | {1e3 * median:.0f} | {1e3 * min(row.seconds):.0f} | {ratio:.2f} | {psnr} | {row.peak_mb:.0f} '
-            f'| {row.gflop:.1f} | {rate:.3f} | {rate / peaks[row.precision]:.0%} |'
+            [
+                name,
+                f'{1e3 * statistics.median(row.seconds):.0f}',
+                f'{1e3 * min(row.seconds):.0f}',
+                f'{ratio(rows[BASE].seconds, row.seconds):.2f}',
+                psnr,
+                f'{row.peak_mb:.0f}',
+                f'{row.gflop:.1f}',
+                f'{rate:.3f}',
+                f'{rate / peaks[row.precision]:.0%}',
+            ]
         )
-    return '\n'.join(lines)
+    head = ['', 'ms, median', 'ms, least', 'times', 'PSNR, dB', 'peak, MB', 'GFLOP', 'TFLOP/s', 'share']
+    return f'largest rate of a matrix product or convolution: {rates}\n\n{table(head, lines)}'
 
 
 def exponent(points: Sequence[tuple[int, float, float]]) -> float:
@@ -383,13 +370,13 @@ def exponent(points: Sequence[tuple[int, float, float]]) -> float:
 
 def size_table(sizes: Mapping[str, Sequence[tuple[int, float, float]]]) -> str:
     edges = sorted({edge for points in sizes.values() for edge, _, _ in points})
-    lines = ['| seconds (MB) at | ' + ' | '.join(f'{edge} px' for edge in edges) + ' | time grows as pixels to the |']
-    lines.append('|---' * (len(edges) + 2) + '|')
+    rows = []
     for name, points in sizes.items():
         known = {edge: f'{seconds:.3g} ({peak:.0f})' for edge, seconds, peak in points}
         power = f'{exponent(points):.2f}' if len(points) > 1 else ''
-        lines.append(f'| {name} | ' + ' | '.join(known.get(edge, '') for edge in edges) + f' | {power} |')
-    return '\n'.join(lines)
+        rows.append([name, *(known.get(edge, '') for edge in edges), power])
+    edges_in_px = (f'{edge} px' for edge in edges)
+    return table(['seconds (MB) at', *edges_in_px, 'time grows as pixels to the'], rows)
 
 
 def plot(sizes: Mapping[str, Sequence[tuple[int, float, float]]]) -> str:

@@ -1,8 +1,8 @@
 """How fast pictures are read: the toolbox's data set on its LMDB beside this plugin's, from every kind of store.
 
-    python scripts/benchmark_data.py              # pictures made from photographs inside scikit-image
-    python scripts/benchmark_data.py --clear DIR --depth DIR --depth-scale 6553.5
-    python scripts/benchmark_data.py --build      # making an LMDB on one core and on two, too
+    python scripts/benchmark/data.py              # pictures made from photographs inside scikit-image
+    python scripts/benchmark/data.py --clear DIR --depth DIR --depth-scale 6553.5
+    python scripts/benchmark/data.py --build      # making an LMDB on one core and on two, too
 
 The pictures are RGB PNGs of 620x460 with a hazy and a clear version, those of the toolbox's LMDB in its own encoding.
 Every row gives pairs of 256x256: a random crop, or the whole picture where it is stored at that size; all are flipped
@@ -20,27 +20,25 @@ import statistics
 import sys
 import tempfile
 import time
+from functools import partial
 from pathlib import Path
 
 import cv2
 import numpy as np
 
-import okdnet_plugin  # goes first: it mends the toolbox
+import okdnet_plugin  # goes first: it patches BasicSR
 
 # isort: split
 from basicsr.data import build_dataset
 from basicsr.utils.lmdb_util import make_lmdb_from_imgs
+from common import SIZE, hazy_of, in_turns, photographs, ratio, read, table, versions
 from torch.utils.data import DataLoader, Dataset
 
 from okdnet_plugin.data import lmdb_store
 from okdnet_plugin.data.depth import painted_depth
-from okdnet_plugin.data.haze import add_haze, transmission
-from okdnet_plugin.errors import InputError
 from okdnet_plugin.hints import MapDataset
 
-SIZE = (460, 620)
 CROP = 256
-PHOTOS = ('astronaut.png', 'coffee.png', 'rocket.jpg', 'chelsea.png')
 ROWS = {
     'a': 'PairedImageDataset, its LMDB',
     'b': 'PairedDehazeDataset, the same LMDB',
@@ -68,6 +66,7 @@ class Repeated(Dataset):
 def main() -> int:
     args = parse_arguments()
     okdnet_plugin.register()
+    print(versions())
     with tempfile.TemporaryDirectory(prefix='benchmark_data_') as folder:
         root = Path(folder)
         make_pictures(args, root)
@@ -75,7 +74,7 @@ def main() -> int:
             measure_builds(args, root)
         make_lmdbs(root)
         results = {'rows': measure(args, root), 'bytes': {row: disk(row, root) for row in ROWS}}
-    print(table(results, args))
+    print(as_table(results, args))
     if args.json:
         Path(args.json).write_text(json.dumps(results, indent=1) + '\n', encoding='utf-8')
     return 0
@@ -108,22 +107,10 @@ def make_pictures(args: argparse.Namespace, root: Path) -> None:
     for name in ('clear', 'depth', 'hazy'):
         (root / name).mkdir()
     for number, (clear, depth) in enumerate(itertools.islice(own(args) if args.clear else made(), args.pictures)):
-        hazy = add_haze(clear / 255, transmission(depth / args.depth_scale, 1.0), 0.9)
+        hazy = hazy_of(clear, depth / args.depth_scale)
         cv2.imwrite(str(root / 'clear' / f'{number}.png'), clear)
         cv2.imwrite(str(root / 'depth' / f'{number}.png'), depth)
-        cv2.imwrite(str(root / 'hazy' / f'{number}.png'), np.rint(hazy * 255).astype(np.uint8))
-
-
-def read(file: Path, flags: int = cv2.IMREAD_COLOR) -> np.ndarray:
-    """A picture as OpenCV reads it.
-
-    Raises:
-        InputError: it cannot be read.
-    """
-    picture = cv2.imread(str(file), flags)
-    if picture is None:
-        raise InputError(f'{file} is no picture that can be read; take it out')
-    return picture
+        cv2.imwrite(str(root / 'hazy' / f'{number}.png'), hazy)
 
 
 def own(args: argparse.Namespace):
@@ -133,10 +120,8 @@ def own(args: argparse.Namespace):
 
 def made():
     """Windows of photographs, with the noise of a camera, and a made-up depth with some roughness."""
-    import skimage
-
     rng = np.random.default_rng(0)
-    photos = [read(Path(skimage.__file__).parent / 'data' / name) for name in PHOTOS]
+    photos = photographs(None)
     for photo in itertools.cycle(photos):
         height, width = (int(edge * rng.uniform(0.7, 1)) for edge in photo.shape[:2])
         top, left = (
@@ -163,24 +148,24 @@ def make_lmdbs(root: Path) -> None:
 
 def measure_builds(args: argparse.Namespace, root: Path) -> None:
     """Time a build with one thread and with two, in turns."""
-    print('| build | one thread, s | two threads, s | ratio |\n|---|---|---|---|')
+    rows = []
     for name, options in {
         '--resize 256': {'resize': (CROP, CROP)},
         '--encode png': {'encode': 'png'},
         'keep': {},
     }.items():
-        seconds = {1: [], 2: []}
-        for _ in range(args.rounds):
-            for workers, times in seconds.items():
-                begin = time.perf_counter()
-                lmdb_store.build(
-                    str(root / 'timed'), str(root / 'hazy'), str(root / 'clear'), workers=workers, **options
-                )
-                times.append(time.perf_counter() - begin)
-                shutil.rmtree(root / 'timed')
-        ratio = statistics.median(one / two for one, two in zip(seconds[1], seconds[2], strict=True))
-        print(f'| {name} | {statistics.median(seconds[1]):.2f} | {statistics.median(seconds[2]):.2f} | {ratio:.2f} |')
-    print()
+        seconds = in_turns({workers: partial(time_build, root, workers, options) for workers in (1, 2)}, args.rounds, 0)
+        medians = (f'{statistics.median(seconds[workers]):.2f}' for workers in (1, 2))
+        rows.append([name, *medians, f'{ratio(seconds[1], seconds[2]):.2f}'])
+    print(table(['build', 'one thread, s', 'two threads, s', 'ratio'], rows), end='\n\n')
+
+
+def time_build(root: Path, workers: int, options: dict) -> float:
+    begin = time.perf_counter()
+    lmdb_store.build(str(root / 'timed'), str(root / 'hazy'), str(root / 'clear'), workers=workers, **options)
+    seconds = time.perf_counter() - begin
+    shutil.rmtree(root / 'timed')
+    return seconds
 
 
 # ------------------------------------------------------------------------------------------------------------ measuring
@@ -231,15 +216,16 @@ def measure(args: argparse.Namespace, root: Path) -> dict:
         for workers in args.workers
         for row in ROWS
     }
-    speeds = {row: {workers: [] for workers in args.workers} for row in ROWS}
-    for round_ in range(args.rounds + 1):  # the first starts the workers
-        for (row, workers), loader in loaders.items():
-            begin = time.perf_counter()
-            for _ in loader:
-                pass
-            if round_:
-                speeds[row][workers].append(args.samples / (time.perf_counter() - begin))
-    return speeds
+    speeds = in_turns({key: partial(time_epoch, loader, args.samples) for key, loader in loaders.items()}, args.rounds)
+    return {row: {workers: speeds[row, workers] for workers in args.workers} for row in ROWS}
+
+
+def time_epoch(loader: DataLoader, samples: int) -> float:
+    """Pairs per second."""
+    begin = time.perf_counter()
+    for _ in loader:
+        pass
+    return samples / (time.perf_counter() - begin)
 
 
 def disk(row: str, root: Path) -> int:
@@ -255,17 +241,18 @@ def disk(row: str, root: Path) -> int:
     return sum(file.stat().st_size for folder in folders for file in (root / folder).rglob('*') if file.is_file())
 
 
-def table(results: dict, args: argparse.Namespace) -> str:
-    head = ''.join(f' {workers} worker{"s" * (workers > 1)}, pairs/s | times (a) |' for workers in args.workers)
-    lines = [f'| | |{head} disk, MB |', '|---|---|' + '---|---|' * len(args.workers) + '---|']
+def as_table(results: dict, args: argparse.Namespace) -> str:
+    head = ['', '']
+    for workers in args.workers:
+        head += [f'{workers} worker{"s" * (workers > 1)}, pairs/s', 'times (a)']
+    rows = []
     for row, label in ROWS.items():
         cells = []
         for workers in args.workers:
             ours, stock = results['rows'][row][workers], results['rows']['a'][workers]
-            ratio = statistics.median(one / other for one, other in zip(ours, stock, strict=True))
-            cells += [f'{statistics.median(ours):.0f}', f'{ratio:.2f}']
-        lines.append(f'| ({row}) | {label} | {" | ".join(cells)} | {results["bytes"][row] / 1e6:.1f} |')
-    return '\n'.join(lines)
+            cells += [f'{statistics.median(ours):.0f}', f'{ratio(ours, stock):.2f}']
+        rows.append([f'({row})', label, *cells, f'{results["bytes"][row] / 1e6:.1f}'])
+    return table([*head, 'disk, MB'], rows)
 
 
 if __name__ == '__main__':

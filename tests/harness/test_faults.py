@@ -1,26 +1,19 @@
-"""A small form of scripts/fault_test.py: killed, damaged, unable to write, stopped, and gone on to the same end."""
+"""A small form of tests/harness/faults.py: killed, damaged, unable to write, stopped, and gone on to the same end."""
 
-import importlib.util
 import random
 import signal
 import sys
-from pathlib import Path
 
 import pytest
 
-pytestmark = pytest.mark.skipif(not sys.platform.startswith('linux'), reason='trainings are forked and killed')
+from conftest import load_script
 
-SCRIPT = Path(__file__).parents[1] / 'scripts' / 'fault_test.py'
+pytestmark = pytest.mark.skipif(not sys.platform.startswith('linux'), reason='trainings are forked and killed')
 
 
 @pytest.fixture(scope='module')
 def script():
-    spec = importlib.util.spec_from_file_location('fault_test', SCRIPT)
-    module = importlib.util.module_from_spec(spec)
-    # A dataclass looks its module up.
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    return module
+    return load_script('tests/harness/faults.py')
 
 
 @pytest.fixture(scope='module')

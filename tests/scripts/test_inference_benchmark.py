@@ -1,23 +1,18 @@
 """The benchmark of the back ends prints and writes its tables."""
 
-import importlib.util
 import json
 import xml.etree.ElementTree as ElementTree
-from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
 
-FILE = Path(__file__).parents[2] / 'scripts' / 'benchmark_inference.py'
+from conftest import load_script
 
 
 @pytest.fixture(scope='module')
 def script():
-    spec = importlib.util.spec_from_file_location('benchmark_inference', FILE)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load_script('scripts/benchmark/inference.py')
 
 
 def test_rows_take_turns_and_tables_are_written(script, tmp_path, monkeypatch, capsys):
