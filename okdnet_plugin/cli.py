@@ -12,12 +12,12 @@ import signal
 import sys
 import traceback
 from collections.abc import Callable
-from importlib.metadata import EntryPoint, entry_points
 
-from okdnet_plugin import option_file
+from okdnet_plugin import option_file, plugins
 from okdnet_plugin.engine.checkpoints import save_error
 from okdnet_plugin.errors import BadUpdatesError, InputError, SaveError, UnknownNameError, did_you_mean, message_of
 from okdnet_plugin.option_file import toolbox
+from okdnet_plugin.plugins import PluginError, load_plugins
 
 USAGE = """\
 usage: basicsr COMMAND [ARGUMENTS]
@@ -37,31 +37,6 @@ on several devices: torchrun --nproc_per_node=N -m okdnet_plugin train -opt FILE
 
 plugins: {plugins}
 """
-
-
-class PluginError(Exception):
-    """A plugin could not be loaded."""
-
-
-def load_plugins() -> list[str]:
-    """Call every entry point of the group `basicsr.plugins`.
-
-    Returns:
-        A line for each plugin: its name, distribution and version.
-
-    Raises:
-        PluginError: a plugin cannot be imported or does not register; the message names it.
-    """
-    loaded = []
-    for plugin in _entry_points('basicsr.plugins'):
-        try:
-            plugin.load()()
-        except Exception as error:
-            raise PluginError(
-                f'plugin {_describe(plugin)} cannot be loaded from {plugin.value}: {type(error).__name__}: {error}'
-            ) from error
-        loaded.append(_describe(plugin))
-    return loaded
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -106,7 +81,7 @@ def main(argv: list[str] | None = None) -> int:
 def _run(command: str, arguments: list[str]) -> int:
     if command in ('train', 'test'):
         return _run_toolbox(command, arguments)
-    commands = {entry.name: entry for entry in _entry_points('basicsr.commands')}
+    commands = {entry.name: entry for entry in plugins.entries('basicsr.commands')}
     if command not in commands:
         known = ['train', 'test', *commands]
         raise InputError(f"no command '{command}'{did_you_mean(command, known)}; there are {', '.join(known)}")
@@ -116,7 +91,7 @@ def _run(command: str, arguments: list[str]) -> int:
 def _run_toolbox(command: str, arguments: list[str]) -> int:
     from okdnet_plugin.engine import run
 
-    plugins = load_plugins()
+    loaded = load_plugins()
     # The toolbox parses sys.argv itself and notes it down in the run's copy of the option file.
     sys.argv = [f'basicsr {command}', *arguments]
     try:
@@ -124,7 +99,7 @@ def _run_toolbox(command: str, arguments: list[str]) -> int:
             return 2
         _pipeline(command)(os.getcwd())
     except UnknownNameError as error:
-        raise InputError(f'{error}; plugins loaded: {", ".join(plugins)}') from error
+        raise InputError(f'{error}; plugins loaded: {", ".join(loaded)}') from error
     except SystemExit:
         _leave_process_group()  # a signal has stopped all processes after the same iteration
         raise
@@ -176,21 +151,10 @@ def _split(argv: list[str]) -> tuple[str | None, list[str]]:
 
 
 def _usage() -> str:
-    commands = ''.join(f'  {entry.name:<8}{_distribution(entry)}\n' for entry in _entry_points('basicsr.commands'))
-    plugins = ', '.join(map(_describe, _entry_points('basicsr.plugins')))
-    return USAGE.format(commands=commands, plugins=plugins or 'none')
-
-
-def _entry_points(group: str) -> list[EntryPoint]:
-    return sorted(entry_points(group=group), key=lambda entry: entry.name)
-
-
-def _describe(entry: EntryPoint) -> str:
-    return f'{entry.name} ({_distribution(entry)})'
-
-
-def _distribution(entry: EntryPoint) -> str:
-    return f'{entry.dist.name} {entry.dist.version}' if entry.dist else 'no distribution'
+    entries = plugins.entries('basicsr.commands')
+    commands = ''.join(f'  {entry.name:<8}{plugins.distribution(entry)}\n' for entry in entries)
+    loaded = ', '.join(map(plugins.describe, plugins.entries(plugins.GROUP)))
+    return USAGE.format(commands=commands, plugins=loaded or 'none')
 
 
 def _leave_process_group() -> None:
