@@ -17,9 +17,11 @@ import sys
 import traceback
 from collections.abc import Callable
 from importlib.machinery import ModuleSpec
-from importlib.metadata import EntryPoint, entry_points
+from importlib.metadata import EntryPoint
 
+from okdnet_plugin import plugins
 from okdnet_plugin.errors import BadUpdatesError, InputError, SaveError, UnknownNameError, did_you_mean, message_of
+from okdnet_plugin.plugins import PluginError, load_plugins
 
 USAGE = """\
 usage: basicsr COMMAND [ARGUMENTS]
@@ -37,31 +39,6 @@ _OF_BASICSR = {
     'test': 'test it, into results/<name>/ of the current folder',
 }
 _DOCTOR = '`basicsr doctor` says what is wrong with this environment.'
-
-
-class PluginError(Exception):
-    """A plugin could not be loaded."""
-
-
-def load_plugins() -> list[str]:
-    """Call every entry point of the group `basicsr.plugins`.
-
-    Returns:
-        A line for each plugin: its name, distribution and version.
-
-    Raises:
-        PluginError: a plugin cannot be imported or does not register; the message names it.
-    """
-    loaded = []
-    for plugin in _entry_points('basicsr.plugins'):
-        try:
-            plugin.load()()
-        except Exception as error:
-            raise PluginError(
-                f'plugin {_describe(plugin)} cannot be loaded from {plugin.value}: {type(error).__name__}: {error}'
-            ) from error
-        loaded.append(_describe(plugin))
-    return loaded
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -116,7 +93,7 @@ def main(argv: list[str] | None = None) -> int:
 def _run(command: str, arguments: list[str]) -> int:
     if command in _OF_BASICSR:
         return _run_toolbox(command, arguments)
-    commands = {entry.name: entry for entry in _entry_points('basicsr.commands')}
+    commands = {entry.name: entry for entry in plugins.entries('basicsr.commands')}
     if command not in commands:
         known = [*_OF_BASICSR, *commands]
         raise InputError(f"no command '{command}'{did_you_mean(command, known)}; there are {', '.join(known)}")
@@ -129,7 +106,7 @@ def _run_toolbox(command: str, arguments: list[str]) -> int:
     parser(command, _OF_BASICSR[command]).parse_args(arguments)  # for -h, and for mistakes before the imports
     from okdnet_plugin.engine import run
 
-    plugins = load_plugins()
+    loaded = load_plugins()
     # The toolbox parses sys.argv itself and notes it down in the run's copy of the option file.
     sys.argv = [f'basicsr {command}', *arguments]
     try:
@@ -137,7 +114,7 @@ def _run_toolbox(command: str, arguments: list[str]) -> int:
             return 2
         _pipeline(command)(os.getcwd())
     except UnknownNameError as error:
-        raise InputError(f'{error}; plugins loaded: {", ".join(plugins)}') from error
+        raise InputError(f'{error}; plugins loaded: {", ".join(loaded)}') from error
     except SystemExit:
         _leave_process_group()  # a signal has stopped all processes after the same iteration
         raise
@@ -193,13 +170,13 @@ def _split(argv: list[str]) -> tuple[str | None, list[str]]:
 
 def _usage() -> str:
     rows = dict(_OF_BASICSR)
-    for entry in _entry_points('basicsr.commands'):
-        by = '' if _is_ours(entry) else f' ({_distribution(entry)})'
+    for entry in plugins.entries('basicsr.commands'):
+        by = '' if _is_ours(entry) else f' ({plugins.distribution(entry)})'
         rows[entry.name] = f'{summary_of(entry)}{by}'.strip()
     width = max(map(len, rows)) + 2
     commands = ''.join(f'  {name:<{width}}{text}\n' for name, text in rows.items())
-    plugins = ', '.join(map(_describe, _entry_points('basicsr.plugins')))
-    return USAGE.format(commands=commands, plugins=plugins or 'none')
+    known = ', '.join(map(plugins.describe, plugins.entries(plugins.GROUP)))
+    return USAGE.format(commands=commands, plugins=known or 'none')
 
 
 def summary_of(entry: EntryPoint) -> str:
@@ -246,18 +223,6 @@ def _versions() -> str:
         except importlib.metadata.PackageNotFoundError:
             found.append(f'{name} is not installed')
     return ', '.join([*found, f'Python {sys.version.split()[0]}'])
-
-
-def _entry_points(group: str) -> list[EntryPoint]:
-    return sorted(entry_points(group=group), key=lambda entry: entry.name)
-
-
-def _describe(entry: EntryPoint) -> str:
-    return f'{entry.name} ({_distribution(entry)})'
-
-
-def _distribution(entry: EntryPoint) -> str:
-    return f'{entry.dist.name} {entry.dist.version}' if entry.dist else 'no distribution'
 
 
 def _leave_process_group() -> None:

@@ -81,9 +81,10 @@ def test_help_of_every_command_imports_nothing_heavy(tmp_path):
 
 
 def test_lists_in_the_help_are_those_of_the_code():
+    from okdnet_plugin.inference.picture_writing import KINDS
+
     from okdnet_plugin.commands import dehaze, lmdb
     from okdnet_plugin.data.lmdb_store import ENCODINGS
-    from okdnet_plugin.inference.picture_writing import KINDS
 
     assert tuple(ENCODINGS) == lmdb.ENCODINGS
     assert {f'.{name}' for name in dehaze._FORMATS} <= set(KINDS)
@@ -151,7 +152,7 @@ def test_other_plugin_is_registered(distribution):
         'calls = []\ndef register():\n    calls.append(1)\n',
         '[basicsr.plugins]\nother = other_plugin:register\n',
     )
-    assert 'other (other_plugin 2.5)' in cli.load_plugins()
+    assert 'other (other_plugin 2.5)' in plugins.load_plugins()
     assert sys.modules['other_plugin'].calls == [1]
 
 

@@ -192,7 +192,7 @@ def prepare(job: Mapping) -> tuple[Callable, Callable]:
 
     from okdnet_plugin.engine.memory import keep_freed_memory
     from okdnet_plugin.inference import backends
-    from okdnet_plugin.inference.weights import build, load
+    from okdnet_plugin.weights.loading import build, load
 
     torch.manual_seed(0)
     net = build(load(job['weights'])) if job.get('weights') else build_network({'type': job['network']})

@@ -131,7 +131,7 @@ def weights_of_a_test_run_code() -> None:
     opt |= {'datasets': {'test': photos}, 'path': {'pretrain_network_g': weights()}, 'val': {'save_img': False}}
     Path('o.yml').write_text(json.dumps(opt))
     if 'okdnet_plugin' in sys.modules:
-        from okdnet_plugin.inference import weights as inference
+        from okdnet_plugin.weights import loading as inference
 
         with contextlib.suppress(ValueError):
             inference.load('weights.pth', 'o.yml')

@@ -10,9 +10,10 @@ from PIL import Image, ImageCms, ImageOps
 from PIL.ExifTags import IFD, Base
 
 from okdnet_plugin.errors import InputError
-from okdnet_plugin.inference import picture_metadata, picture_writing
-from okdnet_plugin.inference.picture_files import OpenedPicture
-from okdnet_plugin.inference.picture_metadata import Metadata, turned
+from okdnet_plugin.inference.images import metadata as picture_metadata
+from okdnet_plugin.inference.images import writing as picture_writing
+from okdnet_plugin.inference.images.metadata import Metadata, turned
+from okdnet_plugin.inference.images.reading import OpenedPicture
 
 ICC = ImageCms.ImageCmsProfile(ImageCms.createProfile('sRGB')).tobytes()
 

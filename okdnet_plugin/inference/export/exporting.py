@@ -16,11 +16,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from okdnet_plugin.engine import checkpoints
-from okdnet_plugin.errors import InputError, SaveError
-from okdnet_plugin.inference.formats import OF_NETWORKS, OF_WEIGHTS, Run
-from okdnet_plugin.inference.metadata import describe
-from okdnet_plugin.inference.weights import Weights, build
+from okdnet_plugin import files
+from okdnet_plugin.archs import fused_okdnet
+from okdnet_plugin.errors import InputError, one_line
+from okdnet_plugin.inference.export.exporters import OF_NETWORKS, OF_WEIGHTS, Run
+from okdnet_plugin.inference.export.metadata import describe
+from okdnet_plugin.weights.loading import Weights, build
 
 TOLERANCE = 1e-4
 """Largest difference to the network, of values in [0, 1], that is let pass."""
@@ -57,7 +58,8 @@ def export(
         path: `.onnx` (ONNX Runtime and others), `.pt2` (torch.export), `.pt` (TorchScript): a network that takes
             pictures (N, 3, H, W) of any number and size and runs without this package. `.safetensors`, `.pth`: its
             weights, with metadata.
-        fuse: let a network that can merge layers that are linear do so (`net.fuse()`); not for weights alone.
+        fuse: let a network that can merge layers that are linear do so, see `archs.fused_okdnet`; not for weights
+            alone.
         more: texts by name for the metadata.
         replace: write over a file that is there.
 
@@ -76,26 +78,26 @@ def export(
         if not net.state_dict():
             raise InputError(f'{path}: {weights.network["type"]} has no weights; its option file is all that it needs')
         content = make(net.state_dict(), metadata)
-        _write(content, path)
+        files.write(path, content)
         return Exported(path, kind, len(content), time.perf_counter() - begin)
 
     kind, make = OF_NETWORKS[ending]
-    fused = getattr(net, 'fuse', None) if fuse else None
+    fused = fused_okdnet.fuse(net) if fuse else net
     name = weights.network['type']
     try:
         with _quiet():
-            content, run = make(net if fused is None else fused(), metadata)
+            content, run = make(fused, metadata)
     except InputError:
         raise
     except Exception as error:  # exporters fail as they like
         raise InputError(
-            f'{name} cannot be exported to {kind}: {type(error).__name__}: {_one_line(error)}; try another ending of '
+            f'{name} cannot be exported to {kind}: {type(error).__name__}: {one_line(error)}; try another ending of '
             f'{", ".join(other for other in OF_NETWORKS if other != ending)}'
         ) from error
     smallest, differences = _compare(net, run, f'{name} in {kind}')
-    _write(content, path)
+    files.write(path, content)
     seconds = time.perf_counter() - begin
-    return Exported(path, kind, len(content), seconds, fused is not None, smallest, differences)
+    return Exported(path, kind, len(content), seconds, fused is not net, smallest, differences)
 
 
 def check_target(source: str | None, path: str, replace: bool) -> None:
@@ -134,13 +136,13 @@ def _compare(net: nn.Module, run: Run, what: str) -> tuple[int, dict[tuple[int, 
         except Exception as error:
             failure = error
     else:
-        raise InputError(f'{what} does not run: {_one_line(failure)}') from failure
+        raise InputError(f'{what} does not run: {one_line(failure)}') from failure
     for size in _CHECKED:
         try:
             differences |= _difference(net, run, size)
         except Exception as error:
             raise InputError(
-                f'{what} does not run at other sizes than it was exported at: {_one_line(error)}'
+                f'{what} does not run at other sizes than it was exported at: {one_line(error)}'
             ) from error
     shape, largest = max(differences.items(), key=lambda item: item[1] if item[1] == item[1] else float('inf'))
     if not largest <= TOLERANCE:
@@ -167,15 +169,6 @@ def _picture(batch: int, height: int, width: int) -> Tensor:
     return (0.9 * areas + 0.1 * torch.rand(batch, 3, height, width, generator=random)).clamp(0, 1)
 
 
-def _write(content: bytes, path: str) -> None:
-    try:
-        checkpoints.write(content, path)
-    except SaveError as error:
-        cause = error.__cause__
-        reason = (cause.strerror if isinstance(cause, OSError) else None) or error
-        raise SaveError(f'{path} cannot be written: {reason}') from error
-
-
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
     """Keep what exporters say of their own inside from the user; what they make is checked."""
@@ -187,8 +180,3 @@ def _quiet() -> Iterator[None]:
             yield
     finally:
         logging.disable(level)
-
-
-def _one_line(error: BaseException | None) -> str:
-    text = ' '.join(str(error).split())
-    return f'{text[:200]} …' if len(text) > 200 else text

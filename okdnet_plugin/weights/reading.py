@@ -1,4 +1,4 @@
-"""Files of weights: what the toolbox, its users and safetensors write, read without running code that they hold."""
+"""Files of weights: what BasicSR, its users and safetensors write, read without running code that they hold."""
 
 import errno
 import hashlib
@@ -6,7 +6,7 @@ import json
 import os
 import re
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from os import path as osp
 from typing import NamedTuple
 
@@ -14,17 +14,27 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
+from okdnet_plugin import files
 from okdnet_plugin.engine import checkpoints
-from okdnet_plugin.errors import InputError, did_you_mean
+from okdnet_plugin.errors import InputError, did_you_mean, one_line
 
 KEYS = ('params_ema', 'params')
-"""Under which the toolbox saves weights; the first that is there is taken."""
+"""Under which BasicSR saves weights; the first that is there is taken."""
+SHIPPED = osp.dirname(__file__)
+"""Folder of the weights that come with the package, NAME.safetensors each."""
 METADATA = 'metadata'
 """Under which a .pth of this package keeps what is known of its weights, texts by name as in safetensors."""
 _ENDINGS = ('.pth', '.pt', '.ckpt', '.safetensors')
-_PREFIXES = ('module.', '_orig_mod.')  # of DistributedDataParallel and torch.compile
+# Where other trainers put the weights of a network, the likeliest first; what is below such a key is looked at, too.
+_USUAL = ('state_dict', 'model_state_dict', 'model', 'generator', 'net_g', 'network', 'net', 'weights')
+_WRAPPERS = ('module.', '_orig_mod.')  # of DistributedDataParallel and torch.compile
+_OWNERS = ('net.', 'generator.', 'net_g.', 'model.', 'network.')  # attributes of models that hold the network
 _LARGEST_HEADER = 100_000_000  # bytes, as in safetensors
 # How files begin that people take for weights.
+_DTYPES = {torch.float64, torch.float32, torch.float16, torch.bfloat16, torch.bool, torch.uint8}
+_DTYPES |= {torch.int8, torch.int16, torch.int32, torch.int64}
+_MOST_CLAIMED = 4  # times the size of a file that its tensors may have; tied weights are in it once
+_SMALL = 2**20  # bytes that they may have, whatever the size of the file
 _OTHERS = {
     b'\x89PNG': 'a picture (PNG)',
     b'\xff\xd8\xff': 'a picture (JPEG)',
@@ -56,16 +66,29 @@ class Content(NamedTuple):
     """Under which of the file's keys they were; None if it holds them alone."""
 
 
-def read(path: str, key: str | None = None) -> Content:
+def shipped() -> list[str]:
+    """Names of the weights that come with the package; each may stand where a file of weights is asked for."""
+    return sorted(name.removesuffix('.safetensors') for name in os.listdir(SHIPPED) if name.endswith('.safetensors'))
+
+
+def resolve(path: str) -> str:
+    """The file that is meant: the path itself, or weights of the package by their name."""
+    return osp.join(SHIPPED, f'{path}.safetensors') if not osp.exists(path) and path in shipped() else path
+
+
+def read(path: str, key: str | None = None, first: Sequence[str] = KEYS) -> Content:
     """Read a file of weights.
 
     Args:
-        path: a .pth of the toolbox or of a published network, or a .safetensors.
-        key: which of several sets of weights is taken; by default the first of `KEYS`, else the only one.
+        path: a .pth of BasicSR, of another trainer (whatever the weights are nested in) or as published, a
+            .safetensors, or a name of `shipped`.
+        key: which of several sets of weights is taken. Default: the first of `first`, else the likeliest.
+        first: keys that are looked for before all others.
 
     Raises:
         InputError: there is no such file, it holds no weights or none of that key, or some are not finite.
     """
+    path = resolve(path)
     _check_is_file(path)
     if _is_safetensors(path):
         state, metadata = _read_safetensors(path)
@@ -74,12 +97,27 @@ def read(path: str, key: str | None = None) -> Content:
         found = None
     else:
         content = _read_pickle(path)
-        state, found = _choose(content, key, path)
+        state, found = _choose(content, key, first, path)
         metadata = _texts(content.get(METADATA))
-    state = _without_prefixes(state)
+    state = _without_wrappers(state)
+    _check_kinds(state, path)
     _check_finite(state, path)
     _check_digest(state, metadata, path)
     return Content(state, metadata, found)
+
+
+def variants(state: Mapping[str, Tensor]) -> Iterator[Mapping[str, Tensor]]:
+    """Tensors by the names that they may have in the network itself, the likeliest first.
+
+    A trainer's model holds the network as an attribute, whose name is then in front of the tensors' names, beside those
+    of losses and discriminators: `net.head.weight`, `generator.head.weight`. Only the network tells whether `net.` is
+    its own.
+    """
+    yield state
+    for owner in _OWNERS:
+        inner = {name.removeprefix(owner): tensor for name, tensor in state.items() if name.startswith(owner)}
+        if inner:
+            yield from variants(_without_wrappers(inner))
 
 
 def digest(state: Mapping[str, Tensor]) -> str:
@@ -91,11 +129,6 @@ def digest(state: Mapping[str, Tensor]) -> str:
     return total.hexdigest()
 
 
-def key_of(content: object) -> str | None:
-    """The key of the weights to be taken from what a .pth of the toolbox holds; None if it holds them alone."""
-    return next((key for key in KEYS if isinstance(content, Mapping) and key in content), None)
-
-
 def _check_is_file(path: str) -> None:
     if osp.isdir(path):
         names = sorted(name for name in os.listdir(path) if name.endswith(_ENDINGS))
@@ -104,17 +137,17 @@ def _check_is_file(path: str) -> None:
     if not osp.exists(path):
         folder = osp.dirname(path) or os.curdir
         names = [name for name in os.listdir(folder) if name.endswith(_ENDINGS)] if osp.isdir(folder) else []
+        names += [] if osp.dirname(path) else shipped()
         hint = did_you_mean(osp.basename(path), names) if osp.isdir(folder) else f' (there is no folder {folder})'
         raise InputError(f'weights {path}: there is no such file{hint}')
-    if not osp.isfile(path):
-        raise InputError(f'weights {path}: it is no regular file')
+    files.check_regular_file(path, f'weights {path}:')
     if osp.getsize(path) == 0:
         raise InputError(f'weights {path}: the file is empty; copy or download it again')
 
 
 def _begin_of(path: str, count: int) -> bytes:
     try:
-        with open(path, 'rb') as file:
+        with files.open_regular_file(path) as file:
             return file.read(count)
     except OSError as error:
         raise InputError(f'weights {path} cannot be read: {error.strerror}') from error
@@ -133,7 +166,7 @@ def _read_safetensors(path: str) -> tuple[dict[str, Tensor], dict[str, str]]:
             return {name: file.get_tensor(name) for name in file.keys()}, dict(file.metadata() or {})  # noqa: SIM118
     except (SafetensorError, OSError, ValueError) as error:
         raise InputError(
-            f'weights {path}: {_what_else(path) or f"it is damaged or cut short ({_one_line(error)})"}'
+            f'weights {path}: {_what_else(path) or f"it is damaged or cut short ({one_line(error, 200)})"}'
         ) from error
 
 
@@ -187,27 +220,38 @@ def _network_of(path: str, content: Mapping) -> str:
     return f'; its weights are {beside}' if osp.isfile(beside) else '; give the net_g_*.pth beside it, in models/'
 
 
-def _choose(content: Mapping, key: str | None, path: str) -> tuple[Mapping, str | None]:
-    sets = [name for name, value in content.items() if _is_state(value)]
+def _choose(content: Mapping, key: str | None, first: Sequence[str], path: str) -> tuple[Mapping, str | None]:
+    sets = dict(_sets(content))
     if key is not None:
-        if key not in content:
-            there = f'it has {", ".join(map(str, sets))}' if sets else 'it holds the weights alone; leave the key out'
-            raise InputError(f"weights {path}: there is no '{key}'{did_you_mean(key, map(str, sets))}, {there}")
-        if key not in sets:
+        if key in sets:
+            return sets[key], key
+        if key in content:
             raise InputError(f"weights {path}: '{key}' holds no tensors by name, but {_kind(content[key])}")
-        return content[key], key
-    usual = key_of(content)
-    if usual is not None and usual in sets:
-        return content[usual], usual
+        there = f'it has {", ".join(sets)}' if sets else 'it holds the weights alone; leave the key out'
+        raise InputError(f"weights {path}: there is no '{key}'{did_you_mean(key, sets)}, {there}")
+    for usual in first:
+        if usual in sets:
+            return sets[usual], usual
     bare = {name: value for name, value in content.items() if name != METADATA}
     if _is_state(bare):
         return bare, None
-    if len(sets) == 1:
-        return content[sets[0]], sets[0]
+    likely = [name for usual in _USUAL for name in sets if usual in name.split('.')]
+    if len(sets) == 1 or likely:
+        taken = likely[0] if likely else next(iter(sets))
+        return sets[taken], taken
     if sets:
-        raise InputError(f'weights {path}: it holds several: {", ".join(map(str, sets))}; say which by its key')
+        raise InputError(f'weights {path}: it holds several: {", ".join(sets)}; say which by its key')
     holds = ', '.join(f'{name} ({_kind(value)})' for name, value in list(content.items())[:4])
     raise InputError(f'weights {path}: it holds no weights, but {holds or "nothing"}')
+
+
+def _sets(content: Mapping, above: str = '') -> Iterator[tuple[str, Mapping]]:
+    """All sets of tensors by name, with their keys: `params`, or `model.state_dict` of what is nested."""
+    for name, value in content.items():
+        if _is_state(value):
+            yield f'{above}{name}', value
+        elif isinstance(value, Mapping) and name in (*KEYS, *_USUAL) and above.count('.') < len(_USUAL):
+            yield from _sets(value, f'{above}{name}.')
 
 
 def _is_state(value: object) -> bool:
@@ -229,12 +273,35 @@ def _texts(value: object) -> dict[str, str]:
     return {name: text for name, text in entries if isinstance(name, str) and isinstance(text, str)}
 
 
-def _without_prefixes(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    while True:
-        prefix = next((prefix for prefix in _PREFIXES if all(name.startswith(prefix) for name in state)), None)
+def _without_wrappers(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    while state:
+        prefix = next((prefix for prefix in _WRAPPERS if all(name.startswith(prefix) for name in state)), None)
         if prefix is None:
-            return dict(state)
+            break
         state = {name.removeprefix(prefix): tensor for name, tensor in state.items()}
+    return dict(state)
+
+
+def _check_kinds(state: Mapping[str, Tensor], path: str) -> None:
+    """See that tensors are numbers in memory, and no more of them than the file can hold, before anything is computed.
+
+    A tensor that is expanded takes nothing in a file and any size in a network.
+    """
+    if not state:
+        raise InputError(f'weights {path}: it holds no tensors')
+    for name, tensor in state.items():
+        if tensor.layout != torch.strided or tensor.is_quantized or tensor.is_meta:
+            what = 'no values (meta)' if tensor.is_meta else f'the layout {tensor.layout}'.replace('torch.', '')
+            raise InputError(f'weights {path}: {name} has {what}; save it as a dense tensor')
+        if tensor.dtype not in _DTYPES:
+            kind = str(tensor.dtype).removeprefix('torch.')
+            raise InputError(f'weights {path}: {name} has values of the type {kind}; save it as float32')
+    claimed, size = sum(tensor.numel() * tensor.element_size() for tensor in state.values()), osp.getsize(path)
+    if claimed > max(_SMALL, _MOST_CLAIMED * size):
+        raise InputError(
+            f'weights {path}: its tensors claim {claimed / 1e6:.0f} MB, but the file has {size / 1e6:.1f} MB; it is '
+            'refused'
+        )
 
 
 def _check_finite(state: Mapping[str, Tensor], path: str) -> None:
@@ -253,10 +320,6 @@ def _check_digest(state: Mapping[str, Tensor], metadata: Mapping[str, str], path
             f'weights {path}: they do not have the checksum that their metadata tells (sha256); the file is damaged, '
             'or another program has changed it: take the original'
         )
-
-
-def _one_line(error: Exception) -> str:
-    return ' '.join(str(error).split())[:200] or type(error).__name__
 
 
 def network_of(metadata: Mapping[str, str], path: str) -> dict | None:

@@ -1,7 +1,6 @@
 """The work of `basicsr dehaze`: pictures and videos, a bar, a summary, and Ctrl-C that leaves nothing half done."""
 
 import contextlib
-import glob
 import os
 import signal
 import sys
@@ -13,12 +12,11 @@ from os import path as osp
 
 from tqdm import tqdm
 
-from okdnet_plugin.errors import InputError, SaveError
-from okdnet_plugin.inference import result_files
+from okdnet_plugin import files
 from okdnet_plugin.inference.dehazer import Dehazer
-from okdnet_plugin.inference.picture_files import without_other_limits
-from okdnet_plugin.inference.pipeline import Pipeline, Writing
-from okdnet_plugin.inference.plan import STANDARD, Job
+from okdnet_plugin.inference.images.pipeline import Pipeline, Writing
+from okdnet_plugin.inference.images.reading import without_other_limits
+from okdnet_plugin.inference.jobs import STANDARD, Job, failure
 from okdnet_plugin.inference.video import SMOOTHING, Encoding, dehaze_video
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
@@ -45,7 +43,7 @@ def run(
     """Dehaze files.
 
     Args:
-        jobs: what `plan.jobs` has made.
+        jobs: what `jobs.jobs` has made.
         dehazer: restores them.
         writing: how pictures are written.
         video: how videos are restored and written.
@@ -96,8 +94,7 @@ def _dehaze_video(
     job: Job, dehazer: Dehazer, video: VideoSettings, overwrite: bool, done: list[Job], failed: list[str]
 ) -> int | None:
     """Dehaze a video; the signal that has interrupted it, if one has."""
-    folder = osp.dirname(job.target) or os.curdir
-    with _Signals(_raise_interrupt, osp.join(glob.escape(folder), f'.*.{os.getpid()}.tmp')) as signals:
+    with _Signals(_raise_interrupt) as signals:
         try:
             dehaze_video(
                 job.source,
@@ -112,17 +109,9 @@ def _dehaze_video(
         except KeyboardInterrupt:
             return signals.received or signal.SIGINT
         except Exception as error:  # so that the others go on
-            failed.append(_line_of(job, error))
+            failed.append(failure(job, error))
             sys.stderr.write(f'basicsr: error: {failed[-1]}\n')
     return None
-
-
-def _line_of(job: Job, error: Exception) -> str:
-    if isinstance(error, InputError | SaveError):
-        return ' '.join(str(error).splitlines())
-    if isinstance(error, MemoryError):
-        return f'{job.label}: not enough memory for it'
-    return f'{job.label}: {type(error).__name__}: {next(iter(str(error).splitlines()), "")}'
 
 
 def _raise_interrupt() -> None:
@@ -147,12 +136,11 @@ class _Signals:
 
     Args:
         stop: what asks to stop.
-        leftovers: pattern of files to be removed if the process ends at once.
     """
 
-    def __init__(self, stop: Callable[[], None], leftovers: str | None = None):
+    def __init__(self, stop: Callable[[], None]):
         self.received: int | None = None
-        self._stop, self._leftovers = stop, leftovers
+        self._stop = stop
         self._before: dict = {}
 
     def __enter__(self) -> '_Signals':
@@ -166,10 +154,7 @@ class _Signals:
 
     def _handle(self, number: int, _: object) -> None:
         if self.received is not None:
-            result_files.remove_temporaries()
-            for path in glob.glob(self._leftovers) if self._leftovers else ():
-                with contextlib.suppress(OSError):
-                    os.remove(path)
+            files.discard_all()
             os._exit(128 + number)
         self.received = number
         _say('\nbasicsr: stopping; once more ends at once\n')

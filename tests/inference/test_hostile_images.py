@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from okdnet_plugin.errors import InputError
-from okdnet_plugin.inference.picture_files import OpenedPicture, without_other_limits
+from okdnet_plugin.inference.images.reading import OpenedPicture, without_other_limits
 
 
 @pytest.fixture(autouse=True)

@@ -16,8 +16,8 @@ import numpy as np
 from PIL import Image, ImageCms, TiffImagePlugin
 
 from okdnet_plugin.errors import InputError
-from okdnet_plugin.inference import picture_metadata
-from okdnet_plugin.inference.picture_metadata import Metadata
+from okdnet_plugin.inference.images import metadata
+from okdnet_plugin.inference.images.metadata import Metadata
 
 EXTENSIONS = ('.png', '.jpg', '.jpeg', '.jpe', '.jfif', '.webp', '.tif', '.tiff', '.bmp')
 _KINDS = ('PNG', 'JPEG', 'WEBP', 'TIFF', 'BMP', 'GIF', 'PPM')
@@ -112,11 +112,11 @@ class OpenedPicture:
     def _load(self) -> PictureFile:
         image = self._image
         kind = 'JPEG' if image.format == 'MPO' else str(image.format)
-        kept = picture_metadata.of(image)
+        kept = metadata.of(image)
         content = b''
         if kind == 'PNG':
             content = self._content()
-            kept = replace(kept, png_colours=picture_metadata.png_colours(content))
+            kept = replace(kept, png_colours=metadata.png_colours(content))
         lossless = kind not in ('JPEG', 'WEBP') or (kind == 'WEBP' and _is_lossless_webp(self._content()))
         if self._has_16_bits(kind):
             pixels, notes = self._load_16_bits(kind, content or self._content()), ()
@@ -124,7 +124,7 @@ class OpenedPicture:
             image, kept, notes = _plain(image, kept, self.label)
             pixels = np.asarray(image)
         if kind != 'TIFF':  # which both libraries turn themselves
-            pixels = picture_metadata.turned(pixels, kept.orientation)
+            pixels = metadata.turned(pixels, kept.orientation)
         return PictureFile(np.ascontiguousarray(pixels), kept, kind, lossless, notes)
 
     def _has_16_bits(self, kind: str) -> bool:

@@ -8,9 +8,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from os import path as osp
 
-from okdnet_plugin.errors import InputError
-from okdnet_plugin.inference import picture_files
-from okdnet_plugin.inference.picture_writing import KINDS
+from okdnet_plugin.errors import InputError, SaveError, one_line
+from okdnet_plugin.files import shown
+from okdnet_plugin.inference.images import reading
+from okdnet_plugin.inference.images.writing import KINDS
 from okdnet_plugin.inference.video import FORMATS as VIDEO_FORMATS
 from okdnet_plugin.inference.video import SUFFIXES as VIDEO_SUFFIXES
 from okdnet_plugin.inference.video import is_video, suffix_for
@@ -63,9 +64,13 @@ class Job:
         return [path for path in (self.target, *self.extras.values()) if path != STANDARD]
 
 
-def shown(path: str) -> str:
-    """A path as one line of a message: what cannot be printed, and line breaks, are escaped."""
-    return path if path.isprintable() else repr(path)
+def failure(job: Job, error: Exception) -> str:
+    """One line that says of what file what has gone wrong."""
+    if isinstance(error, InputError | SaveError):
+        return ' '.join(str(error).splitlines())
+    if isinstance(error, MemoryError):
+        return f'{job.label}: not enough memory to hold it'
+    return f'{job.label}: {type(error).__name__}: {one_line(error)}'
 
 
 def jobs(
@@ -143,7 +148,7 @@ def _in_folder(folder: str, output: str) -> Iterator[tuple[str, str]]:
     def refuse(error: OSError) -> None:
         raise InputError(f'{shown(str(error.filename))} cannot be read: {error.strerror}') from error
 
-    results, endings = osp.realpath(output), (*picture_files.EXTENSIONS, *VIDEO_SUFFIXES)
+    results, endings = osp.realpath(output), (*reading.EXTENSIONS, *VIDEO_SUFFIXES)
     for root, folders, files in os.walk(folder, onerror=refuse):
         folders[:] = sorted(name for name in folders if osp.realpath(osp.join(root, name)) != results)
         for name in sorted(files):

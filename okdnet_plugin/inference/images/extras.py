@@ -6,9 +6,9 @@ import cv2
 import numpy as np
 
 from okdnet_plugin.errors import InputError
-from okdnet_plugin.inference import picture_writing
 from okdnet_plugin.inference.dehazer import Dehazed
-from okdnet_plugin.inference.picture_metadata import Metadata
+from okdnet_plugin.inference.images import writing
+from okdnet_plugin.inference.images.metadata import Metadata
 
 _SWATCH = 64  # px
 _THINNEST = 2  # px of the line between hazy and restored
@@ -28,7 +28,7 @@ def contents(
     """Content of each extra file.
 
     Args:
-        wanted: paths by kinds, as `plan.Job.extras` has them.
+        wanted: paths by kinds, as `jobs.Job.extras` has them.
         hazy: the picture as it was.
         result: what has become of it.
         kept: metadata of the picture; of them, a comparison keeps what fits it.
@@ -50,9 +50,9 @@ def contents(
 
 def _comparison(hazy: np.ndarray, restored: np.ndarray, kept: Metadata, path: str, quality: int) -> bytes:
     both = side_by_side(hazy, restored)
-    kind = picture_writing.kind_of(path)
-    picture_writing.check_size(both.shape[0], both.shape[1], kind, 'the comparison')
-    return picture_writing.encode(both, kept.upright(), kind, quality)[0]
+    kind = writing.kind_of(path)
+    writing.check_size(both.shape[0], both.shape[1], kind, 'the comparison')
+    return writing.encode(both, kept.upright(), kind, quality)[0]
 
 
 def _transmission(transmission: np.ndarray, raw: bool) -> bytes:
@@ -60,7 +60,7 @@ def _transmission(transmission: np.ndarray, raw: bool) -> bytes:
     if not raw:
         eight_bits = (transmission // 257).astype(np.uint8)
         transmission = cv2.cvtColor(cv2.applyColorMap(eight_bits, cv2.COLORMAP_VIRIDIS), cv2.COLOR_BGR2RGB)
-    return picture_writing.encode(transmission, Metadata(), 'PNG', 100)[0]
+    return writing.encode(transmission, Metadata(), 'PNG', 100)[0]
 
 
 def _airlight(airlight: tuple[float, float, float], raw: bool) -> bytes:
@@ -68,7 +68,7 @@ def _airlight(airlight: tuple[float, float, float], raw: bool) -> bytes:
     if raw:
         return json.dumps({'airlight': [round(value, 6) for value in airlight], 'scale': 'RGB, 1 is white'}).encode()
     colour = (np.clip(airlight, 0, 1) * 255).round().astype(np.uint8)
-    return picture_writing.encode(np.tile(colour, (_SWATCH, _SWATCH, 1)), Metadata(), 'PNG', 100)[0]
+    return writing.encode(np.tile(colour, (_SWATCH, _SWATCH, 1)), Metadata(), 'PNG', 100)[0]
 
 
 def check_maps(dehazer, transmission: bool, airlight: bool) -> None:

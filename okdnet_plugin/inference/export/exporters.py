@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from okdnet_plugin.errors import InputError
-from okdnet_plugin.inference import weight_files
+from okdnet_plugin.weights import reading
 
 if TYPE_CHECKING:
     import onnx
@@ -150,13 +150,13 @@ def _safetensors(state: Mapping[str, Tensor], metadata: Mapping[str, str]) -> by
 
 def _pickle(state: Mapping[str, Tensor], metadata: Mapping[str, str]) -> bytes:
     file = io.BytesIO()
-    torch.save({'params': dict(state), weight_files.METADATA: dict(metadata)}, file)
+    torch.save({'params': dict(state), reading.METADATA: dict(metadata)}, file)
     _check_same(torch.load(io.BytesIO(file.getvalue()), weights_only=True)['params'], state)
     return file.getvalue()
 
 
 def _check_same(read: Mapping[str, Tensor], state: Mapping[str, Tensor]) -> None:
-    if weight_files.digest(read) != weight_files.digest(state):
+    if reading.digest(read) != reading.digest(state):
         raise InputError('what was written does not read back as it was; nothing is kept')
 
 

@@ -1,18 +1,21 @@
 """Many pictures, one network: files are read ahead and written behind while it computes, in bounded memory."""
 
 import contextlib
+import os
 import queue
 import sys
 import threading
 from collections.abc import Callable, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
+from os import path as osp
 
-from okdnet_plugin.errors import InputError, SaveError
-from okdnet_plugin.inference import extra_pictures, picture_writing, result_files
+from okdnet_plugin import files
+from okdnet_plugin.errors import SaveError
 from okdnet_plugin.inference.dehazer import Dehazed, Dehazer
-from okdnet_plugin.inference.picture_files import OpenedPicture, PictureFile
-from okdnet_plugin.inference.plan import STANDARD, Job
+from okdnet_plugin.inference.images import extras, writing
+from okdnet_plugin.inference.images.reading import OpenedPicture, PictureFile
+from okdnet_plugin.inference.jobs import STANDARD, Job, failure
 
 # Pixels that are read, computed and written at one time: three pictures of 12 megapixels, at about 14 bytes each.
 _IN_FLIGHT = 36_000_000
@@ -122,7 +125,7 @@ class Pipeline:
         try:
             if job.target != STANDARD:
                 width, height = opened.size
-                picture_writing.check_size(height, width, picture_writing.kind_of(job.target), job.label)
+                writing.check_size(height, width, writing.kind_of(job.target), job.label)
         except BaseException:
             opened.close()
             raise
@@ -172,18 +175,16 @@ class Pipeline:
     def _write(self, job: Job, pixels: int, picture: PictureFile, result: Dehazed) -> None:
         try:
             kind = self._kind(job, picture)
-            content, notes = picture_writing.encode(
+            content, notes = writing.encode(
                 result.pixels, picture.metadata, kind, self._writing.quality, picture.lossless
             )
-            extras = extra_pictures.contents(
-                job.extras, picture.pixels, result, picture.metadata, self._writing.quality
-            )
-            for path, beside in extras.items():  # first, so that where the result is all is
-                result_files.publish(path, beside)
+            beside = extras.contents(job.extras, picture.pixels, result, picture.metadata, self._writing.quality)
+            for path, extra in beside.items():  # first, so that where the result is all is
+                _publish(path, extra)
             if job.target == STANDARD:
                 _to_standard_output(content)
             else:
-                result_files.publish(job.target, content)
+                _publish(job.target, content)
         except Exception as error:
             self._fail(job, error, computed=True)
             return
@@ -197,19 +198,13 @@ class Pipeline:
 
     def _kind(self, job: Job, picture: PictureFile) -> str:
         if job.target != STANDARD:
-            return picture_writing.kind_of(job.target)
-        return self._writing.kind or (picture.kind if picture.kind in picture_writing.KINDS.values() else 'PNG')
+            return writing.kind_of(job.target)
+        return self._writing.kind or (picture.kind if picture.kind in writing.KINDS.values() else 'PNG')
 
     def _fail(self, job: Job, error: Exception, computed: bool = False) -> None:
         if not computed:
             self._progress(1)
-        if isinstance(error, InputError | SaveError):
-            message = ' '.join(str(error).split('\n'))
-        elif isinstance(error, MemoryError):
-            message = f'{job.label}: not enough memory to hold it'
-        else:
-            reason = next(iter(str(error).splitlines()), '')
-            message = f'{job.label}: {type(error).__name__}: {reason}'
+        message = failure(job, error)
         with self._lock:
             self.outcome.failed.append(message)
         self._tell(message, True)
@@ -237,6 +232,15 @@ class _Room:
         with self._changed:
             self._taken -= pixels
             self._changed.notify()
+
+
+def _publish(path: str, content: bytes) -> None:
+    folder = osp.dirname(path)
+    try:
+        os.makedirs(folder or os.curdir, exist_ok=True)
+    except (OSError, ValueError) as error:  # a name with a zero byte is a ValueError
+        raise files.save_error(path, error) from error
+    files.write(path, content)
 
 
 def _to_standard_output(content: bytes) -> None:

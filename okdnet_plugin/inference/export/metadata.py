@@ -4,14 +4,16 @@ import json
 import os
 import re
 from collections.abc import Mapping, Sequence
+from importlib.metadata import PackageNotFoundError, packages_distributions, version
 from os import path as osp
 
+from basicsr.utils.registry import ARCH_REGISTRY
 from torch import Tensor
 
 import okdnet_plugin
 from okdnet_plugin.engine import journal
-from okdnet_plugin.inference import weight_files
-from okdnet_plugin.inference.weights import Weights
+from okdnet_plugin.weights import reading
+from okdnet_plugin.weights.loading import Weights
 
 _OPTIONS = ('name', 'model_type', 'manual_seed', 'amp', 'train')
 
@@ -25,23 +27,24 @@ def describe(weights: Weights, state: Mapping[str, Tensor], more: Mapping[str, s
         more: texts by name that the user adds, such as `licence`.
 
     Returns:
-        - network: block `network_g`;
+        - network: block `network_g`; package: the one that registers it, and its version;
         - options: of the training, as far as its option file is known, with names of files in place of paths;
         - training_data: blocks of its training sets;
         - metrics: iteration, and the last figures of each validation set at it;
         - parameters: how many; source: file and key; version: of this package;
-        - sha256: over the tensors, see `weight_files.digest`.
+        - sha256: over the tensors, see `reading.digest`.
     """
     told = {name: text for name, text in weights.metadata.items() if name not in ('sha256', 'source')}
     described = told | {
         'network': _json(weights.network),
+        'package': _package_of(str(weights.network['type'])),
         'parameters': str(sum(tensor.numel() for name, tensor in state.items() if _is_parameter(name))),
         'version': f'okdnet_plugin {okdnet_plugin.__version__}',
     }
     if weights.path is not None:
         described['source'] = ' '.join(filter(None, [osp.basename(weights.path), weights.param_key]))
     if state:
-        described['sha256'] = weight_files.digest(state)
+        described['sha256'] = reading.digest(state)
     if weights.opt is not None:
         described |= _of_options(weights.opt)
     metrics = _metrics_of_run(weights.path, weights.opt or {}) if _is_validated(weights) else None
@@ -117,6 +120,15 @@ def _without_folders(value: object) -> object:
     if isinstance(value, str) and os.sep in value:
         return osp.basename(value.rstrip(os.sep))
     return value
+
+
+def _package_of(network: str) -> str:
+    package = ARCH_REGISTRY.get(network).__module__.partition('.')[0]
+    distribution = (packages_distributions().get(package) or [package])[0]
+    try:
+        return f'{distribution} {version(distribution)}'
+    except PackageNotFoundError:
+        return distribution
 
 
 def _is_parameter(name: str) -> bool:

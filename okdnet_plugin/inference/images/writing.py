@@ -10,8 +10,8 @@ from PIL import Image, TiffImagePlugin, TiffTags
 from PIL.ExifTags import Base
 
 from okdnet_plugin.errors import InputError
-from okdnet_plugin.inference import picture_metadata
-from okdnet_plugin.inference.picture_metadata import Metadata
+from okdnet_plugin.inference.images import metadata
+from okdnet_plugin.inference.images.metadata import Metadata
 
 KINDS = {
     '.png': 'PNG',
@@ -74,7 +74,7 @@ def encode(
         if kept.exif or kept.icc or kept.xmp:
             notes.append('EXIF and ICC profile are left out, as BMP has none')
     else:
-        pixels = picture_metadata.turned(pixels, kept.orientation, back=True)
+        pixels = metadata.turned(pixels, kept.orientation, back=True)
     pixels = np.ascontiguousarray(pixels)
     if pixels.dtype == np.uint16 and pixels.ndim == 3 and pixels.shape[2] == 2:
         pixels = pixels[..., [0, 0, 0, 1]]  # neither library knows it otherwise
@@ -82,12 +82,12 @@ def encode(
     if kind == 'TIFF':
         return _tiff(pixels, kept), tuple(notes)
     if kind == 'PNG':
-        return picture_metadata.into_png(_png(pixels), kept), tuple(notes)
+        return metadata.into_png(_png(pixels), kept), tuple(notes)
     return _by_pillow(pixels, kept, kind, quality, lossless), tuple(notes)
 
 
 def _by_pillow(pixels: np.ndarray, kept: Metadata, kind: str, quality: int, lossless: bool) -> bytes:
-    exif = kept.exif and picture_metadata.EXIF_HEADER + kept.exif
+    exif = kept.exif and metadata.EXIF_HEADER + kept.exif
     options: dict = {'dpi': kept.dpi} if kept.dpi else {}
     if kind != 'BMP':
         options |= {'quality': quality} | {
@@ -128,7 +128,7 @@ def _tiff(pixels: np.ndarray, kept: Metadata) -> bytes:
     strips = [_strip(planes[top : top + rows]) for top in range(0, height, rows)]
 
     directory = TiffImagePlugin.ImageFileDirectory_v2()
-    exif = picture_metadata.parsed(kept.exif)
+    exif = metadata.parsed(kept.exif)
     for tag, value in exif.items():
         directory[tag] = exif.get_ifd(tag) if tag in TiffTags.TAGS_V2_GROUPS else value
     directory[Base.ImageWidth], directory[Base.ImageLength] = width, height

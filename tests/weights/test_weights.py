@@ -3,6 +3,7 @@
 import json
 import os
 import pickle
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -11,14 +12,14 @@ import torch
 
 from conftest import write_options
 from okdnet_plugin.errors import InputError, UnknownNameError
-from okdnet_plugin.inference import recognise, weight_files
-from okdnet_plugin.inference.weights import Weights, build, load
+from okdnet_plugin.weights import arch_detection, reading
+from okdnet_plugin.weights.loading import Weights, build, load
 
 SMALL = {'type': 'OKDNet', 'num_feat': 8, 'num_blocks': [1, 1, 1], 'growth': 4}
 
 
 def state_of(network: dict) -> dict[str, torch.Tensor]:
-    return recognise.make(network).state_dict()
+    return arch_detection.make(network).state_dict()
 
 
 def saved(content: object, path: Path) -> str:
@@ -122,13 +123,13 @@ def test_relative_path_finds_the_run_too(tmp_path, state, monkeypatch):
 def test_arguments_of_okdnet_are_read_off_its_weights(arguments):
     with torch.device('meta'):
         state = state_of({'type': 'OKDNet', **arguments})
-    assert recognise.candidates(state) == [{'type': 'OKDNet', **arguments}]
+    assert arch_detection.candidates(state) == [{'type': 'OKDNet', **arguments}]
 
 
 def test_one_scale_is_read_as_so_many_blocks():
     with torch.device('meta'):
         state = state_of({'type': 'OKDNet', 'num_feat': 8, 'num_blocks': [2, 1, 2], 'multi_scale': False})
-    (network,) = recognise.candidates(state)
+    (network,) = arch_detection.candidates(state)
     assert sum(network['num_blocks']) == 5
     assert not network['multi_scale']
 
@@ -233,7 +234,7 @@ def test_network_that_is_not_known_asks_for_its_option_file(tmp_path):
 def test_claim_of_a_huge_network_takes_no_memory(tmp_path, aodnet):
     path = str(tmp_path / 'net.safetensors')
     safetensors.torch.save_file(aodnet, path, {'network': '{"type": "OKDNet", "num_feat": 1000000}'})
-    with pytest.raises(InputError, match=r'wanted|missing'):
+    with pytest.raises(InputError, match=r'num_feat: 1000000 is not what these weights are of'):
         load(path)
 
 
@@ -248,7 +249,7 @@ def test_claim_of_a_huge_network_takes_no_memory(tmp_path, aodnet):
 def test_claim_of_endless_blocks_takes_no_time(tmp_path, aodnet, network):
     path = str(tmp_path / 'net.safetensors')
     safetensors.torch.save_file(aodnet, path, {'network': json.dumps(network)})
-    with pytest.raises(InputError, match=r'metadata.* blocks is not what these weights are of: they are 10 tensors'):
+    with pytest.raises(InputError, match=r'metadata.* is not what these weights are of: they are 10 tensors'):
         load(path)
 
 
@@ -320,7 +321,7 @@ def test_keys_that_are_there_are_named(tmp_path, aodnet, content, key, said):
 
 def test_checksum_in_the_metadata_finds_a_changed_value(tmp_path, aodnet):
     path = str(tmp_path / 'net.safetensors')
-    told = {'sha256': weight_files.digest(aodnet)}
+    told = {'sha256': reading.digest(aodnet)}
     safetensors.torch.save_file(aodnet, path, told)
     assert load(path).metadata == told
     aodnet['convs.0.bias'][0] += 1
@@ -339,3 +340,97 @@ def test_nothing_at_all_asks_for_weights(tmp_path):
 def test_build_says_what_does_not_fit(aodnet):
     with pytest.raises(InputError, match='missing'):
         build(Weights({'type': 'GCANet', 'num_feat': 8}, aodnet))
+
+
+# ------------------------------------------------------------------------------- files that claim more than they hold
+
+
+@pytest.mark.parametrize(
+    'content',
+    [
+        lambda state: {'state_dict': {f'net.{name}': value for name, value in state.items()}, 'epoch': 3},
+        lambda state: {'model': {'state_dict': {f'module.{name}': value for name, value in state.items()}}},
+        lambda state: {f'generator.{name}': value for name, value in state.items()} | {'loss.w': torch.ones(3)},
+        lambda state: {f'_orig_mod.net_g.{name}': value for name, value in state.items()},
+    ],
+)
+def test_weights_are_found_wherever_a_trainer_has_put_them(tmp_path, aodnet, content):
+    weights = load(saved(content(aodnet), tmp_path / 'last.ckpt'))
+    assert weights.network == {'type': 'AODNet'}
+    assert all(torch.equal(value, aodnet[name]) for name, value in build(weights).state_dict().items())
+
+
+def test_file_without_tensors_is_refused_and_not_read_for_ever(tmp_path):
+    path = str(tmp_path / 'empty.safetensors')
+    safetensors.torch.save_file({}, path)
+    with pytest.raises(InputError, match='it holds no tensors'):
+        load(path)
+
+
+@pytest.mark.parametrize(
+    ('tensor', 'said'),
+    [
+        (torch.zeros(3, dtype=torch.float8_e4m3fn), 'values of the type float8_e4m3fn'),
+        (torch.zeros(3, dtype=torch.complex64), 'values of the type complex64'),
+        (torch.eye(3).to_sparse(), 'layout sparse_coo'),
+        (torch.zeros(3, device='meta'), r'no values \(meta\)'),
+        (torch.zeros(1).expand(10**11), 'claim 400000 MB, but the file has 0.0 MB'),
+    ],
+)
+def test_tensors_that_are_no_weights_are_one_line(tmp_path, tensor, said):
+    with pytest.raises(InputError, match=f'net.pth: .*{said}'):
+        load(saved({'params': {'convs.0.weight': tensor}}, tmp_path / 'net.pth'))
+
+
+def test_archive_that_unpacks_to_far_more_than_it_holds_is_not_unpacked(tmp_path, monkeypatch):
+    path = tmp_path / 'net.pth'
+    with zipfile.ZipFile(path, 'w', zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr('net/data.pkl', bytes(5_000_000))
+    monkeypatch.setattr(zipfile.ZipFile, 'testzip', None)  # which unpacks everything
+    with pytest.raises(InputError, match=r'its 0\.0 MB would unpack to 5 MB'):
+        load(str(path))
+
+
+@pytest.mark.parametrize('argument', [{'num_columns': 10**8}, {'num_feat': 1e30}, {'growth': -(10**12)}])
+def test_metadata_do_not_make_a_network_that_the_file_cannot_fill(tmp_path, aodnet, argument):
+    path = str(tmp_path / 'net.safetensors')
+    network = {'type': 'GridDehazeNet', **argument}
+    safetensors.torch.save_file(aodnet, path, {'network': json.dumps(network)})
+    with pytest.raises(InputError, match='is not what these weights are of'):
+        load(path)
+
+
+def test_network_with_more_layers_than_the_weights_can_be_of_is_not_built_to_the_end(tmp_path, aodnet):
+    opt = write_options(tmp_path / 'o.yml', {'network_g': {'type': 'GridDehazeNet', 'num_columns': 10**8}})
+    with pytest.raises(InputError, match=r'more than \d+ layers'):
+        load(saved(aodnet, tmp_path / 'net.pth'), opt)
+
+
+@pytest.mark.parametrize('place', ['net.pth', 'folder/models/net_g_latest.pth'])
+def test_a_pipe_is_refused_and_not_waited_for(tmp_path, place):
+    path = tmp_path / place
+    path.parent.mkdir(parents=True, exist_ok=True)
+    os.mkfifo(path)
+    with pytest.raises(InputError, match='is a named pipe'):
+        load(str(path))
+
+
+def test_a_name_stands_for_the_weights_of_the_package(tmp_path, aodnet, monkeypatch):
+    monkeypatch.setattr(reading, 'SHIPPED', str(tmp_path))
+    safetensors.torch.save_file(aodnet, tmp_path / 'small.safetensors')
+    assert load('small').network == {'type': 'AODNet'}
+    with pytest.raises(InputError, match=r'no such file \(did you mean small\?\)'):
+        load('smal')
+
+
+def test_unknown_network_of_a_run_is_named_with_who_may_have_registered_it(tmp_path, aodnet):
+    (tmp_path / 'models').mkdir()
+    path = saved({'params': {'w': torch.ones(3)}}, tmp_path / 'models' / 'net_g_4.pth')
+    write_options(tmp_path / 'run.yml', {'network_g': {'type': 'NumPyNet'}})
+    with pytest.raises(InputError, match=r"run\.yml: No object named 'NumPyNet'.*installed package numpy"):
+        load(path)
+    path = str(tmp_path / 'net.safetensors')
+    told = {'network': '{"type": "TheirNet"}', 'package': 'their-nets 1.2'}
+    safetensors.torch.save_file(aodnet, path, told)
+    with pytest.raises(InputError, match=r'TheirNet.*it is of the package their-nets 1\.2'):
+        load(path)
