@@ -10,6 +10,7 @@ from okdnet_plugin import option_file
 from okdnet_plugin.errors import InputError
 from okdnet_plugin.inference import recognise
 from okdnet_plugin.inference.weights import Weights, load
+from okdnet_plugin.weights import shipped
 
 _SAVED = re.compile(r'net_g_(\d+)\.pth')
 
@@ -18,14 +19,15 @@ def weights_for(path: str | None, opt: str | None, network: str | None, param_ke
     """Weights of a network, as the options of a command name them.
 
     Args:
-        path: file of weights. Default: what the option file names, else the best or newest of the run that it
-            describes, in experiments/<name>/models of the current folder.
+        path: file of weights, or a name of those that come with the package. Default: what the option file names, else
+            the best or newest of the run that it describes, in experiments/<name>/models of the current folder; without
+            an option file those of the package.
         opt: option file.
         network: name of a registered network that has no weights; then nothing else is needed.
         param_key: weights in the file.
 
     Raises:
-        InputError: they cannot be used, or nothing was named.
+        InputError: they cannot be used.
     """
     if network is not None:
         if path is not None or opt is not None:
@@ -35,7 +37,7 @@ def weights_for(path: str | None, opt: str | None, network: str | None, param_ke
             raise InputError(f'--network {network}: {network} has weights to load; give -w WEIGHTS in its place')
         return Weights({'type': network}, {}, origin='--network')
     if path is None and opt is None:
-        raise InputError('no network is named: give -w WEIGHTS, --opt FILE, or --network DCP, which needs no weights')
+        path = shipped.DEFAULT
     return load(path or (opt and _of_run(option_file.load(opt))) or None, opt, param_key)
 
 

@@ -12,6 +12,7 @@ import okdnet_plugin
 from okdnet_plugin import option_file
 from okdnet_plugin.errors import InputError, UnknownNameError
 from okdnet_plugin.inference import recognise, weight_files
+from okdnet_plugin.weights import shipped
 
 _METADATA = 'the metadata of the weights'
 
@@ -47,8 +48,8 @@ def load(path: str | None, opt: str | None = None, param_key: str | None = None)
     they fit.
 
     Args:
-        path: .pth of the toolbox or as published, or .safetensors; by default what the option file has as
-            `path: pretrain_network_g`, and no weights at all for a network that has none.
+        path: .pth of the toolbox or as published, .safetensors, or a name of `weights.shipped`; by default what the
+            option file has as `path: pretrain_network_g`, and no weights at all for a network that has none.
         opt: option file with a block `network_g`.
         param_key: which of the file's sets of weights is taken; by default `params_ema`, else `params`, else what
             the file holds.
@@ -67,6 +68,7 @@ def load(path: str | None, opt: str | None = None, param_key: str | None = None)
         assert options is not None
         return Weights(options['network_g'], {}, origin=f'option file {opt}', opt=options)
 
+    path = shipped.resolve(path)
     content = weight_files.read(path, param_key)
     network, origin, options = _network_of(content, path, options, opt)
     try:

@@ -20,6 +20,7 @@ from basicsr.models.lr_scheduler import MultiStepRestartLR
 from basicsr.models.sr_model import SRModel
 from basicsr.utils import get_root_logger, tensor2img
 from basicsr.utils.registry import MODEL_REGISTRY
+from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.parallel import DistributedDataParallel
@@ -45,6 +46,7 @@ from okdnet_plugin.engine.torch_versions import (
 from okdnet_plugin.engine.validation import Figures, Mean
 from okdnet_plugin.errors import BadUpdatesError, InputError, StoreError, message_of
 from okdnet_plugin.hints import MapDataset
+from okdnet_plugin.weights import shipped
 
 _AMP = {'bf16': torch.bfloat16, 'fp16': torch.float16, 'off': None}
 _USUAL_SIZE = 256, 256
@@ -419,6 +421,9 @@ class RestorationModel(SRModel):
         Raises:
             InputError: the file is damaged, holds objects that could run code, or does not fit the network.
         """
+        if shipped.resolve(load_path) != load_path:
+            self.get_bare_model(net).load_state_dict(load_file(shipped.resolve(load_path)), strict=strict)
+            return
         try:
             super().load_network(net, load_path, strict, param_key)
         except Exception as error:
