@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from conftest import basicsr, run, write_options
-from okdnet_plugin import __version__, cli
+from okdnet_plugin import __version__, cli, plugins
 
 
 @pytest.fixture(autouse=True)
@@ -81,10 +81,9 @@ def test_help_of_every_command_imports_nothing_heavy(tmp_path):
 
 
 def test_lists_in_the_help_are_those_of_the_code():
-    from okdnet_plugin.inference.picture_writing import KINDS
-
     from okdnet_plugin.commands import dehaze, lmdb
     from okdnet_plugin.data.lmdb_store import ENCODINGS
+    from okdnet_plugin.inference.images.writing import KINDS
 
     assert tuple(ENCODINGS) == lmdb.ENCODINGS
     assert {f'.{name}' for name in dehaze._FORMATS} <= set(KINDS)

@@ -24,7 +24,14 @@ from okdnet_plugin.errors import InputError
 from okdnet_plugin.hints import MapDataset
 from okdnet_plugin.weights import reading
 
-_DEFAULTS = {'tables': [1, 2, 3], 'cost_size': [460, 620], 'cost_rounds': 5, 'examples': 2, 'num_worker': 1}
+_DEFAULTS = {
+    'tables': [1, 2, 3],
+    'cost_size': [460, 620],
+    'cost_rounds': 5,
+    'examples': 2,
+    'num_worker': 1,
+    'limit': None,
+}
 # What is measured of a picture; PSNR and SSIM are of the luma with y, else of RGB.
 PROTOCOLS = {
     'rgb': 'whole picture',
@@ -158,6 +165,11 @@ class Plan:
     def available_metrics(self) -> dict[str, Mapping]:
         return {metric.key: arguments_of(metric.block) for metric in self.metrics if metric.missing is None}
 
+    def places(self, test_set: TestSet) -> list[int]:
+        """Which samples of a test set are measured: all, or `limit` of them at equal distances."""
+        count, limit = len(test_set.read()), self.settings['limit']
+        return list(range(count)) if limit is None or limit >= count else [i * count // limit for i in range(limit)]
+
     def fingerprint(self, method: Method, test_set: TestSet) -> str:
         """What the figures of a method on a test set depend on; figures of another one are measured again."""
         weights = method.weights and _digest(method.weights)
@@ -175,7 +187,8 @@ def read(opt: Mapping) -> Plan:
         opt: the option file. `methods`: a block for each, with `network_g` and `path` as in any option file, or
             `missing`, a text that says why there are no figures. `datasets`: a block for each. `metrics`: as under
             `val`. `protocol`: rgb, y or resize256. `report`: tables of the paper to be set beside, cost_size
-            [height, width] and cost_rounds of the cost, examples (best and worst pictures), num_worker.
+            [height, width] and cost_rounds of the cost, examples (best and worst pictures), num_worker, limit
+            (samples of a test set that are measured at most, at equal distances).
 
     Raises:
         InputError: a key or a value is wrong, or a registered name unknown.

@@ -195,6 +195,7 @@ class ReportSettings(Keys):
     cost_rounds: Count | None = key('how often cost is measured')
     examples: FromZero | None = key('best and worst pictures of each method')
     num_worker: FromZero | None = key('workers that read pictures')
+    limit: Count | None = key('samples of a test set that are measured at most, at equal distances')
 
 
 class ReportTop(Keys):

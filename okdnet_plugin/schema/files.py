@@ -12,6 +12,7 @@ from okdnet_plugin.errors import InputError, did_you_mean
 from okdnet_plugin.schema.mistakes import Mistake
 from okdnet_plugin.schema.tree import Phase, nodes_of
 from okdnet_plugin.schema.values import Place, note_of
+from okdnet_plugin.weights import shipped
 
 _STATE = re.compile(r'(\d+)\.state')
 
@@ -25,7 +26,8 @@ def missing(opt: Mapping, phase: Phase) -> Iterator[Mistake]:
             place = note_of(key.annotation, Place) if key is not None and key.inside is None else None
             if place is None or not isinstance(value, str | os.PathLike):
                 continue
-            text = _absent(osp.expanduser(os.fspath(value)), place.kind)
+            is_shipped = name.startswith('pretrain_network') and value in shipped.names()
+            text = None if is_shipped else _absent(osp.expanduser(os.fspath(value)), place.kind)
             if text is not None:
                 absent.add((*node.path, name))
                 yield Mistake((*node.path, name), text, 'missing file')

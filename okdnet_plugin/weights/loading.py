@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from okdnet_plugin import option_file
 from okdnet_plugin.errors import InputError, UnknownNameError
 from okdnet_plugin.plugins import load_plugins, whose
-from okdnet_plugin.weights import arch_detection, reading
+from okdnet_plugin.weights import arch_detection, reading, shipped
 
 _METADATA = 'the metadata of the weights'
 _SAVED = re.compile(r'net_g_(\d+)\.pth')
@@ -50,8 +50,8 @@ def load(path: str | None, opt: str | None = None, param_key: str | None = None)
     they fit.
 
     Args:
-        path: .pth of the toolbox or as published, or .safetensors; by default what the option file has as
-            `path: pretrain_network_g`, and no weights at all for a network that has none.
+        path: .pth of the toolbox or as published, .safetensors, or a name of `weights.shipped`; by default what the
+            option file has as `path: pretrain_network_g`, and no weights at all for a network that has none.
         opt: option file with a block `network_g`.
         param_key: which of the file's sets of weights is taken; by default `params_ema`, else `params`, else what
             the file holds.
@@ -70,6 +70,7 @@ def load(path: str | None, opt: str | None = None, param_key: str | None = None)
         assert options is not None
         return Weights(options['network_g'], {}, origin=f'option file {opt}', opt=options)
 
+    path = shipped.resolve(path)
     content = reading.read(path, param_key)
     network, origin, options = _network_of(content, path, options, opt)
     try:
@@ -89,14 +90,15 @@ def weights_for(path: str | None, opt: str | None, network: str | None, param_ke
     """Weights of a network, as the options of a command name them.
 
     Args:
-        path: file of weights. Default: what the option file names, else the best or newest of the run that it
-            describes, in experiments/<name>/models of the current folder.
+        path: file of weights, or a name of those that come with the package. Default: what the option file names, else
+            the best or newest of the run that it describes, in experiments/<name>/models of the current folder; without
+            an option file those of the package.
         opt: option file.
         network: name of a registered network that has no weights; then nothing else is needed.
         param_key: weights in the file.
 
     Raises:
-        InputError: they cannot be used, or nothing was named.
+        InputError: they cannot be used.
     """
     if network is not None:
         if path is not None or opt is not None:
@@ -106,7 +108,7 @@ def weights_for(path: str | None, opt: str | None, network: str | None, param_ke
             raise InputError(f'--network {network}: {network} has weights to load; give -w WEIGHTS in its place')
         return Weights({'type': network}, {}, origin='--network')
     if path is None and opt is None:
-        raise InputError('no network is named: give -w WEIGHTS, --opt FILE, or --network DCP, which needs no weights')
+        path = shipped.DEFAULT
     return load(path or (opt and _of_run(option_file.load(opt))) or None, opt, param_key)
 
 

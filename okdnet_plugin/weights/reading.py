@@ -17,10 +17,10 @@ from torch import Tensor
 from okdnet_plugin import files
 from okdnet_plugin.engine import checkpoints
 from okdnet_plugin.errors import InputError, did_you_mean, one_line
+from okdnet_plugin.weights import shipped
 
 KEYS = ('params_ema', 'params')
 """Under which BasicSR saves weights; the first that is there is taken."""
-SHIPPED = osp.dirname(__file__)
 """Folder of the weights that come with the package, NAME.safetensors each."""
 METADATA = 'metadata'
 """Under which a .pth of this package keeps what is known of its weights, texts by name as in safetensors."""
@@ -66,29 +66,19 @@ class Content(NamedTuple):
     """Under which of the file's keys they were; None if it holds them alone."""
 
 
-def shipped() -> list[str]:
-    """Names of the weights that come with the package; each may stand where a file of weights is asked for."""
-    return sorted(name.removesuffix('.safetensors') for name in os.listdir(SHIPPED) if name.endswith('.safetensors'))
-
-
-def resolve(path: str) -> str:
-    """The file that is meant: the path itself, or weights of the package by their name."""
-    return osp.join(SHIPPED, f'{path}.safetensors') if not osp.exists(path) and path in shipped() else path
-
-
 def read(path: str, key: str | None = None, first: Sequence[str] = KEYS) -> Content:
     """Read a file of weights.
 
     Args:
         path: a .pth of BasicSR, of another trainer (whatever the weights are nested in) or as published, a
-            .safetensors, or a name of `shipped`.
+            .safetensors, or a name of `weights.shipped`.
         key: which of several sets of weights is taken. Default: the first of `first`, else the likeliest.
         first: keys that are looked for before all others.
 
     Raises:
         InputError: there is no such file, it holds no weights or none of that key, or some are not finite.
     """
-    path = resolve(path)
+    path = shipped.resolve(path)
     _check_is_file(path)
     if _is_safetensors(path):
         state, metadata = _read_safetensors(path)
@@ -137,7 +127,7 @@ def _check_is_file(path: str) -> None:
     if not osp.exists(path):
         folder = osp.dirname(path) or os.curdir
         names = [name for name in os.listdir(folder) if name.endswith(_ENDINGS)] if osp.isdir(folder) else []
-        names += [] if osp.dirname(path) else shipped()
+        names += [] if osp.dirname(path) else shipped.names()
         hint = did_you_mean(osp.basename(path), names) if osp.isdir(folder) else f' (there is no folder {folder})'
         raise InputError(f'weights {path}: there is no such file{hint}')
     files.check_regular_file(path, f'weights {path}:')
