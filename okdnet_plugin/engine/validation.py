@@ -1,8 +1,10 @@
 """A validation that all processes share, with the figures of a single one."""
 
+import contextlib
 import inspect
 import math
-from collections.abc import Mapping, Sequence
+import os
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import cv2
@@ -15,7 +17,10 @@ from torch import nn
 from torch.utils.data import DataLoader, Dataset, Subset
 
 from okdnet_plugin.engine.signals import leave_signals_to_the_parent
+from okdnet_plugin.errors import InputError
 from okdnet_plugin.hints import MapDataset
+
+_MOST_THREADS = 8  # for metrics; more would hold memory for images that wait
 
 
 class Figures(NamedTuple):
@@ -24,6 +29,8 @@ class Figures(NamedTuple):
     index: int
     """The picture's place in the data set."""
     values: dict[str, float]
+    reasons: dict[str, str] = {}  # noqa: RUF012  a NamedTuple's default, which nothing changes
+    """Why a metric has no value for it, by metric."""
 
 
 class Mean(NamedTuple):
@@ -33,6 +40,15 @@ class Mean(NamedTuple):
     """Over the finite values; of an infinite value if all are."""
     infinite: int
     """Pictures left out: PSNR of a picture that equals its reference is infinite."""
+
+
+class Values(NamedTuple):
+    """What metrics give for one image."""
+
+    values: dict[str, float]
+    """By metric; finite, but for the PSNR of an image that equals its reference, which is infinite."""
+    reasons: dict[str, str]
+    """Why a metric that could have a value has none, by metric."""
 
 
 def loader_of_share(dataset: MapDataset, rank: int, world_size: int, num_workers: int) -> DataLoader:
@@ -62,29 +78,61 @@ class _Numbered(Subset):
         return [self[position] for position in positions]
 
 
-def figures_of(pictures: Mapping[str, np.ndarray], metrics: Mapping[str, Mapping]) -> dict[str, float]:
-    """Value of each metric that the pictures allow.
+def figures_of(pictures: Mapping[str, np.ndarray], metrics: Mapping[str, Mapping]) -> Values:
+    """Call each metric that the pictures allow: the one place where metrics are called.
 
     A metric that takes a clear picture is left out where there is none. One that has a parameter `lq` gets the hazy
-    picture.
+    picture. A metric that fails, or whose value is no number, takes neither the others nor the run with it.
 
     Args:
         pictures: result, and perhaps gt and lq, uint8 BGR (H, W, 3).
         metrics: block of the option file of each metric, by name.
     """
-    values = {}
+    found = Values({}, {})
     for name, block in metrics.items():
-        parameters = _parameters_of(block['type'])
-        images: dict[str, np.ndarray | None] = {'img': pictures['result']}
-        if 'lq' in parameters:
-            images['lq'] = pictures.get('lq')
-        takes_any = any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values())
-        if 'gt' in pictures and ('img2' in parameters or takes_any):
-            images['img2'] = pictures['gt']
-        elif needs_clear_picture(block['type']) or block.get('reference') == 'gt':
+        arguments = _arguments_of(block, pictures)
+        if arguments is None:
             continue
-        values[name] = float(calculate_metric(images, block))
-    return values
+        try:
+            found.values[name] = _value_of(arguments, block)
+        except MemoryError:
+            raise
+        except InputError as error:
+            found.reasons[name] = ' '.join(str(error).split())
+        except Exception as error:  # a metric of anybody, on an image that it was not made for
+            found.reasons[name] = f'{block["type"]} fails: {type(error).__name__}: {" ".join(str(error).split())[:200]}'
+    return found
+
+
+def _arguments_of(block: Mapping, pictures: Mapping[str, np.ndarray]) -> dict[str, np.ndarray | None] | None:
+    """What a metric is called with; None if it needs a clear picture, and there is none."""
+    parameters = _parameters_of(block['type'])
+    images: dict[str, np.ndarray | None] = {'img': pictures['result']}
+    if 'lq' in parameters:
+        images['lq'] = pictures.get('lq')
+    takes_any = any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values())
+    if 'gt' in pictures and ('img2' in parameters or takes_any):
+        images['img2'] = pictures['gt']
+    elif needs_clear_picture(block['type']) or block.get('reference') == 'gt':
+        return None
+    return images
+
+
+def _value_of(arguments: Mapping[str, Any], block: Mapping) -> float:
+    """
+    Raises:
+        InputError: the border takes all of the image, or the value is not finite.
+    """
+    height, width = arguments['img'].shape[:2]
+    border = block.get('crop_border')
+    if isinstance(border, int) and 0 < min(height, width) <= 2 * border:
+        raise InputError(
+            f'crop_border {border} leaves nothing of {height}x{width} (height x width); write a smaller one'
+        )
+    value = float(calculate_metric(arguments, block))
+    if math.isfinite(value) or (value == math.inf and 'psnr' in block['type'].lower()):
+        return value
+    raise InputError(f'{block["type"]} gives {value} for {height}x{width} (height x width), which is no value')
 
 
 def needs_clear_picture(metric: str) -> bool:
@@ -107,14 +155,44 @@ def gather(share: object, group: torch.distributed.ProcessGroup | None) -> list:
 
 
 def means_of(figures: Sequence[Figures]) -> dict[str, Mean]:
-    """Means by metric, summed in the order of the data set, so that they do not depend on who worked out what."""
-    ordered = sorted(figures)
-    return {name: _mean_of([row.values[name] for row in ordered]) for name in ordered[0].values} if ordered else {}
+    """Means by metric, summed in the order of the data set, so that they do not depend on who worked out what.
+
+    The mean of a metric is that of the pictures for which it has a value.
+    """
+    ordered = sorted(figures, key=lambda row: row.index)
+    names = dict.fromkeys(name for row in ordered for name in row.values)
+    return {name: _mean_of([row.values[name] for row in ordered if name in row.values]) for name in names}
 
 
 def _mean_of(values: list[float]) -> Mean:
     finite = [value for value in values if not math.isinf(value)]
     return Mean(sum(finite) / len(finite) if finite else values[0], len(values) - len(finite))
+
+
+def metric_threads(world_size: int) -> int:
+    """How many threads work out metrics beside the network, in each process.
+
+    Args:
+        world_size: processes of the run; launchers say how many of them are on this machine.
+    """
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count() or 1
+    neighbours = int(os.environ.get('LOCAL_WORLD_SIZE') or world_size)
+    return max(1, min(_MOST_THREADS, cores // max(1, neighbours)))
+
+
+@contextlib.contextmanager
+def without_kernel_search() -> Iterator[None]:
+    """Let cuDNN take a kernel by rule: a search pays where sizes repeat, and images of a validation have many.
+
+    Not by `torch.backends.cudnn.flags()`, which without arguments switches cuDNN off.
+    """
+    cudnn = torch.backends.cudnn
+    before = cudnn.benchmark
+    cudnn.benchmark = False
+    try:
+        yield
+    finally:
+        cudnn.benchmark = before
 
 
 def share_buffers(net: nn.Module, group: torch.distributed.ProcessGroup | None) -> None:

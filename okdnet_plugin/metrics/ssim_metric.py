@@ -5,6 +5,7 @@ import numpy as np
 from basicsr.metrics.metric_util import to_y_channel
 from basicsr.utils.registry import METRIC_REGISTRY
 
+from okdnet_plugin.errors import InputError
 from okdnet_plugin.metrics.metric_util import as_picture, check_same_size
 
 _SIZE, _SIGMA = 11, 1.5
@@ -60,13 +61,16 @@ def calculate_fast_ssim(
         Mean over places and channels, 1 for equal pictures.
 
     Raises:
-        InputError: the pictures differ in size, or are no such arrays.
+        InputError: the pictures differ in size, are no such arrays, or smaller than the window of 11x11.
     """
     name = 'calculate_fast_ssim'
     pictures = [
         as_picture(name, key, picture, crop_border, input_order) for key, picture in {'img': img, 'img2': img2}.items()
     ]
     check_same_size(name, pictures[0], 'img2', pictures[1])
+    height, width = pictures[0].shape[:2]
+    if min(height, width) < _SIZE:
+        raise InputError(f'{name}: {width}x{height} pixels are left; its window takes at least {_SIZE}x{_SIZE}')
     if test_y_channel:
         pictures = [to_y_channel(picture) for picture in pictures]
     return float(ssim_map(*pictures).mean())

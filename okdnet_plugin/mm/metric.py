@@ -18,7 +18,7 @@ class RestorationMetric(BaseMetric):
 
     Works in MMEngine's loops and in MMagic's MultiValLoop, on what OKDNetRestorer or any of MMagic's restoration models
     predicts. A metric that needs a clear picture leaves out samples without one; infinite values (PSNR of a picture
-    that equals its clear one) are left out of the mean and counted.
+    that equals its clear one) and pictures that the function has no value for are left out of the mean and counted.
 
     Args:
         function: registered name, as `calculate_psnr`, `calculate_loe`.
@@ -68,11 +68,18 @@ class RestorationMetric(BaseMetric):
             }
             self.results.append(validation.figures_of(pictures, {self.name: dict(self.block)}))
 
-    def compute_metrics(self, results: list[dict[str, float]]) -> dict[str, float]:
+    def compute_metrics(self, results: list[validation.Values]) -> dict[str, float]:
         """The mean over a data set, by name."""
-        figures = [validation.Figures(number, values) for number, values in enumerate(results) if values]
+        reasons = [found.reasons[self.name] for found in results if found.reasons]
+        figures = [validation.Figures(number, found.values) for number, found in enumerate(results) if found.values]
         if not figures:
-            raise InputError(f'{self.block["type"]} has no value for any picture: it needs clear pictures (gt)')
+            why = reasons[0] if reasons else 'it needs clear pictures (gt)'
+            raise InputError(f'{self.block["type"]} has no value for any picture: {why}')
+        if reasons:
+            MMLogger.get_current_instance().warning(
+                f'{self.name} has no value for {len(reasons)} of {len(results)} pictures, which the mean leaves out; '
+                f'the first: {reasons[0]}'
+            )
         mean = validation.means_of(figures)[self.name]
         if mean.infinite:
             MMLogger.get_current_instance().warning(

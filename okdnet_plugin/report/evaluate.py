@@ -165,10 +165,9 @@ class Evaluation:
         for key, block in self.plan.available_metrics.items():
             if method.network is None and 'lq' in inspect.signature(METRIC_REGISTRY.get(block['type'])).parameters:
                 continue  # the hazy picture, held against itself
-            try:
-                line['figures'] |= figures_of(pictures, {key: block})
-            except Exception as error:  # too small a picture for this metric, say
-                line['errors'][key] = _one_line(error)
+            found = figures_of(pictures, {key: block})
+            line['figures'] |= found.values
+            line['errors'] |= {metric: reason[:300] for metric, reason in found.reasons.items()}
 
     def _keep_thumbnails(
         self, fingerprint: str, test_set: TestSet, index: int, pictures: Mapping[str, np.ndarray]
@@ -190,7 +189,7 @@ class _Clock:
     def __init__(self, model: RestorationModel | None):
         self._seconds = self._begin = 0.0
         if model is not None:
-            net = model.net_g
+            net = model.get_bare_model(model.net_g)
             net.register_forward_pre_hook(self._start)
             net.register_forward_hook(self._stop)
 

@@ -283,13 +283,11 @@ def _metric(key: str, block: Mapping, protocol: str) -> Metric:
         )
         block = {'crop_border': 0, **block, 'test_y_channel': is_luma}
     noise = np.random.default_rng(0).integers(0, 256, (200, 300, 3), np.uint8)
-    try:
-        figures_of({'result': noise, 'gt': noise[::-1].copy(), 'lq': noise}, {key: arguments_of(block)})
-    except InputError as error:
-        if 'not available' not in str(error):
-            raise InputError(f'option metrics:{key}: {error}') from error
-        return Metric(key, block, str(error))
-    return Metric(key, block)
+    pictures = {'result': noise, 'gt': noise[::-1].copy(), 'lq': noise}
+    reason = figures_of(pictures, {key: arguments_of(block)}).reasons.get(key)
+    if reason is not None and 'not available' not in reason:
+        raise InputError(f'option metrics:{key}: {reason}')
+    return Metric(key, block, reason)
 
 
 def arguments_of(block: Mapping) -> dict:

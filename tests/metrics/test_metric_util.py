@@ -31,9 +31,9 @@ def test_names_are_registered():
 )
 def test_validation_calls_it_with_the_pictures_that_there_are(block, needs_clear):
     pictures = {'result': RESULT, 'lq': HAZY}
-    assert (figures_of(pictures, {'one': block}) == {}) == needs_clear
+    assert (figures_of(pictures, {'one': block}).values == {}) == needs_clear
     if 'pyiqa' not in block['type']:
-        assert figures_of(pictures | {'gt': CLEAR}, {'one': block})['one'] > 0
+        assert figures_of(pictures | {'gt': CLEAR}, {'one': block}).values['one'] > 0
 
 
 @pytest.mark.parametrize('crop_border', [0, 4])

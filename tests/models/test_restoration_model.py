@@ -602,7 +602,9 @@ def test_means_of_a_test_are_those_of_the_pictures_that_are_done(tested, tmp_pat
     monkeypatch.setitem(METRIC_REGISTRY._obj_map, 'brightness', brightness_of_large_pictures)
     model, [loader] = tested(folder_of(tmp_path / 'one', 'abc', [(20, 20)]))
     model.opt['val']['metrics'] = {'brightness': {'type': 'brightness'}}
-    with pytest.raises(InputError, match=r'^phase test, data set one: .*/20x20\.png: too small; .*the others are done'):
+    with pytest.raises(
+        InputError, match=r'^phase test, data set one: .*/20x20\.png: brightness: too small; .*the others are done'
+    ):
         model.validation(loader, 'x', None)
     assert 0 < model.metric_results['brightness'] < 255
 

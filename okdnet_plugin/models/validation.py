@@ -1,0 +1,327 @@
+"""The validation of a training, and the test: restored images, metric values and their means."""
+
+import contextlib
+import os
+from collections.abc import Iterable, Iterator, Mapping
+from concurrent.futures import Future
+from functools import partial
+from itertools import chain
+from os import path as osp
+from typing import Any, ClassVar, cast
+
+import cv2
+import numpy as np
+import torch
+import torch.distributed
+from basicsr.models.sr_model import SRModel
+from basicsr.utils import get_root_logger, tensor2img
+from torch import Tensor
+from torch.nn import functional as F
+from torch.utils.data import DataLoader
+from tqdm import tqdm
+
+from okdnet_plugin.engine import checkpoints, validation
+from okdnet_plugin.engine.ordered_work import OrderedWork
+from okdnet_plugin.engine.run import Run
+from okdnet_plugin.engine.signals import StopRequest
+from okdnet_plugin.engine.torch_versions import uncompiled
+from okdnet_plugin.engine.validation import Figures, Mean
+from okdnet_plugin.errors import InputError, StoreError, message_of
+from okdnet_plugin.hints import MapDataset
+
+_USUAL_SIZE = 256, 256
+_PIXELS_AT_ONCE = 4_000_000  # of images that wait for their metrics: SSIM takes some 300 bytes for each
+
+
+class Validation(SRModel):
+    """The part of RestorationModel that restores whole data sets: in one process or several, in a training or a test.
+
+    What it needs of the rest of the model is declared here; `_stop` ends the training at a signal.
+    """
+
+    metric_threads: ClassVar[int | None] = None
+    """Threads that save and measure beside the network; None: by the cores, 0: none."""
+    run: Run
+    current_iter: int
+    cpu_group: Any
+    stop_request: StopRequest
+    _saved_iter: int | None
+    _stop: Any
+    _validated: set[tuple[int | str, str]]
+    _unvalidated: list[DataLoader]
+    _untested: int
+    _failures: list[str]
+
+    def validation(
+        self, dataloader: DataLoader, current_iter: int | str, tb_logger: object, save_img: bool = False
+    ) -> None:
+        """Restore the pictures of a data set, all processes their share, and log the means of the metrics.
+
+        While training, pictures are saved as strips hazy | result | clear; in a test as they are. What has been
+        validated at this iteration is not validated again, as the toolbox does at the end of a training.
+
+        A picture that cannot be read or restored ends a training. A test leaves it out.
+
+        Raises:
+            InputError: so it is; in a test, with its last data set, after all other pictures are done.
+            StoreError: the pictures cannot be read at all.
+        """
+        opt, dataset = self.opt, cast(MapDataset, dataloader.dataset)
+        name = dataset.opt['name']
+        if self.is_train:
+            current_iter = self.current_iter  # the toolbox gives one more at the end of the training
+            if (current_iter, name) in self._validated:
+                return
+        net = self.net_g_ema if hasattr(self, 'net_g_ema') else self.get_bare_model(self.net_g)
+        validation.share_buffers(net, self.cpu_group)
+        loader = validation.loader_of_share(dataset, opt['rank'], opt['world_size'], self._num_workers(dataset.opt))
+        failures: list[str] = []
+        share = self._restore_all(loader, dataset, current_iter, save_img, failures)
+        if self.device.type == 'cuda':
+            torch.cuda.empty_cache()  # pictures of all sizes have left blocks that no batch fits
+        is_whole = len(share) + len(failures) == len(loader)
+        shares = validation.gather((share, failures, None if is_whole else self.stop_request.signal), self.cpu_group)
+        signals = [signal for *_, signal in shares if signal is not None]
+        if signals:
+            self._stop(signals[0])
+        figures = list(chain.from_iterable(share for share, *_ in shares))
+        means = validation.means_of(figures)
+        counts = self._say_what_has_no_value(figures, name)
+        missing = [metric for metric in opt['val'].get('metrics') or {} if metric not in {*means, *counts}]
+        if figures and missing:
+            get_root_logger().info(f'{name} has no clear pictures, which {", ".join(missing)} would need.')
+        if means:
+            self._note_means(means, counts, name, current_iter, tb_logger)
+        if self.is_train:
+            self._validated.add((current_iter, name))
+            if self._saved_iter == current_iter and self._is_validated():
+                self.save_training_state(0, self.current_iter)  # with the best figures, and that they are known
+        else:
+            failures = list(chain.from_iterable(failures for _, failures, _ in shares))
+            without = [f'{_place_of(dataset)}: {"; ".join(row.reasons.values())}' for row in figures if row.reasons]
+            self._end_test_of(name, sorted(failures + without))
+
+    def _restore_all(
+        self, loader: DataLoader, dataset: MapDataset, current_iter: int | str, save_img: bool, failures: list[str]
+    ) -> list[Figures]:
+        """Restore this process's share, image after image; threads measure and save the ones before meanwhile."""
+        opt, name = self.opt, dataset.opt['name']
+        where = _place_of(dataset)
+        share: list[Figures] = []
+
+        def take(finished: Iterable[Future[Figures]]) -> None:
+            for future in finished:
+                with self._noting(failures, where):
+                    share.append(future.result())
+
+        is_hidden = opt['rank'] != 0 or not opt['val'].get('pbar', False)
+        read = tqdm(self._read(loader, failures), None, len(loader), leave=False, unit='image', disable=is_hidden)
+        threads = validation.metric_threads(opt['world_size']) if self.metric_threads is None else self.metric_threads
+        with validation.without_kernel_search(), OrderedWork[Figures](threads, _PIXELS_AT_ONCE) as work:
+            for tensors, index, lq_path in self._restored_ones(self._until_stopped(read), failures, where):
+                path = self._picture_path(lq_path, name, current_iter) if save_img else None
+                pixels = tensors['result'].shape[-2] * tensors['result'].shape[-1]
+                take(work.room_for(pixels))
+                work.add(partial(self._measured, tensors, index, lq_path, path), path, pixels)
+            take(work.rest())
+        return share
+
+    def _restored_ones(
+        self, batches: Iterable[dict], failures: list[str], where: str
+    ) -> Iterator[tuple[Mapping[str, Tensor], int, str]]:
+        """The tensors of each image that can be restored, its place in the data set, and its path."""
+        for data in batches:
+            index, lq_path, tensors = int(data.pop('index')), data['lq_path'][0], None
+            with self._noting(failures, where):
+                tensors = self._restored(data)
+            if tensors is not None:
+                yield tensors, index, lq_path
+
+    def _say_what_has_no_value(self, figures: list[Figures], dataset_name: str) -> dict[str, int]:
+        """Name each metric that has no value for some images, with the first of them; returns how many, by metric."""
+        counts = {}
+        for metric in self.opt['val'].get('metrics') or {}:
+            rows = [row for row in figures if metric in row.reasons]
+            if rows:
+                counts[metric] = len(rows)
+                get_root_logger().warning(
+                    f'{dataset_name}: {metric} has no value for {len(rows)} of {len(figures)} pictures, which its mean '
+                    f'leaves out; the first: {min(rows, key=lambda row: row.index).reasons[metric]}'
+                )
+        return counts
+
+    def _read(self, loader: DataLoader, failures: list[str]) -> Iterator[dict]:
+        batches = iter(loader)
+        for _ in range(len(loader)):
+            batch = None
+            with self._noting(failures):
+                batch = next(batches)
+            if batch is not None:
+                yield batch
+
+    @contextlib.contextmanager
+    def _noting(self, failures: list[str], where: str | None = None) -> Iterator[None]:
+        """Note, in a test, what is wrong with a picture, instead of ending with it.
+
+        Args:
+            failures: takes the message up.
+            where: goes before it, if it does not say so itself.
+        """
+        try:
+            yield
+        except StoreError:
+            raise
+        except InputError as error:
+            message = message_of(error) if where is None else f'{where}: {error}'
+            if self.is_train:
+                raise InputError(message) from error
+            failures.append(message)
+
+    def _end_test_of(self, dataset_name: str, failures: list[str]) -> None:
+        """Say what has been left out of a data set; after the last one, that it fails the test."""
+        for failure in failures:
+            get_root_logger().warning(f'Left out: {failure}.')
+        if failures:
+            get_root_logger().warning(
+                f'{dataset_name}: {len(failures)} pictures are left out of the means, or of some of them.'
+            )
+        self._failures += failures
+        self._untested -= 1
+        if self._failures and self._untested <= 0:
+            count = len(self._failures)
+            others = f'{count} such pictures, named in the log, are left out; ' if count > 1 else ''
+            raise InputError(f'{self._failures[0]} ({others}the others are done)')
+
+    def _is_validated(self) -> bool:
+        """All data sets have been validated at this iteration."""
+        names = {cast(MapDataset, loader.dataset).opt['name'] for loader in self.run.val_loaders}
+        return names <= {name for iteration, name in self._validated if iteration == self.current_iter}
+
+    def _num_workers(self, block: Mapping) -> int:
+        train = self.opt['datasets'].get('train', {})
+        return block.get('num_worker_per_gpu', train.get('num_worker_per_gpu', 1))
+
+    def _until_stopped(self, pictures: Iterable[dict]) -> Iterator[dict]:
+        for data in pictures:
+            if self.is_train and self.stop_request.signal is not None:
+                return
+            yield data
+
+    def _measured(self, tensors: Mapping[str, Tensor], index: int, lq_path: str, path: str | None) -> Figures:
+        """Save an image and work out its metrics, in any thread."""
+        pictures = {key: tensor2img(tensor) for key, tensor in tensors.items()}
+        if path is not None:
+            self._save_picture(pictures, path)
+        found = validation.figures_of(pictures, self.opt['val'].get('metrics') or {})
+        return Figures(
+            index, found.values, {metric: f'{lq_path}: {reason}' for metric, reason in found.reasons.items()}
+        )
+
+    def restore_picture(self, data: dict) -> dict[str, np.ndarray]:
+        """What becomes of one picture of a test.
+
+        Args:
+            data: batch of one, as a loader gives it.
+
+        Returns:
+            lq, result and, if there is one, gt: uint8 BGR, (H, W, 3).
+
+        Raises:
+            InputError: the network does not restore pictures of this size.
+        """
+        return {key: tensor2img(tensor) for key, tensor in self._restored(data).items()}
+
+    def _restored(self, data: dict) -> Mapping[str, Tensor]:
+        """As `restore_picture`, but tensors of the CPU, (1, 3, H, W)."""
+        self.feed_data(data)
+        with uncompiled(self.get_bare_model(self.net_g)):  # pictures have many sizes, each of which would be compiled
+            self._test_picture()
+        tensors = self.get_current_visuals()
+        del self.lq, self.output
+        if 'gt' in tensors:
+            del self.gt
+        return tensors
+
+    def _test_picture(self) -> None:
+        try:
+            self.test()
+        except InputError:
+            raise
+        except (ValueError, RuntimeError) as error:
+            height, width = self.lq.shape[-2:]
+            if not self._fails_for_the_size(error):
+                raise
+            raise InputError(
+                f'{self.lq_path[0]} is {height}x{width} (height x width), which {self.opt["network_g"]["type"]} cannot '
+                f'restore: {" ".join(str(error).split())[:300]}; bring it to another size, or take it out'
+            ) from None
+
+    def _fails_for_the_size(self, error: Exception) -> bool:
+        """Whether the network restores the picture once it has a usual size."""
+        if isinstance(error, torch.cuda.OutOfMemoryError):
+            return True
+        self.lq = F.interpolate(self.lq, _USUAL_SIZE)
+        try:
+            self.test()
+        except (ValueError, RuntimeError):
+            return False
+        return True
+
+    def _picture_path(self, lq_path: str, dataset_name: str, current_iter: int | str) -> str:
+        name, folder = osp.splitext(osp.basename(lq_path))[0], self.opt['path']['visualization']
+        if self.is_train:
+            several = [dataset_name] if len(self.run.val_loaders) > 1 else []
+            return osp.join(folder, *several, name, f'{name}_{current_iter}.png')
+        return osp.join(folder, dataset_name, f'{name}_{self.opt["val"].get("suffix") or self.opt["name"]}.png')
+
+    def _save_picture(self, pictures: dict, path: str) -> None:
+        picture = pictures['result']
+        if self.is_train:
+            names = {'lq': 'hazy', 'result': 'result', 'gt': 'clear'}
+            picture = validation.strip({names[key]: picture for key, picture in pictures.items()})
+        os.makedirs(osp.dirname(path), exist_ok=True)
+        checkpoints.write(cv2.imencode('.png', picture)[1].data, path)
+
+    def _note_means(
+        self,
+        means: Mapping[str, Mean],
+        left_out: Mapping[str, int],
+        dataset_name: str,
+        current_iter: int | str,
+        tb_logger: Any,
+    ) -> None:
+        self.metric_results = {metric: mean.value for metric, mean in means.items()}
+        self._initialize_best_metric_results(dataset_name)
+        for metric, value in self.metric_results.items():
+            self._update_best_metric_result(dataset_name, metric, value, current_iter)
+        self._log_validation_metric_values(current_iter, dataset_name, tb_logger)
+        infinite = {metric: mean.infinite for metric, mean in means.items() if mean.infinite}
+        for metric, count in infinite.items():
+            get_root_logger().warning(
+                f'{dataset_name}: {metric} of {count} pictures is infinite, as they equal their clear ones; '
+                'the mean is that of the others'
+            )
+        if not self.is_train:
+            return
+        entry = {'iter': current_iter, 'dataset': dataset_name, **self.metric_results}
+        entry |= {'infinite': infinite} if infinite else {}
+        self.run.journal.report(entry | ({'left_out': dict(left_out)} if left_out else {}))
+        if self.opt['rank'] == 0:
+            self._save_if_best(dataset_name, current_iter)
+
+    def _save_if_best(self, dataset_name: str, current_iter: int | str) -> None:
+        wanted, _, metric = (self.opt['logger'].get('save_best') or '').rpartition('/')
+        if wanted != dataset_name or self.best_metric_results[wanted][metric]['iter'] != current_iter:
+            return
+        nets = {'params': self.net_g} | ({'params_ema': self.net_g_ema} if hasattr(self, 'net_g_ema') else {})
+        self.save_network(list(nets.values()), 'net_g', 'best', param_key=list(nets))
+
+    def _validate_if_due(self) -> None:
+        """Make up for a validation that the end of the process before this one has left out."""
+        for loader in self._unvalidated:
+            self.validation(loader, self.current_iter, self.run.tb_logger, self.opt['val'].get('save_img', False))
+        self._unvalidated = []
+
+
+def _place_of(dataset: MapDataset) -> str:
+    return f'phase {dataset.opt["phase"]}, data set {dataset.opt["name"]}'
