@@ -61,7 +61,7 @@ val_dataloader = dict(
 )
 val_evaluator = [
     dict(type='RestorationMetric', function='calculate_psnr', crop_border=0, test_y_channel=False),
-    dict(type='RestorationMetric', function='calculate_ssim', crop_border=0, test_y_channel=False),
+    dict(type='RestorationMetric', function='calculate_fast_ssim', name='ssim', crop_border=0, test_y_channel=False),
 ]
 test_dataloader = val_dataloader
 test_evaluator = val_evaluator

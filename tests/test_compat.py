@@ -4,7 +4,9 @@ import json
 import logging
 import os
 import sys
+import time
 from collections import Counter
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -14,7 +16,7 @@ import torchvision
 from basicsr.models.base_model import BaseModel
 from basicsr.utils.registry import ARCH_REGISTRY, LOSS_REGISTRY
 
-from conftest import run, write_options
+from conftest import in_two_processes, run, write_options
 from okdnet_plugin import compat
 from okdnet_plugin.errors import InputError, UnknownNameError
 
@@ -200,6 +202,7 @@ def test_launcher_starts_the_backend_of_the_option_file(options, gpu, expected, 
     monkeypatch.setenv('RANK', '0')
     monkeypatch.setenv('LOCAL_RANK', '0')
     monkeypatch.setattr(torch.cuda, 'is_available', lambda: gpu)
+    monkeypatch.setattr(torch.cuda, 'device_count', lambda: int(gpu))
     monkeypatch.setattr(torch.cuda, 'set_device', lambda device: None)
     monkeypatch.setattr(torch.distributed, 'init_process_group', lambda backend: started.append(backend))
     monkeypatch.setattr(torch.multiprocessing, 'set_start_method', lambda method: None)
@@ -388,3 +391,199 @@ def test_prefetching_to_a_gpu_that_there_is_not_hands_batches_on(saved_run):
 def test_auto_resume_of_a_run_that_has_not_begun_starts_it(saved_run, tmp_path):
     saved_run['path']['training_states'] = str(tmp_path / 'none')
     assert resume(saved_run) is None
+
+
+@pytest.fixture
+def parsed(train_options, tmp_path, monkeypatch):
+    """A function that reads an option file as `basicsr train` does, on a machine with so many GPUs."""
+
+    def parse(gpus, *arguments, **changed):
+        from basicsr.utils.options import parse_options
+
+        path = write_options(tmp_path / 'o.yml', train_options | changed)
+        monkeypatch.setattr(torch.cuda, 'is_available', lambda: gpus > 0)
+        monkeypatch.setattr(torch.cuda, 'device_count', lambda: gpus)
+        monkeypatch.setattr(sys, 'argv', ['basicsr train', '-opt', path, *arguments])
+        return parse_options(str(tmp_path), is_train=True)[0]
+
+    return parse
+
+
+@pytest.mark.parametrize(
+    ('gpus', 'num_gpu', 'taken'), [(0, 1, 0), (0, 'auto', 0), (4, 'auto', 1), (4, 4, 4), (1, 1, 1)]
+)
+def test_a_run_takes_the_gpus_that_there_are_and_says_what_is_not_as_asked(parsed, gpus, num_gpu, taken, capsys):
+    assert parsed(gpus, num_gpu=num_gpu)['num_gpu'] == taken
+    assert ('WARNING: num_gpu' in capsys.readouterr().out) == ((gpus, num_gpu) in ((0, 1), (4, 'auto'), (4, 4)))
+
+
+def test_a_number_of_gpus_on_the_command_line_counts(parsed):
+    assert parsed(4, '--set', 'num_gpu=4', num_gpu='auto')['num_gpu'] == 4
+
+
+@pytest.mark.parametrize(
+    ('variables', 'words'),
+    [
+        (
+            {'WORLD_SIZE': '8', 'RANK': '3'},
+            'torchrun --nproc_per_node=8 -m okdnet_plugin train -opt FILE --launcher py',
+        ),
+        (
+            {'SLURM_STEP_NUM_TASKS': '2', 'SLURM_PROCID': '0'},
+            'srun --ntasks=2 basicsr train -opt FILE',
+        ),
+    ],
+)
+def test_processes_that_do_not_know_of_one_another_are_refused_with_the_right_command(
+    parsed, variables, words, monkeypatch
+):
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    for arguments in ((), ('--launcher', 'none'), ('--launcher=none',)):
+        with pytest.raises(InputError, match='--launcher is missing') as refused:
+            parsed(0, *arguments)
+        assert words in str(refused.value)
+
+
+@pytest.mark.parametrize('variables', [{'WORLD_SIZE': '1', 'RANK': '0'}, {'WORLD_SIZE': '8'}, {'SLURM_NTASKS': '8'}])
+def test_one_process_in_the_midst_of_such_variables_is_none_of_several(parsed, variables, monkeypatch):
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    assert parsed(0)['dist'] is False
+
+
+def test_the_log_names_the_device_of_a_model(model_options, monkeypatch):
+    from basicsr.models import build_model
+    from basicsr.utils import get_root_logger
+
+    said = []
+    handler = logging.Handler(logging.INFO)
+    handler.emit = lambda record: said.append((record.levelname, record.getMessage()))
+    logger = get_root_logger()
+    monkeypatch.setattr(logger, 'level', logging.INFO)
+    monkeypatch.setattr(logger, 'handlers', [handler])
+    build_model(model_options)
+    monkeypatch.setattr('okdnet_plugin.engine.devices.describe', lambda device: ('CPU, as the driver is old', True))
+    build_model(model_options)
+    first, second = [one for one in said if one[1].startswith('Device')]
+    assert first[0] == 'INFO'
+    assert first[1].startswith('Device: CPU')
+    assert second == ('WARNING', 'Device: CPU, as the driver is old.')
+
+
+@pytest.fixture
+def gpus(monkeypatch):
+    """A machine with so many GPUs that notes which one a process takes; to take one that is not there raises."""
+    taken = []
+
+    def make(count):
+        def set_device(number):
+            if number >= count:
+                raise RuntimeError('CUDA error: invalid device ordinal')
+            taken.append(number)
+
+        monkeypatch.setattr(torch.cuda, 'is_available', lambda: True)
+        monkeypatch.setattr(torch.cuda, 'device_count', lambda: count)
+        monkeypatch.setattr(torch.cuda, 'set_device', set_device)
+        monkeypatch.setattr(torch.multiprocessing, 'set_start_method', lambda method: None)
+        return taken
+
+    return make
+
+
+def test_more_processes_than_gpus_are_one_clear_line(gpus, monkeypatch):
+    from basicsr.utils.dist_util import init_dist
+
+    gpus(1)
+    monkeypatch.setattr(sys, 'argv', ['basicsr train'])
+    monkeypatch.setenv('RANK', '3')
+    monkeypatch.setenv('LOCAL_RANK', '3')
+    with pytest.raises(
+        InputError, match=r'LOCAL_RANK is 3, but this machine shows 1 GPU;.*nproc_per_node=1'
+    ) as refused:
+        init_dist('pytorch', backend='nccl')
+    assert '\n' not in str(refused.value)
+
+
+@pytest.mark.parametrize('launcher', ['pytorch', 'slurm'])
+def test_processes_that_keep_to_the_cpu_take_no_gpu_and_meet_through_gloo(slurm, gpus, launcher, tmp_path, monkeypatch):
+    from basicsr.utils.dist_util import init_dist
+
+    taken = gpus(1)
+    options = {'num_gpu': 0, 'dist_params': {'backend': 'nccl', 'port': 29500}}
+    path = write_options(tmp_path / 'o.yml', options)
+    monkeypatch.setattr(sys, 'argv', ['basicsr train', '-opt', path, '--launcher', launcher])
+    monkeypatch.setenv('RANK', '3')
+    monkeypatch.setenv('LOCAL_RANK', '3')
+    init_dist(launcher, **(options['dist_params'] if launcher == 'slurm' else {}))
+    assert slurm['backend'] == 'gloo'
+    assert taken == []
+
+
+def copy_in_two_processes(folder, rank):
+    """As the trainer does: the first process makes the folder, late, and all copy the option file."""
+    from basicsr.utils.options import copy_opt_file
+
+    experiment = Path(folder) / 'experiment'
+    sys.argv = ['basicsr train', '-opt', f'{folder}/o.yml', '--launcher', 'pytorch']
+    if rank == 0:
+        time.sleep(0.3)
+        experiment.mkdir()
+    copy_opt_file(f'{folder}/o.yml', str(experiment))
+    return sorted(path.name for path in experiment.iterdir())
+
+
+def test_the_first_process_copies_the_option_file_and_the_others_wait_for_it(train_options, tmp_path):
+    write_options(tmp_path / 'o.yml', train_options)
+    assert in_two_processes(partial(copy_in_two_processes, str(tmp_path)), tmp_path) == [['o.yml'], ['o.yml']]
+
+
+def resume_in_two_processes(options, folder, rank):
+    if rank == 1:  # a node that sees another disk
+        options = options | {'path': options['path'] | {'training_states': f'{folder}/elsewhere'}}
+    try:
+        return resume(options)['iter']
+    except InputError as error:
+        return str(error)
+
+
+def test_processes_that_would_go_on_from_different_iterations_say_so(saved_run, tmp_path):
+    first, second = in_two_processes(partial(resume_in_two_processes, saved_run, str(tmp_path)), tmp_path)
+    assert first == second
+    assert 'process 0 goes on from iteration 1000, process 1 from 0' in first
+    assert 'a disk that all nodes share' in first
+
+
+def test_processes_that_see_one_disk_go_on_together(saved_run, tmp_path):
+    (tmp_path / 'elsewhere').symlink_to(tmp_path)
+    assert in_two_processes(partial(resume_in_two_processes, saved_run, str(tmp_path)), tmp_path) == [1000, 1000]
+
+
+@pytest.mark.parametrize('spoilt', [float('nan'), float('inf'), float('-inf')])
+def test_weights_that_are_not_finite_are_refused_to_every_model(spoilt, tmp_path):
+    net = TinyNet()
+    torch.nn.init.constant_(net.norm.weight, spoilt)
+    torch.save({'params': net.state_dict()}, tmp_path / 'nan.pth')
+    with pytest.raises(InputError, match=r'nan\.pth: 1 of \d tensors are not finite .*norm\.weight first'):
+        load_into(TinyNet(), tmp_path / 'nan.pth')
+
+
+def load_into(net, path, strict=True):
+    model = BaseModel.__new__(BaseModel)
+    model.load_network(net, str(path), strict)
+
+
+def test_a_file_of_which_no_tensor_fits_is_refused_although_nothing_has_to_fit(tmp_path):
+    state = TinyNet().state_dict()
+    for content in ({f'other.{name}': value for name, value in state.items()},
+                    {name: torch.zeros(9, 9) for name in state}):  # fmt: skip
+        torch.save({'params': content}, tmp_path / 'foreign.pth')
+        with pytest.raises(InputError, match=r'foreign\.pth: not one of them fits the TinyNet'):
+            load_into(TinyNet(), tmp_path / 'foreign.pth', strict=False)
+
+
+def test_a_file_of_which_one_tensor_fits_is_taken_if_no_more_has_to(tmp_path):
+    torch.save({'params': {'mask': torch.tensor([7.0, 7.0])}}, tmp_path / 'part.pth')
+    net = TinyNet()
+    load_into(net, tmp_path / 'part.pth', strict=False)
+    assert net.mask.tolist() == [7, 7]

@@ -39,6 +39,7 @@ sys.modules['torchvision.transforms.functional_tensor'] = importlib.import_modul
 
 from basicsr.data.data_sampler import EnlargedSampler  # noqa: E402
 from basicsr.data.prefetch_dataloader import CUDAPrefetcher, PrefetchGenerator  # noqa: E402
+from basicsr.models import build_model  # noqa: E402
 from basicsr.models.base_model import BaseModel  # noqa: E402
 from basicsr.models.sr_model import SRModel  # noqa: E402
 from basicsr.train import create_train_val_dataloader, load_resume_state  # noqa: E402
@@ -46,7 +47,7 @@ from basicsr.utils import MessageLogger  # noqa: E402
 from basicsr.utils.dist_util import init_dist  # noqa: E402
 from basicsr.utils.misc import make_exp_dirs, set_random_seed  # noqa: E402
 from basicsr.utils.options import ordered_yaml, parse_options  # noqa: E402
-from basicsr.utils.registry import DATASET_REGISTRY, Registry  # noqa: E402
+from basicsr.utils.registry import DATASET_REGISTRY, MODEL_REGISTRY, Registry  # noqa: E402
 
 os.environ.update(RANK='0', WORLD_SIZE='1', LOCAL_RANK='0')
 defects['launch_without_gpu'] = raises(ZeroDivisionError, init_dist, 'pytorch', 'gloo')
@@ -156,6 +157,24 @@ code = f'name"]; __import__("pathlib").Path("{made}").touch(); opt["name=x'
 sys.argv = ['basicsr', '-opt', str(FOLDER / 'o.yml'), '--force_yml', code]
 raises(Exception, parse_options, str(FOLDER))
 defects['override_without_running_code'] = made.exists()
+
+(FOLDER / 'gpu.yml').write_text(yaml.safe_dump({'name': 'x', 'num_gpu': 1, 'datasets': {}, 'path': {}}))
+sys.argv = ['basicsr', '-opt', str(FOLDER / 'gpu.yml')]
+with contextlib.redirect_stdout(io.StringIO()):
+    parsed = parse_options(str(FOLDER))[0]
+defects['take_the_gpus_that_there_are'] = parsed['num_gpu'] == 1
+
+
+@MODEL_REGISTRY.register()
+class OnCPU:
+    def __init__(self, opt):
+        self.device = torch.device('cpu')
+
+
+said = []
+logging.getLogger('basicsr').info = said.append
+build_model({'model_type': 'OnCPU'})
+defects['say_which_device'] = bool(said) and not any('Device' in line for line in said)
 
 
 basic_loss = importlib.import_module('basicsr.losses.basic_loss')

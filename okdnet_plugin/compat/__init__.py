@@ -19,8 +19,8 @@ from okdnet_plugin.compat.patches import APPLIED, PATCHES, Patch, apply_noted
 __all__ = ['APPLIED', 'PATCHES', 'Patch', 'apply', 'apply_on_import']
 
 _SUBJECTS = (
-    *('importing', 'option_files', 'launching', 'resuming', 'checking', 'data_order', 'networks', 'losses', 'saving'),
-    *('prefetching', 'looking_up'),
+    *('importing', 'option_files', 'launching', 'devices', 'resuming', 'checking', 'data_order'),
+    *('networks', 'losses', 'saving', 'prefetching', 'looking_up'),
 )
 
 

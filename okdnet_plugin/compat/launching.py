@@ -13,22 +13,9 @@ from multiprocessing import forkserver
 
 import torch
 
-from okdnet_plugin.compat.patches import patch, replace_function, source_of
+from okdnet_plugin.compat.devices import options_in_force
+from okdnet_plugin.compat.patches import patch, replace_function, source_of, sources_of
 from okdnet_plugin.errors import InputError
-
-
-def _backend_of_option_file() -> str | None:
-    """The backend that the option file asks for, in words or by keeping the networks on the CPU."""
-    from okdnet_plugin import option_file
-    from okdnet_plugin.option_file.toolbox import overrides_in_force
-
-    following = zip(sys.argv, sys.argv[1:], strict=False)
-    paths = [path for option, path in following if option == '-opt']
-    paths += [argument.removeprefix('-opt=') for argument in sys.argv if argument.startswith('-opt=')]
-    if not paths:
-        return None
-    opt = option_file.load(paths[-1], overrides_in_force())
-    return 'gloo' if opt.get('num_gpu') == 0 else (opt.get('dist_params') or {}).get('backend')
 
 
 @patch(lambda: 'rank % num_gpus' in source_of('basicsr.utils.dist_util:_init_dist_pytorch'))
@@ -36,7 +23,8 @@ def launch_without_gpu() -> None:
     """`--launcher pytorch` divides by the number of GPUs, and ignores `dist_params` of the option file.
 
     With it a process takes the GPU of its LOCAL_RANK, or none; the backend is the option file's `dist_params.backend`,
-    by default nccl with GPUs and gloo without. Can go when the toolbox launches on a machine without a GPU.
+    by default nccl with GPUs. Without a GPU, and with `num_gpu: 0` under any launcher, it is gloo. Can go when the
+    toolbox launches on a machine without a GPU.
     """
     dist_util = importlib.import_module('basicsr.utils.dist_util')
 
@@ -47,10 +35,17 @@ def launch_without_gpu() -> None:
                 '--launcher pytorch: RANK is not set, so this process was not started by a launcher; start it with '
                 '`torchrun --nproc_per_node=N -m okdnet_plugin train -opt FILE --launcher pytorch`'
             )
-        if torch.cuda.is_available():
+        if _uses_gpus():
             # Launchers that set no LOCAL_RANK number the processes of one machine after the other.
-            local_rank = os.environ.get('LOCAL_RANK') or int(os.environ['RANK']) % torch.cuda.device_count()
-            torch.cuda.set_device(int(local_rank))
+            count = torch.cuda.device_count()
+            local_rank = int(os.environ.get('LOCAL_RANK') or int(os.environ['RANK']) % count)
+            if local_rank >= count:
+                raise InputError(
+                    f'--launcher pytorch: LOCAL_RANK is {local_rank}, but this machine shows {count} GPU'
+                    f'{"s" if count > 1 else ""}; start as many processes as GPUs (--nproc_per_node={count}), or set '
+                    'num_gpu: 0 to compute on the CPU'
+                )
+            torch.cuda.set_device(local_rank)
         torch.distributed.init_process_group(backend=backend)
 
     original_init_dist = dist_util.init_dist
@@ -58,16 +53,21 @@ def launch_without_gpu() -> None:
     @functools.wraps(original_init_dist)
     def init_dist(launcher, backend=None, **kwargs):
         if backend is None and launcher == 'pytorch':
-            backend = _backend_of_option_file()
+            backend = (options_in_force().get('dist_params') or {}).get('backend')
         _prepare_workers()
-        if not torch.cuda.is_available():
-            if backend not in (None, 'gloo') and os.environ.get('RANK', '0') == '0':
+        if not _uses_gpus():
+            if backend not in (None, 'gloo') and not torch.cuda.is_available() and os.environ.get('RANK', '0') == '0':
                 print(f'No GPU is visible: gloo is used instead of {backend}.', flush=True)
             backend = 'gloo'
         original_init_dist(launcher, backend=backend or 'nccl', **kwargs)
 
     replace_function('basicsr.utils.dist_util:_init_dist_pytorch', init_dist_pytorch)
     replace_function('basicsr.utils.dist_util:init_dist', init_dist)
+
+
+def _uses_gpus() -> bool:
+    """Whether this process computes on a GPU: there is one, and the option file does not keep to the CPU."""
+    return torch.cuda.is_available() and options_in_force().get('num_gpu') != 0
 
 
 def _prepare_workers() -> None:
@@ -116,8 +116,8 @@ def launch_slurm_without_a_shell() -> None:
             )
         rank = int(os.environ['SLURM_PROCID'])
         local_rank = int(os.environ.get('SLURM_LOCALID', rank))
-        if torch.cuda.is_available():
-            local_rank %= torch.cuda.device_count()
+        if _uses_gpus():
+            local_rank %= torch.cuda.device_count()  # SLURM may show each process its own GPU alone
             torch.cuda.set_device(local_rank)
         # torch's own default is 29500 too.
         port = port or os.environ.get('MASTER_PORT', 29500)
@@ -169,7 +169,7 @@ def distribute_on_cpu() -> None:
     BaseModel.model_to_device = model_to_device
 
 
-@patch(lambda: '--local-rank' not in source_of('basicsr.utils.options:parse_options'))
+@patch(lambda: '--local-rank' not in sources_of('basicsr.utils.options:parse_options'))
 def accept_local_rank_with_a_dash() -> None:
     """torch.distributed.launch of torch 2 passes --local-rank; the toolbox knows only --local_rank and stops.
 

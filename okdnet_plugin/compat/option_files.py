@@ -12,10 +12,11 @@ def build_option_files_on_others() -> None:
     """An option file repeats what others say, and its YAML may make objects of any class.
 
     With it a file may say `_base_` and `${key}`, see `okdnet_plugin.option_file`; the copy that a run keeps says all,
-    overrides too, and plain BasicSR runs it. Can go when the toolbox has inheritance and the safe loader.
+    overrides too, and plain BasicSR runs it; of several processes the first makes it, and the others wait. Can go when
+    the toolbox has inheritance and the safe loader.
     """
     options = importlib.import_module('basicsr.utils.options')
-    original, copy = options.ordered_yaml, options.copy_opt_file
+    original, copy, get_dist_info = options.ordered_yaml, options.copy_opt_file, options.get_dist_info
 
     @functools.wraps(original)
     def ordered_yaml():
@@ -25,6 +26,15 @@ def build_option_files_on_others() -> None:
 
     @functools.wraps(copy)
     def copy_opt_file(opt_file, experiments_root):
+        import torch.distributed
+
+        rank, processes = get_dist_info()
+        if rank == 0:
+            write_copy(opt_file, experiments_root)
+        if processes > 1:
+            torch.distributed.barrier()  # the folder is there, and an earlier run has its other name
+
+    def write_copy(opt_file, experiments_root):
         from okdnet_plugin.option_file.toolbox import parse, resolved_copy
 
         given = sys.argv

@@ -57,6 +57,17 @@ def source_of(name: str) -> str:
     return inspect.getsource(function.__code__)  # of what runs: getsource would look through a wrapper
 
 
+def sources_of(name: str) -> str:
+    """Source text of `module:function` and of all that it wraps."""
+    module, _, attribute = name.partition(':')
+    function = getattr(importlib.import_module(module), attribute)
+    texts = [inspect.getsource(function.__code__)]
+    while hasattr(function, '__wrapped__'):
+        function = function.__wrapped__
+        texts.append(inspect.getsource(function.__code__))
+    return '\n'.join(texts)
+
+
 def replace_function(name: str, replacement: Callable) -> None:
     """Replace `module:function` in its module and in every toolbox module that has imported it by name."""
     module, _, attribute = name.partition(':')

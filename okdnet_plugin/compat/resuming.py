@@ -3,6 +3,9 @@
 import importlib
 from os import path as osp
 
+import torch
+import torch.distributed
+
 from okdnet_plugin.compat.checking import check_quietly
 from okdnet_plugin.compat.patches import patch, replace_function, source_of
 from okdnet_plugin.errors import InputError
@@ -13,8 +16,9 @@ def resume_without_gpu() -> None:
     """Resuming asks for the current GPU, and `--auto_resume` looks in a fixed folder instead of the run's own.
 
     The state is loaded to the CPU, from where optimisers move it to their parameters, and without running code. Of
-    states that cannot be read, or whose networks cannot, `--auto_resume` takes the one before. Can go when the toolbox
-    resumes on a machine without a GPU and looks at what it finds.
+    states that cannot be read, or whose networks cannot, `--auto_resume` takes the one before. Processes that find
+    different states do not begin. Can go when the toolbox resumes on a machine without a GPU and looks at what it
+    finds.
     """
     train = importlib.import_module('basicsr.train')
 
@@ -28,6 +32,7 @@ def resume_without_gpu() -> None:
             _check_networks_of(state, opt)
         else:
             state = None
+        _check_same_in_all_processes(state)
         run.begin(state)
         if state is not None:
             check_quietly(opt)
@@ -57,6 +62,25 @@ def _newest_whole_state(opt: dict) -> tuple[dict | None, str | None]:
             'back, or start anew without --auto_resume, which keeps this run under another name'
         )
     return None, None
+
+
+def _check_same_in_all_processes(state: dict | None) -> None:
+    """See that all processes go on from the same iteration: nodes without a shared disk find different states.
+
+    Raises:
+        InputError: they do not; in all processes.
+    """
+    if not (torch.distributed.is_available() and torch.distributed.is_initialized()):
+        return
+    iterations: list = [None] * torch.distributed.get_world_size()
+    torch.distributed.all_gather_object(iterations, 0 if state is None else state['iter'])
+    other = next((rank for rank, iteration in enumerate(iterations) if iteration != iterations[0]), None)
+    if other is not None:
+        raise InputError(
+            f'process 0 goes on from iteration {iterations[0]}, process {other} from {iterations[other]}: they see '
+            'different folders; run in a folder on a disk that all nodes share, or copy the newest state and its '
+            'networks to each node'
+        )
 
 
 def _check_networks_of(state: dict, opt: dict) -> None:

@@ -1,14 +1,15 @@
 """What torch can compute on beside the CPU, tried with a convolution and not only asked for."""
 
-import glob
 import os
 import re
-import warnings
 from collections.abc import Iterator
 
 from okdnet_plugin.doctor.finding import Finding, ok, one_line, warning, wrong
+from okdnet_plugin.engine.devices import driver as _driver
+from okdnet_plugin.engine.devices import refusal as _refusal
 
 _GIB = 2**30
+_SCRIPT = 'python scripts/check_gpu.py'
 _INDEX = 'the --index-url that https://pytorch.org/get-started/locally gives for your driver'
 _FULL = 0.5  # share of a GPU's memory that others hold before it is worth a line
 _TOLERANCE = 1e-2  # of values near 1; TensorFloat-32 has ten bits
@@ -62,26 +63,6 @@ def _why_none() -> Finding:
     return wrong('gpu', text, cure, **values)
 
 
-def _refusal() -> str:
-    """Why CUDA does not start, in its own words."""
-    import torch
-
-    with warnings.catch_warnings(record=True) as said:
-        warnings.simplefilter('always')
-        try:
-            torch.cuda.init()
-        except (RuntimeError, AssertionError) as error:
-            return one_line(error)
-    return ' '.join(str(said[0].message).split()) if said else 'it finds no device'
-
-
-def _driver() -> str | None:
-    """Version of NVIDIA's driver; None without one."""
-    from torch.utils import collect_env
-
-    return collect_env.get_nvidia_driver_version(collect_env.run) or ('?' if glob.glob('/dev/nvidia[0-9]*') else None)
-
-
 def _device(number: int) -> Finding:
     import torch
 
@@ -104,6 +85,7 @@ def _device(number: int) -> Finding:
         'bf16': properties.major >= 8,
     }
     text = f'{name}, {total / _GIB:.0f} GiB, {free / _GIB:.1f} GiB free, CUDA {values["build"]}, a convolution is right'
+    text += f'; in five minutes, {_SCRIPT} of the repository checks training, launching and dehazing on it'
     if free < _FULL * total:
         cure = 'another process holds the rest: look at `nvidia-smi`, or choose another GPU by CUDA_VISIBLE_DEVICES'
         return warning(key, text, cure, **values)

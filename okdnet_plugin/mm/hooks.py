@@ -19,7 +19,8 @@ class ShareBuffersHook(Hook):
     """Gives all processes the buffers of the first before a validation, of the network and of its average.
 
     BatchNorm's statistics are each process's own in training, and those of the first are saved: without this the others
-    would validate with statistics that nobody keeps.
+    would validate with statistics that nobody keeps. Buffers that are not where the network computes are left alone:
+    the counter of an average is on the CPU, which NCCL does not reach, and equal in all processes.
     """
 
     priority = 'HIGH'  # before EMAHook puts the average in the network's place
@@ -36,10 +37,12 @@ class ShareBuffersHook(Hook):
     def _share(runner: Runner) -> None:
         if not runner.distributed:
             return
+        devices = {parameter.device for parameter in runner.model.parameters()}
         averages = [hook.ema_model for hook in runner.hooks if isinstance(hook, EMAHook)]
         for module in (runner.model, *averages):
             for buffer in module.buffers():
-                torch.distributed.broadcast(buffer, 0)
+                if buffer.device in devices:
+                    torch.distributed.broadcast(buffer, 0)
 
 
 class BranchVisualizationHook(Hook):

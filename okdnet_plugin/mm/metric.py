@@ -68,10 +68,10 @@ class RestorationMetric(BaseMetric):
             }
             self.results.append(validation.figures_of(pictures, {self.name: dict(self.block)}))
 
-    def compute_metrics(self, results: list[validation.Values]) -> dict[str, float]:
-        """The mean over a data set, by name."""
-        reasons = [found.reasons[self.name] for found in results if found.reasons]
-        figures = [validation.Figures(number, found.values) for number, found in enumerate(results) if found.values]
+    def compute_metrics(self, results: list[tuple[dict[str, float], dict[str, str]]]) -> dict[str, float]:
+        """The mean over a data set, by name; MMEngine makes plain tuples of `validation.Values`."""
+        reasons = [why[self.name] for _, why in results if why]
+        figures = [validation.Figures(number, values) for number, (values, _) in enumerate(results) if values]
         if not figures:
             why = reasons[0] if reasons else 'it needs clear pictures (gt)'
             raise InputError(f'{self.block["type"]} has no value for any picture: {why}')

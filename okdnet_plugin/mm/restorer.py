@@ -24,10 +24,11 @@ class DehazeDataPreprocessor(BaseDataPreprocessor):
 
     Args:
         channels_last: lay pictures out with the channels innermost, which is faster.
-        non_blocking: as for BaseDataPreprocessor.
+        non_blocking: as for BaseDataPreprocessor; pictures in pinned memory (`pin_memory` of a data loader) go to a GPU
+            while it computes.
     """
 
-    def __init__(self, channels_last: bool = False, non_blocking: bool = False):
+    def __init__(self, channels_last: bool = False, non_blocking: bool = True):
         super().__init__(non_blocking)
         self.memory_format = torch.channels_last if channels_last else torch.contiguous_format
 

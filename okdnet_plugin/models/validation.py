@@ -213,9 +213,8 @@ class Validation(SRModel):
         if path is not None:
             self._save_picture(pictures, path)
         found = validation.figures_of(pictures, self.opt['val'].get('metrics') or {})
-        return Figures(
-            index, found.values, {metric: f'{lq_path}: {reason}' for metric, reason in found.reasons.items()}
-        )
+        reasons = {metric: f'{lq_path}: {metric}: {reason}' for metric, reason in found.reasons.items()}
+        return Figures(index, found.values, reasons)
 
     def restore_picture(self, data: dict) -> dict[str, np.ndarray]:
         """What becomes of one picture of a test.

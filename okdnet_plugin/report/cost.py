@@ -65,6 +65,8 @@ def memory_mb(network: Mapping, size: Sequence[int], device: str) -> float | Non
         On a CPU the growth of the process's resident memory, on a GPU that of the allocated memory; None where the
         process fails or the system does not tell.
     """
+    if device != 'cpu':
+        torch.cuda.empty_cache()  # what this process keeps for later would be missing in the other
     job = json.dumps({'network': dict(network), 'size': list(size), 'device': device})
     run = subprocess.run([sys.executable, '-m', __name__, job], capture_output=True, text=True)
     try:

@@ -19,6 +19,7 @@ from basicsr.utils.registry import METRIC_REGISTRY
 from tqdm import tqdm
 
 from okdnet_plugin.engine import checkpoints
+from okdnet_plugin.engine.devices import usable_gpus
 from okdnet_plugin.engine.validation import figures_of, loader_of
 from okdnet_plugin.errors import InputError, SaveError, StoreError, message_of
 from okdnet_plugin.models.restoration_model import RestorationModel
@@ -106,7 +107,7 @@ class Evaluation:
         """The network in the toolbox's own model, which loads and runs it; None for the hazy input."""
         if method.network is None:
             return None
-        opt, num_gpu = self.plan.opt, self.plan.opt.get('num_gpu', 'auto')
+        opt = self.plan.opt
         return RestorationModel(
             {
                 'name': 'report',
@@ -115,7 +116,7 @@ class Evaluation:
                 'dist': False,
                 'rank': self.rank,
                 'world_size': self.world_size,
-                'num_gpu': min(1, torch.cuda.device_count()) if num_gpu == 'auto' else num_gpu,
+                'num_gpu': min(1, usable_gpus({**opt, 'dist': False}, 'report')[0]),  # each process takes one
                 'channels_last': opt.get('channels_last'),
                 'network_g': deepcopy(dict(method.network)),
                 'path': {'strict_load_g': True, **method.path, 'param_key_g': method.param_key},

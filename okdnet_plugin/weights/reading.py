@@ -21,7 +21,6 @@ from okdnet_plugin.weights import shipped
 
 KEYS = ('params_ema', 'params')
 """Under which BasicSR saves weights; the first that is there is taken."""
-"""Folder of the weights that come with the package, NAME.safetensors each."""
 METADATA = 'metadata'
 """Under which a .pth of this package keeps what is known of its weights, texts by name as in safetensors."""
 _ENDINGS = ('.pth', '.pt', '.ckpt', '.safetensors')

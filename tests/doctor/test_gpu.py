@@ -92,6 +92,7 @@ def test_gpu_that_computes_is_described(machine, computes):
     visible, finding = gpu.check()
     assert visible.values == {'visible': '0'}
     assert finding.status == 'ok'
+    assert 'scripts/check_gpu.py' in finding.text
     assert finding.values | {'build': None} == {
         'name': 'Made GPU',
         'capability': '9.0',

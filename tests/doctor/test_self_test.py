@@ -64,3 +64,36 @@ def test_failure_says_what_was_being_done(method, error, text, monkeypatch):
     monkeypatch.setattr(OKDNetModel, method, fail)
     finding = keyed(self_test.check())['self_test.failed']
     assert (finding.status, finding.text) == ('wrong', text)
+
+
+@pytest.mark.parametrize(('error', 'status'), [(1e-5, 'ok'), (0.01, 'wrong')])
+def test_pictures_may_differ_as_kernels_of_a_gpu_do_but_weights_may_not(monkeypatch, error, status):
+    build, evaluated = self_test._model, []
+
+    def with_other_kernels(folder, is_train, weights=None):
+        model = build(folder, is_train, weights)
+        if not is_train:
+            model.net_g.register_forward_hook(lambda net, inputs, output: output + error)
+            evaluated.append(model)
+        return model
+
+    monkeypatch.setattr(self_test, '_model', with_other_kernels)
+    assert keyed(self_test.check())['self_test.save'].status == status
+    assert len(evaluated) == 1
+
+
+@pytest.mark.parametrize('count', [0, 4])
+def test_random_numbers_of_the_gpu_that_is_used_are_kept_and_no_other_is_opened(monkeypatch, count):
+    forked = []
+
+    def fork_rng(devices):
+        forked.append(list(devices))
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(torch.random, 'fork_rng', fork_rng)
+    monkeypatch.setattr(torch.cuda, 'is_available', lambda: count > 0)
+    monkeypatch.setattr(torch.cuda, 'device_count', lambda: count)
+    monkeypatch.setattr(torch.cuda, 'current_device', lambda: 2)
+    with pytest.raises(KeyboardInterrupt):
+        next(self_test.check())
+    assert forked == [[2] if count else []]

@@ -69,6 +69,17 @@ def test_an_infinite_value_is_left_out_of_the_mean():
     assert mean_of([sample(0), equal], **config) == mean_of([sample(0)], **config)
 
 
+def test_a_picture_that_has_no_value_is_left_out_of_the_mean_and_a_set_of_them_is_refused():
+    config = {'function': 'calculate_fast_ssim', 'crop_border': 7}  # the window needs 11 of the 24 - 14 that are left
+    large = sample(2)
+    for found in (large, large['output']):
+        for key in found.keys() & {'gt_img', 'pred_img'}:
+            found[key] = found[key].repeat(1, 2, 2)
+    assert mean_of([sample(0), large], **config) == mean_of([large], **config)
+    with pytest.raises(InputError, match=r'calculate_fast_ssim has no value for any picture: .*at least 11x11'):
+        mean_of([sample(0)], **config)
+
+
 def test_samples_without_a_clear_picture_are_left_out_and_a_set_of_them_is_refused():
     alone = {key: value for key, value in sample(1).items() if key != 'gt_img'}
     config = {'function': 'calculate_psnr', 'crop_border': 0}

@@ -1,0 +1,143 @@
+"""The check of a GPU: its parts pass on a CPU, a step that hangs or dies is a line, and no GPU is no failure."""
+
+import importlib.util
+import json
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+SCRIPT = Path(__file__).parents[2] / 'scripts' / 'check_gpu.py'
+
+
+@pytest.fixture
+def check(monkeypatch):
+    for backend in (torch.backends.cuda.matmul, torch.backends.cudnn):
+        monkeypatch.setattr(backend, 'allow_tf32', backend.allow_tf32)  # set back after the test
+    spec = importlib.util.spec_from_file_location('check_gpu', SCRIPT)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture
+def step(check, tmp_path):
+    """A step on the CPU that keeps its lines."""
+
+    class Kept(check.Step):
+        def __init__(self):
+            super().__init__('cpu', tmp_path, compiles=False)
+            self.rows = []
+
+        def note(self, name, passed, value=None, limit=None, text=''):
+            self.rows.append((name, passed, text))
+
+    return Kept()
+
+
+def failures(step):
+    return [row for row in step.rows if row[1] is False]
+
+
+# Of `steps` only what is quick; `train`, `distributed` and `speed` start processes of what other tests run too.
+@pytest.mark.parametrize('part', ['doctor', '_window', '_ssim', '_sizes'])
+def test_a_part_passes_on_a_cpu(check, step, part):
+    getattr(check, part)(step)
+    assert failures(step) == []
+    assert any(passed for _, passed, _ in step.rows)
+
+
+def test_training_leaves_an_image_of_nan_out_and_goes_on(check, step):
+    check._bad_image(step, check._batch(4, 32))
+    assert failures(step) == []
+    assert len(step.rows) == 2
+
+
+def test_a_network_with_wrong_gradients_is_found(check, step, monkeypatch):
+    from okdnet_plugin.engine import gradient_check
+
+    class Wrong(torch.nn.Conv2d):
+        def forward(self, x):
+            result = super().forward(x)
+            return result if x.dtype is torch.float64 else result.detach() + 0.5 * (result - result.detach())
+
+    class Net(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.conv = Wrong(3, 3, 1)
+
+        def forward(self, x):
+            return self.conv(x)
+
+    monkeypatch.setattr(gradient_check, 'registered_networks', lambda: {'Net': Net})
+    check.gradients(step)
+    assert [name for name, *_ in failures(step)] == ['gradients of Net, NCHW', 'gradients of Net, NHWC']
+
+
+def test_an_error_within_a_case_is_a_line_and_the_others_go_on(check, step, monkeypatch):
+    def fails(*_, **__):
+        raise RuntimeError('CUDA error:\n no kernel image')
+
+    monkeypatch.setattr(check, '_model', fails)
+    check._bad_image(step, check._batch(4, 32))
+    assert [text for _, _, text in failures(step)] == ['RuntimeError: CUDA error: no kernel image'] * 2
+
+
+def run(check, monkeypatch, *arguments):
+    monkeypatch.setattr(sys, 'argv', ['check_gpu.py', *arguments])
+    return check.main()
+
+
+def test_without_a_gpu_it_says_that_nothing_was_checked(check, monkeypatch, capsys):
+    monkeypatch.setattr(torch.cuda, 'is_available', lambda: False)
+    assert run(check, monkeypatch) == 0
+    first, last = capsys.readouterr().out.splitlines()
+    assert 'nothing was checked' in first
+    assert json.loads(last) == {'device': None, 'checked': 0, 'results': []}
+
+
+STAND_INS = {
+    'passes': "note('a', True, 1.5, 2)",
+    'fails': "note('a', True); note('b', False, 3.0, 2)",
+    'dies': "note('a', True); raise MemoryError('too little')",
+    'hangs': "note('a', True); time.sleep(60)",
+}
+
+
+@pytest.mark.parametrize(
+    ('kind', 'code', 'line'),
+    [
+        ('passes', 0, 'PASS  doctor  a  1.5 (at most 2)'),
+        ('fails', 1, 'FAIL  doctor  b  3 (at most 2)'),
+        ('dies', 1, 'FAIL  doctor  the step itself  MemoryError: too little'),
+        ('hangs', 1, 'FAIL  doctor  the step itself  no end after 3 s'),
+    ],
+)
+def test_every_end_of_a_step_is_a_line_and_the_json_of_the_end_holds_it(
+    check, monkeypatch, tmp_path, capsys, kind, code, line
+):
+    stand_in = tmp_path / 'step.py'
+    stand_in.write_text(
+        'import json, time\n'
+        'def note(name, passed, value=None, limit=None):\n'
+        "    row = {'name': name, 'passed': passed, 'value': value, 'limit': limit, 'text': ''}\n"
+        f'    print({check.MARK!r} + json.dumps(row), flush=True)\n{STAND_INS[kind]}\n'
+    )
+    monkeypatch.setattr(check, '__file__', str(stand_in))
+    monkeypatch.setattr(check, 'STEPS', {'doctor': (check.doctor, 3 if kind == 'hangs' else 60)})
+    kept = tmp_path / 'result.json'
+    assert run(check, monkeypatch, '--device', 'cpu', '--only', 'doctor', '--json', str(kept)) == code
+    printed = capsys.readouterr().out.splitlines()
+    assert line in printed
+    summary = json.loads(printed[-1])
+    assert summary == json.loads(kept.read_text())
+    assert summary['failed'] == (kind != 'passes')
+    assert summary['results'][0]['name'] == 'a'
+
+
+def test_every_step_has_a_limit_and_their_lanes_and_the_timed_one_fit_into_five_minutes(check):
+    seconds = {name: limit for name, (_, limit) in check.STEPS.items()}
+    assert all(0 < limit <= 120 for limit in seconds.values())
+    assert {name for lane in check.LANES for name in lane} | {'speed'} == seconds.keys()
+    assert check.SECONDS == 300
