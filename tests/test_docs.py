@@ -73,6 +73,10 @@ def test_every_shipped_script_and_option_file_is_named():
     assert [
         path.name for path in shipped if path.name not in ALL and not any(part in path.name for part in inner)
     ] == []
+    by_hand = [*(REPOSITORY / 'scripts' / 'benchmark').glob('*.py'), *(REPOSITORY / 'tests' / 'harness').glob('*.py')]
+    commands = [path for path in by_hand if not path.name.startswith('test_') and path.name != 'common.py']
+    assert len(commands) == 7
+    assert [path for path in commands if str(path.relative_to(REPOSITORY)) not in ALL] == []
 
 
 @pytest.mark.parametrize('layout', LAYOUTS)
@@ -132,6 +136,9 @@ class _ParsedError(Exception):
 def test_lines_of_the_command_are_understood(words, monkeypatch):
     """The parser of each sub-command takes the options of each line; nothing is run."""
     name, *arguments = [word for word in words if word not in ('|', '>', 'schema.json')]
+    if name in ('-h', '--version'):
+        assert cli.main([name, *arguments]) == 0
+        return
     if name in ('train', 'test'):
         file = arguments[arguments.index('-opt') + 1]
         assert (REPOSITORY / file).is_file()

@@ -55,6 +55,12 @@ torch.distributed.init_process_group('gloo', init_method=f'file://{FOLDER}/store
 model = SimpleNamespace(device=torch.device('cpu'), opt={'dist': True, 'num_gpu': 0})
 defects['distribute_on_cpu'] = raises(Exception, BaseModel.model_to_device, model, torch.nn.Linear(1, 1))
 
+torch.save({'params': torch.nn.Linear(1, 1).state_dict()}, FOLDER / 'net.pth')
+model = SimpleNamespace(get_bare_model=lambda net: net, _print_different_keys_loading=lambda *_: None)
+defects['read_weights_of_any_file'] = not raises(
+    KeyError, BaseModel.load_network, model, torch.nn.Linear(1, 1), FOLDER / 'net.pth', True, 'params_em'
+)
+
 model = SimpleNamespace(net_g=torch.nn.parallel.DistributedDataParallel(torch.nn.BatchNorm1d(1)), lq=torch.rand(2, 1))
 forwards = []
 model.net_g.register_forward_pre_hook(lambda *_: forwards.append(1))

@@ -9,17 +9,20 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+SMALLEST = 16
+"""Shortest side of an image in px that every network of the plugin takes."""
+
 
 def check_size(net: nn.Module, x: Tensor) -> tuple[int, int]:
     """Height and width of pictures, shape (N, 3, H, W).
 
     Raises:
-        ValueError: a side is shorter than the 16 px that every network of the plugin takes.
+        ValueError: a side is shorter than `SMALLEST`.
     """
     height, width = x.shape[-2:]
-    if min(height, width) < 16:
+    if min(height, width) < SMALLEST:
         raise ValueError(
-            f'{type(net).__name__}: a picture of {height}x{width} is too small; each side must be 16 or more'
+            f'{type(net).__name__}: a picture of {height}x{width} is too small; each side must be {SMALLEST} or more'
         )
     return height, width
 
@@ -32,6 +35,9 @@ def pad_to_multiple(x: Tensor, multiple: int) -> Tensor:
 
 def accept_published_keys(net: nn.Module, renames: Mapping[str, str]) -> None:
     """Let a network read the weights that its authors published beside those of its own.
+
+    The maps follow the names and shapes that were published, and a strict load says what does not fit. No file of the
+    authors is part of the tests: what a published network makes of an image has been compared for none of them.
 
     Args:
         net: the network, whose own keys no pattern may match.

@@ -5,7 +5,9 @@ Paper: Lan et al., "Online knowledge distillation network for single image dehaz
 it is built.
 """
 
-from collections.abc import Sequence
+import inspect
+import re
+from collections.abc import Mapping, Sequence
 from functools import reduce
 from itertools import pairwise
 from typing import Literal, NamedTuple
@@ -326,14 +328,33 @@ class OKDNet(nn.Module):
         """
         return (self.airlight(2 * x - 1).to(x.dtype) + 1) / 2
 
-    def fuse(self) -> nn.Module:
-        """A network for inference alone with the output of this one in eval mode, from fewer operations.
+    @classmethod
+    def arguments_of(cls, state: Mapping[str, Tensor]) -> dict | None:
+        """The arguments that names and shapes of weights tell, as far as they differ from the defaults.
 
-        This one stays as it is. See `okdnet_plugin.archs.fused_okdnet`.
+        All but `gate` and `t_min`, which have no weights.
+
+        Returns:
+            The arguments; None if the weights are of no OKDNet.
         """
-        from okdnet_plugin.archs.fused_okdnet import FusedOKDNet
+        try:
+            return _arguments_of(state)
+        except (KeyError, IndexError):
+            return None
 
-        return FusedOKDNet(self)
+    @classmethod
+    def from_state_dict(cls, state: Mapping[str, Tensor]) -> 'OKDNet':
+        """The network that weights are of, with them, in eval mode; `gate` and `t_min` are the defaults.
+
+        Raises:
+            ValueError: they are of another network.
+        """
+        arguments = cls.arguments_of(state)
+        if arguments is None:
+            raise ValueError('these weights are of no OKDNet')
+        net = cls(**arguments)
+        net.load_state_dict(dict(state), strict=True)
+        return net.eval()
 
     def forward(
         self, x: Tensor, return_branches: bool = False, airlight: Tensor | None = None
@@ -382,3 +403,37 @@ class OKDNet(nn.Module):
 def _check(name: str, value: object, choices: tuple) -> None:
     if value not in choices:
         raise ValueError(f'OKDNet: {name} is {value!r}, but must be one of {", ".join(map(repr, choices))}')
+
+
+def _arguments_of(state: Mapping[str, Tensor]) -> dict | None:
+    count = _count(state, r'shared\.scales\.0\.(\d+)\.')
+    scales = _count(state, r'shared\.scales\.(\d+)\.')
+    has_attention = 'shared.scales.0.0.channel_attention.weight' in state
+    dense = 'shared.scales.0.0.rdb.layers.0.weight' if has_attention else 'shared.scales.0.0.layers.0.weight'
+    arguments = {
+        'num_feat': state['preprocess.0.weight'].shape[0],
+        'num_blocks': [_count(state, rf'shared\.scales\.{scale}\.(\d+)\.') for scale in range(scales)],
+        'growth': state[dense].shape[0],
+        'attention': has_attention,
+        'multi_scale': scales > 1,
+        'aggregation': 'fab' if 'aggregation.pointwise.weight' in state else 'fau',
+    }
+    if 'airlight.downs.0.weight' not in state or (scales, count > 2) not in ((3, True), (3, False), (1, True)):
+        return None
+    if scales == 1:  # all blocks are at full size
+        arguments['num_blocks'] = [count - 2, 1, 1]
+    else:
+        arguments['down'] = 'grid' if 'shared.downs.0.2.weight' in state else 'conv'
+        deconv = 'deconv4' if state['shared.ups.0.0.weight'].shape[-1] == 4 else 'deconv3'
+        arguments['up'] = 'grid' if 'shared.ups.0.2.weight' in state else deconv
+        arguments['fuse_kernel'] = state['shared.fuses.0.weight'].shape[-1]
+    parameters = inspect.signature(OKDNet).parameters
+    defaults = {key: parameters[key].default for key in arguments} | {
+        'num_blocks': list(parameters['num_blocks'].default)
+    }
+    return {key: value for key, value in arguments.items() if value != defaults[key]}
+
+
+def _count(state: Mapping[str, Tensor], pattern: str) -> int:
+    """One more than the largest number in the place of the pattern's group."""
+    return max((int(match[1]) + 1 for name in state if (match := re.match(pattern, name))), default=0)

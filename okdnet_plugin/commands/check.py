@@ -1,4 +1,4 @@
-"""basicsr check: hold option files against what anything reads of them; nothing is trained, moved or written."""
+"""basicsr check: find the mistakes in option files, with their lines; nothing is trained or written."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument('--json', action='store_true', help='the mistakes as JSON')
     args = parser.parse_args(argv)
 
-    from okdnet_plugin.cli import load_plugins
+    from okdnet_plugin.plugins import load_plugins
 
     load_plugins()
     results = [_checked(path, args.set, args.phase, not args.no_files) for path in args.opt]

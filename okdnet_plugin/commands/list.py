@@ -1,4 +1,4 @@
-"""basicsr list: every registered name, whose it is, its arguments, and what it says of itself."""
+"""basicsr list: list the registered networks, data sets, losses, metrics and models, with their arguments."""
 
 import argparse
 import inspect
@@ -54,7 +54,7 @@ def main(argv: list[str] | None = None) -> int:
 def _parse(argv: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog='basicsr list',
-        description='every registered name, whose it is, its arguments, and what it says of itself',
+        description=(__doc__ or '').partition(': ')[2],
         allow_abbrev=False,
     )
     parser.add_argument('kind', nargs='?', metavar='|'.join(KINDS), help='of what (default: of all)')

@@ -1,4 +1,4 @@
-"""basicsr options: the keys that an option file may have, with a line each, or as a JSON schema for editors."""
+"""basicsr options: list the keys of option files with their meaning, or write a JSON schema for editors."""
 
 from __future__ import annotations
 
@@ -18,13 +18,16 @@ def main(argv: list[str] | None = None) -> int:
         prog='basicsr options', description=(__doc__ or '').partition(': ')[2], allow_abbrev=False
     )
     parser.add_argument(
-        'key', nargs='?', metavar='KEY', help='list only what is below a key, as train or datasets:train'
+        'key',
+        nargs='?',
+        metavar='KEY',
+        help='list only what is below a key, for example train.optim_g or datasets:train',
     )
     parser.add_argument('--model', default='RestorationModel', metavar='TYPE', help='model_type (default: %(default)s)')
     parser.add_argument('--schema', action='store_true', help='print a JSON schema (draft 2020-12) of option files')
     args = parser.parse_args(argv)
 
-    from okdnet_plugin.cli import load_plugins
+    from okdnet_plugin.plugins import load_plugins
 
     load_plugins()
     if args.schema:
@@ -34,5 +37,5 @@ def main(argv: list[str] | None = None) -> int:
         return 0
     from okdnet_plugin.schema.listing import lines
 
-    print('\n'.join(lines(args.model, args.key)))
+    print('\n'.join(lines(args.model, args.key and args.key.replace('.', ':'))))
     return 0

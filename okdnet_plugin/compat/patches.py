@@ -28,10 +28,14 @@ PATCHES: list[Patch] = []
 APPLIED: list[Patch] = []
 
 
-def apply() -> None:
-    """Apply every patch whose defect is present; may run any number of times, before or after `import basicsr`."""
-    for patch in PATCHES:
-        if patch not in APPLIED and patch.is_needed():
+def apply_noted(name: str | None = None) -> None:
+    """Apply every patch that is noted down and whose defect is present.
+
+    Args:
+        name: only the patch of this name.
+    """
+    for patch in list(PATCHES):
+        if name in (None, patch.name) and patch not in APPLIED and patch.is_needed():
             patch.mend()
             APPLIED.append(patch)
 

@@ -53,6 +53,38 @@ def save_whole_files() -> None:
     BaseModel.save_training_state = save_training_state
 
 
+@patch(lambda: "param_key = 'params'" in source_of('basicsr.models.base_model:BaseModel.load_network'))
+def read_weights_of_any_file() -> None:
+    """Networks are loaded from BasicSR's own files alone, and what is wrong with a file is a traceback.
+
+    A key that the file does not have becomes `params` without a word. Weights are now read by
+    `okdnet_plugin.weights.reading`, as `dehaze`, `export` and `report` read them: nested and prefixed as other trainers
+    write them, or in safetensors. A file or a key that is wrong, values that are not finite and a network that does not
+    fit are one line. Can go when BasicSR does so.
+    """
+    from basicsr.models.base_model import BaseModel
+    from basicsr.utils import get_root_logger
+
+    from okdnet_plugin.weights import loading, reading
+
+    def load_network(self, net, load_path, strict=True, param_key='params'):
+        net = self.get_bare_model(net)
+        paths = getattr(self, 'opt', {}).get('path', {})
+        written = {value for key, value in paths.items() if key.startswith('param_key')}
+        # BasicSR asks for `params` where nobody does, and takes it for an average that is not there.
+        key = param_key if param_key in written and param_key != 'params_ema' else None
+        content = reading.read(load_path, key, (param_key or 'params', *reversed(reading.KEYS)))
+        get_root_logger().info(f'Loading {type(net).__name__} model from {load_path}, with param key: [{content.key}].')
+        if strict:
+            loading.load_into(net, content.state, load_path)
+            return
+        state = dict(loading.nearest(net, content.state, load_path))
+        self._print_different_keys_loading(net, state, strict)
+        net.load_state_dict(state, strict=False)
+
+    BaseModel.load_network = load_network
+
+
 @patch(lambda: 'journal' not in source_of('basicsr.train:MessageLogger.__call__'))
 def keep_a_journal() -> None:
     """The log of a training is made for the eye alone, and a terminal shows no progress.

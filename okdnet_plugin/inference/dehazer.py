@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from okdnet_plugin.errors import InputError
 from okdnet_plugin.inference import backends, memory, tiling
 from okdnet_plugin.inference.backends import Restored
-from okdnet_plugin.inference.weights import Weights, build, load
+from okdnet_plugin.weights.loading import Weights, build, load
 
 _LEAST = 16  # px, the shortest side that every registered network takes
 _SHARE = 0.5  # of the available memory that a picture may need to be restored in one piece

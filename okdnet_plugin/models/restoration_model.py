@@ -411,39 +411,6 @@ class RestorationModel(SRModel):
                     'another value begin a new run from the weights by path:pretrain_network_g'
                 )
 
-    def load_network(
-        self, net: nn.Module, load_path: str, strict: bool = True, param_key: str | None = 'params'
-    ) -> None:
-        """As in the toolbox.
-
-        Raises:
-            InputError: the file is damaged, holds objects that could run code, or does not fit the network.
-        """
-        try:
-            super().load_network(net, load_path, strict, param_key)
-        except Exception as error:
-            content: Any = checkpoints.load(load_path)  # says what is wrong with the file, if that is it
-            if isinstance(error, KeyError):
-                raise InputError(
-                    f"{load_path} has no '{param_key}', but {', '.join(list(content)[:3])} …; write one of its keys as "
-                    'param_key_g, or param_key_g: ~ if it holds the weights alone'
-                ) from error
-            if isinstance(error, RuntimeError) and 'loading state_dict' in str(error):
-                text = ' '.join(str(error).split())
-                raise InputError(
-                    f'{load_path} does not fit the network: {text[:300]}{" …" if len(text) > 300 else ""}; give the '
-                    'weights of this network, with the same arguments'
-                ) from error
-            raise
-
-    def _print_different_keys_loading(self, crt_net: nn.Module, load_net: dict, strict: bool = True) -> None:
-        """As in the toolbox, but not for a strict load, which says by itself what does not fit.
-
-        Before it, keys may still have other names: some networks take the weights that their authors published.
-        """
-        if not strict:
-            super()._print_different_keys_loading(crt_net, load_net, strict)
-
     def _stop(self, signal: Signals) -> None:
         self.save(0, self.current_iter)
         get_root_logger().info(

@@ -19,11 +19,10 @@ from torch import nn
 import okdnet_plugin
 from okdnet_plugin import schema
 from okdnet_plugin.data.options import require
-from okdnet_plugin.engine import checkpoints
 from okdnet_plugin.engine.validation import figures_of
 from okdnet_plugin.errors import InputError
 from okdnet_plugin.hints import MapDataset
-from okdnet_plugin.inference.weight_files import key_of
+from okdnet_plugin.weights import reading
 
 _DEFAULTS = {'tables': [1, 2, 3], 'cost_size': [460, 620], 'cost_rounds': 5, 'examples': 2, 'num_worker': 1}
 # What is measured of a picture; PSNR and SSIM are of the luma with y, else of RGB.
@@ -203,7 +202,7 @@ def _read_once(path: str, time: int) -> tuple[str, str | None]:
     """Digest of a file of weights, and the key of those to be taken."""
     with open(path, 'rb') as file:
         digest = hashlib.sha256(file.read()).hexdigest()
-    return digest, key_of(checkpoints.load(path))
+    return digest, reading.read(path).key
 
 
 def _content_of(block: Mapping) -> str:

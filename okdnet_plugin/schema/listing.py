@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 
 from okdnet_plugin.errors import InputError, did_you_mean
 from okdnet_plugin.schema.keys import Block, Key, Typed
-from okdnet_plugin.schema.registered import NOUNS, find, names_of, unknown_name
+from okdnet_plugin.schema.registered import NOUNS, block_of_type, find, names_of, unknown_name
 from okdnet_plugin.schema.tree import top_block
 from okdnet_plugin.schema.values import described
 
@@ -28,12 +29,22 @@ def lines(model: str, below: str | None = None) -> list[str]:
     block = top_block({'model_type': model, 'network_g': {}}, 'train')
     rows = list(_rows(block, ''))
     if below is not None:
+        rows += _rows_of_a_data_set(below)
         rows = [row for row in rows if row[0] == below or row[0].startswith(f'{below}:')]
         if not rows:
             known = [name for name, *_ in _rows(block, '')]
             raise InputError(f"{model} reads no key '{below}'{did_you_mean(below, known)}; `basicsr options` lists all")
     width = max(len(name) for name, *_ in rows) + 2
     return [f'{name + star:<{width}}{says} ({kind})' for name, star, says, kind in rows]
+
+
+def _rows_of_a_data_set(below: str) -> Iterator[tuple[str, str, str, str]]:
+    """The keys of one block of `datasets`, where a user names it: those of PairedDehazeDataset."""
+    name = re.match(r'datasets:[^:]+', below)
+    block = block_of_type('dataset', 'PairedDehazeDataset')
+    if name is not None and block is not None:
+        yield name[0], '', 'here of PairedDehazeDataset; `basicsr list data NAME` has those of others', 'a block'
+        yield from _rows(block, f'{name[0]}:')
 
 
 def _rows(block: Block, prefix: str) -> Iterator[tuple[str, str, str, str]]:

@@ -18,8 +18,9 @@ from basicsr.archs import build_network
 from PIL import Image
 
 from okdnet_plugin import cli
-from okdnet_plugin.inference import result_files, run
-from okdnet_plugin.inference.picture_files import OpenedPicture
+from okdnet_plugin import files as result_files
+from okdnet_plugin.inference import run_jobs as run
+from okdnet_plugin.inference.images.reading import OpenedPicture
 
 OKDNET = {'type': 'OKDNet', 'num_feat': 8, 'num_blocks': [1, 1, 1], 'growth': 4}
 DCP = ['--network', 'DCP']
