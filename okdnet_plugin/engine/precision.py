@@ -1,4 +1,4 @@
-"""What a training computes in: TF32 or float32, the same numbers each time or the fastest, bfloat16 where there is it."""
+"""What a training computes in: TF32 or float32, the same numbers each time or the fastest, bfloat16 or none."""
 
 import os
 
