@@ -30,8 +30,11 @@ def box_mean(x: Tensor, radius: int) -> Tensor:
     picture.
     """
     size = 2 * radius + 1
-    x = F.avg_pool2d(x, (size, 1), 1, (radius, 0), count_include_pad=False)
-    return F.avg_pool2d(x, (1, size), 1, (0, radius), count_include_pad=False)
+    # Planes without channels: where channels are innermost, CUDA's gradient of a padded window is wrong (pytorch issue
+    # 188344), and a single channel may count as innermost whatever `contiguous` says.
+    planes = x.flatten(0, 1)
+    planes = F.avg_pool2d(planes, (size, 1), 1, (radius, 0), count_include_pad=False)
+    return F.avg_pool2d(planes, (1, size), 1, (0, radius), count_include_pad=False).view(x.shape)
 
 
 def guided_filter(guide: Tensor, x: Tensor, radius: int, eps: float) -> Tensor:

@@ -10,7 +10,7 @@ import re
 from collections.abc import Mapping, Sequence
 from functools import reduce
 from itertools import pairwise
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import torch
 from basicsr.utils.registry import ARCH_REGISTRY
@@ -162,29 +162,24 @@ class ANet(nn.Module):
 
 
 def average_of_window(x: Tensor, size: int) -> Tensor:
-    """Mean over the part of a window of `size` px, an odd number, that lies in the picture; of x's shape (N, C, H, W).
+    """Mean over the part of a window of `size` px, an odd number, that lies in the image; of x's shape (N, C, H, W).
 
-    On a CPU as a depthwise convolution, whose gradient takes a tenth of the time of avg_pool2d's.
+    As a depthwise convolution, on every device. avg_pool2d's gradient is wrong on CUDA where a window is padded and the
+    channels are innermost (pytorch issue 188344, mended in July 2026), and takes ten times as long on a CPU.
     """
     if size == 1:
         return x
-    if x.device.type != 'cpu' or _is_exported():
+    if _is_exported():
         return F.avg_pool2d(x, size, 1, size // 2, count_include_pad=False)
     num = x.shape[1]
     sums = F.conv2d(x, x.new_ones(num, 1, size, size), padding=size // 2, groups=num)
-    rows, columns = (_lengths_inside(edge, size, x.device) for edge in x.shape[-2:])
-    return sums * (1 / (rows[:, None] * columns)).to(sums.dtype)
+    inside = F.conv2d(x.new_ones(1, 1, *x.shape[-2:]), x.new_ones(1, 1, size, size), padding=size // 2)
+    return sums * inside.float().reciprocal().to(sums.dtype)
 
 
 def _is_exported() -> bool:
     """Whether the network is being written down for another program, where there is no gradient."""
     return is_tracing() or getattr(torch.compiler, 'is_exporting', bool)()
-
-
-def _lengths_inside(edge: int, size: int, device: torch.device) -> Tensor:
-    """For each place on an edge, how much of a window of `size` around it lies on the edge."""
-    place = torch.arange(edge, device=device)
-    return ((place + size // 2).clamp(max=edge - 1) - (place - size // 2).clamp(min=0) + 1).float()
 
 
 class FAB(nn.Module):
@@ -280,13 +275,13 @@ class OKDNet(nn.Module):
         num_feat: int = 32,
         num_blocks: Sequence[int] = (2, 3, 4),
         growth: int = 16,
-        down: str = 'conv',
-        up: str = 'deconv4',
-        fuse_kernel: int = 1,
+        down: Literal['conv', 'grid'] = 'conv',
+        up: Literal['deconv4', 'deconv3', 'grid'] = 'deconv4',
+        fuse_kernel: Literal[1, 3] = 1,
         attention: bool = True,
         multi_scale: bool = True,
-        aggregation: str = 'fab',
-        gate: str = 'none',
+        aggregation: Literal['fab', 'fau'] = 'fab',
+        gate: Literal['none', 'softmax', 'sigmoid'] = 'none',
         t_min: float = 0.1,
     ):
         super().__init__()

@@ -84,10 +84,11 @@ def _check_same_in_all_processes(state: dict | None) -> None:
 
 
 def _check_networks_of(state: dict, opt: dict) -> None:
-    """See that the networks which were saved with a state can be read."""
+    """See that the networks which were saved with a state can be read, and hold finite values."""
     from okdnet_plugin.engine import checkpoints
 
     ignored = opt['path'].get('ignore_resume_networks') or ()
     for network in (key for key in opt if key.startswith('network_') and key not in ignored):
         name = f'net_{network.removeprefix("network_")}_{state["iter"]}.pth'
-        checkpoints.load(osp.join(opt['path']['models'], name))
+        path = osp.join(opt['path']['models'], name)
+        checkpoints.refuse_not_finite(checkpoints.load(path), path)

@@ -12,6 +12,7 @@ from os import path as osp
 import torch
 
 from okdnet_plugin import files
+from okdnet_plugin.engine import finite
 from okdnet_plugin.engine.torch_versions import allow_counters
 from okdnet_plugin.errors import InputError, SaveError, one_line
 
@@ -110,13 +111,25 @@ def load_state(path: str) -> dict:
     """Read a training state.
 
     Raises:
-        InputError: it cannot be read or is something else.
+        InputError: it cannot be read, is something else, or holds moments that are not finite.
     """
     state = load(path)
     wanted = {'iter': int, 'epoch': int, 'optimizers': list, 'schedulers': list}
     if not isinstance(state, dict) or not all(isinstance(state.get(key), kind) for key, kind in wanted.items()):
         raise InputError(f'{path} is no training state: it lacks {", ".join(wanted)}')
+    refuse_not_finite(state['optimizers'], path)
     return state
+
+
+def refuse_not_finite(content: object, path: str) -> None:
+    """See that no training goes on from what would spoil it with its first update.
+
+    Raises:
+        InputError: a tensor in the content of a file holds a NaN or an infinite value.
+    """
+    place = finite.first_not_finite(content)
+    if place is not None:
+        raise InputError(f'{path} holds values that are not finite ({place}), which no training recovers from')
 
 
 def states_of(folder: str) -> list[tuple[int, str]]:

@@ -40,8 +40,7 @@ def ssim_map(
 
         moments = torch.cat([pred, target, pred * pred, target * target, pred * target], 1)
         num = moments.shape[1]
-        # Channels last: the depthwise convolutions are several times faster on a CPU than channels first.
-        blurred = moments.contiguous(memory_format=torch.channels_last)
+        blurred = _laid_out(moments)
         blurred = F.conv2d(blurred, window.view(1, 1, -1, 1).expand(num, 1, -1, 1), groups=num)
         blurred = F.conv2d(blurred, window.view(1, 1, 1, -1).expand(num, 1, 1, -1), groups=num)
         mean_p, mean_t, square_p, square_t, product = blurred.chunk(5, 1)
@@ -50,6 +49,16 @@ def ssim_map(
         luminance = (2 * mean_p * mean_t + c1) / (mean_p**2 + mean_t**2 + c1)
         variances = square_p - mean_p**2 + square_t - mean_t**2
         return luminance * (2 * (product - mean_p * mean_t) + c2) / (variances + c2)
+
+
+def _laid_out(moments: Tensor) -> Tensor:
+    """In the layout in which depthwise convolutions are fast and exact: channels last on a CPU, first elsewhere.
+
+    On a GPU channels last would take them to cuDNN, which may round to TF32, and the variances are differences of
+    nearly equal numbers.
+    """
+    is_cpu = moments.device.type == 'cpu'
+    return moments.contiguous(memory_format=torch.channels_last if is_cpu else torch.contiguous_format)
 
 
 @LOSS_REGISTRY.register()

@@ -160,7 +160,8 @@ class EngineTop(Keys):
     amp: _Amp | None = key('autocast of the network in training: bf16, fp16 or off')
     channels_last: Switch | None = key('channels innermost, which is faster')
     compile: _Modes | None = key('torch.compile of the training: true, or a mode by name')
-    tf32: Switch | None = key('TensorFloat-32 on a GPU')
+    tf32: Switch | None = key('TensorFloat-32 on a GPU; false by default, also for convolutions')
+    deterministic: Switch | None = key('the same numbers each time on a GPU, or an error for what cannot give them')
     sync_bn: Switch | None = key('BatchNorm over the pictures of all processes')
 
 

@@ -162,8 +162,8 @@ def nearest(net: nn.Module, state: Mapping[str, Tensor], path: str) -> Mapping[s
     best = max(reading.variants(state), key=count)
     if not count(best) and own:
         raise InputError(
-            f'weights {path}: not one of them fits the {type(net).__name__} of the option file, which strict_load_g: false '
-            'does not make up for; give the weights of this network'
+            f'weights {path}: not one of them fits the {type(net).__name__} of the option file, which strict_load_g: '
+            'false does not make up for; give the weights of this network'
         )
     return best
 
