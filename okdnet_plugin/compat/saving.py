@@ -67,7 +67,7 @@ def read_weights_of_any_file() -> None:
 
     from okdnet_plugin.weights import loading, reading
 
-    def load_network(self, net, load_path, strict=True, param_key='params'):
+    def load_network(self, net, load_path, strict=True, param_key: str | None = 'params'):
         net = self.get_bare_model(net)
         paths = getattr(self, 'opt', {}).get('path', {})
         written = {value for key, value in paths.items() if key.startswith('param_key')}

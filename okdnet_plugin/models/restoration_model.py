@@ -13,6 +13,7 @@ import torch.distributed
 from basicsr.archs import build_network
 from basicsr.losses import build_loss
 from basicsr.models.lr_scheduler import MultiStepRestartLR
+from basicsr.models.sr_model import SRModel
 from basicsr.utils import get_root_logger
 from basicsr.utils.registry import MODEL_REGISTRY
 from torch import Tensor, nn
