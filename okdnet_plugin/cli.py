@@ -14,10 +14,9 @@ import traceback
 from collections.abc import Callable
 from importlib.metadata import EntryPoint, entry_points
 
-from okdnet_plugin import option_file
+from okdnet_plugin.config.messages import OptionError
 from okdnet_plugin.engine.checkpoints import save_error
 from okdnet_plugin.errors import BadUpdatesError, InputError, SaveError, UnknownNameError, did_you_mean, message_of
-from okdnet_plugin.option_file import toolbox
 
 USAGE = """\
 usage: basicsr COMMAND [ARGUMENTS]
@@ -114,22 +113,28 @@ def _run(command: str, arguments: list[str]) -> int:
 
 
 def _run_toolbox(command: str, arguments: list[str]) -> int:
-    from okdnet_plugin.engine import run
+    from okdnet_plugin.compat.option_files import handing_over
+    from okdnet_plugin.config.command_line import is_first_process
+    from okdnet_plugin.engine.run import Run
 
-    plugins = load_plugins()
+    plugins, run = load_plugins(), Run()
     # The toolbox parses sys.argv itself and notes it down in the run's copy of the option file.
     sys.argv = [f'basicsr {command}', *arguments]
     try:
-        if not _is_right(command, arguments):
-            return 2
-        _pipeline(command)(os.getcwd())
+        with handing_over(run):
+            _pipeline(command)(os.getcwd())
+    except OptionError as error:
+        if not is_first_process():
+            return 2  # a neighbour on this machine says what is wrong
+        known = f'; plugins loaded: {", ".join(plugins)}' if isinstance(error, UnknownNameError) else ''
+        raise InputError(f'{error}{known}') from error
     except UnknownNameError as error:
         raise InputError(f'{error}; plugins loaded: {", ".join(plugins)}') from error
     except SystemExit:
         _leave_process_group()  # a signal has stopped all processes after the same iteration
         raise
     finally:
-        run.current.journal.close()
+        run.journal.close()
     _leave_process_group()
     return 0
 
@@ -142,30 +147,6 @@ def _pipeline(command: str) -> Callable[[str], None]:
     from basicsr.test import test_pipeline
 
     return test_pipeline
-
-
-def _is_right(command: str, arguments: list[str]) -> bool:
-    """See that the option file can be read and says nothing wrong, before the toolbox starts.
-
-    Returns:
-        False in a process whose neighbour on this machine, the first, says what is wrong.
-
-    Raises:
-        InputError: the mistakes. A missing -opt is left to the toolbox's own parser.
-    """
-    path, overrides, _ = toolbox.parse(arguments)
-    if path is None:
-        return True
-    from okdnet_plugin import schema
-
-    try:
-        opt, places = option_file.load_with_places(path, overrides)
-        schema.refuse(opt, places, 'train' if command == 'train' else 'test')
-    except InputError:
-        if (os.environ.get('LOCAL_RANK') or os.environ.get('SLURM_LOCALID') or '0') != '0':
-            return False
-        raise
-    return True
 
 
 def _split(argv: list[str]) -> tuple[str | None, list[str]]:

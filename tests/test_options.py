@@ -9,17 +9,17 @@ import numpy as np
 import pytest
 
 from conftest import REPOSITORY, basicsr, write_options
-from okdnet_plugin import option_file
+from okdnet_plugin import config
 from okdnet_plugin.report import plan
 from okdnet_plugin.report.published import TABLES
-from okdnet_plugin.schema import check_options
+from okdnet_plugin.compat.checking import prepare
 
 OPTIONS = REPOSITORY / 'options'
 SIDES = {'lq': 'hazy', 'gt': 'clear'}
 
 
 def load(name):
-    return option_file.load(str(OPTIONS / name))
+    return config.load(str(OPTIONS / name))
 
 
 def overrides(options, pairs, **more):

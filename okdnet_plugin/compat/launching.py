@@ -19,15 +19,16 @@ from okdnet_plugin.errors import InputError
 
 def _backend_of_option_file() -> str | None:
     """The backend that the option file asks for, in words or by keeping the networks on the CPU."""
-    from okdnet_plugin import option_file
-    from okdnet_plugin.option_file.toolbox import overrides_in_force
+    from okdnet_plugin import config
+    from okdnet_plugin.compat.option_files import option_file_in_hand
 
+    file = option_file_in_hand()
     following = zip(sys.argv, sys.argv[1:], strict=False)
     paths = [path for option, path in following if option == '-opt']
     paths += [argument.removeprefix('-opt=') for argument in sys.argv if argument.startswith('-opt=')]
-    if not paths:
+    if file is None and not paths:
         return None
-    opt = option_file.load(paths[-1], overrides_in_force())
+    opt = file.opt if file is not None else config.load(paths[-1])
     return 'gloo' if opt.get('num_gpu') == 0 else (opt.get('dist_params') or {}).get('backend')
 
 

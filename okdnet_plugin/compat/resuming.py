@@ -3,7 +3,7 @@
 import importlib
 from os import path as osp
 
-from okdnet_plugin.compat.checking import check_quietly
+from okdnet_plugin.compat.checking import prepare
 from okdnet_plugin.compat.patches import patch, replace_function, source_of
 from okdnet_plugin.errors import InputError
 
@@ -19,7 +19,8 @@ def resume_without_gpu() -> None:
     train = importlib.import_module('basicsr.train')
 
     def load_resume_state(opt):
-        from okdnet_plugin.engine import checkpoints, run
+        from okdnet_plugin.engine import checkpoints
+        from okdnet_plugin.engine.run import Run
 
         if opt['auto_resume']:
             state, opt['path']['resume_state'] = _newest_whole_state(opt)
@@ -28,9 +29,9 @@ def resume_without_gpu() -> None:
             _check_networks_of(state, opt)
         else:
             state = None
-        run.begin(state)
+        Run.of(opt).state = state
         if state is not None:
-            check_quietly(opt)
+            prepare(opt)
             train.check_resume(opt, state['iter'])
         return state
 

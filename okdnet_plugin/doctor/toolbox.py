@@ -8,9 +8,9 @@ from okdnet_plugin.doctor.finding import Finding, ok, one_line, wrong
 
 def check_plugins() -> Iterator[Finding]:
     """Each plugin with what it has registered, then the toolbox, then each command; one that fails is one line."""
-    from okdnet_plugin import registries
+    from okdnet_plugin.config import registered as registry
 
-    entries, loaded = registries.load()
+    entries, loaded = registry.load()
     for attempt in loaded:
         key = f'plugin.{attempt.plugin.name}'
         registered = {
@@ -29,13 +29,13 @@ def check_plugins() -> Iterator[Finding]:
 
 def _unplugged(entries: list) -> Iterator[Finding]:
     """What the toolbox itself and packages without an entry point have registered."""
-    from okdnet_plugin import registries
+    from okdnet_plugin.config import registered as registry
 
     plugins = {entry.name for entry in entry_points(group='basicsr.plugins')}
     for plugin in dict.fromkeys(entry.plugin for entry in entries if entry.plugin.name not in plugins):
         kinds = [entry.kind for entry in entries if entry.plugin == plugin]
-        count = {kind: kinds.count(kind) for kind in registries.KINDS if kind in kinds}
-        label = 'the toolbox' if plugin.name == registries.TOOLBOX else plugin.distribution
+        count = {kind: kinds.count(kind) for kind in registry.KINDS if kind in kinds}
+        label = 'the toolbox' if plugin.name == registry.BASICSR else plugin.distribution
         yield ok(f'registered.{plugin.name}', f'{label} ({plugin.version}) registers {_counted(count)}', count=count)
 
 

@@ -1,6 +1,5 @@
 """Any optimiser of torch by its name."""
 
-import inspect
 from typing import Any
 
 import torch
@@ -8,13 +7,7 @@ from basicsr.utils import get_root_logger
 from torch import Tensor
 from torch.optim import Optimizer
 
-# They need a closure that repeats the step, sparse gradients, or matrices instead of convolutions and biases.
-_UNFIT = ('Optimizer', 'LBFGS', 'SparseAdam', 'Muon')
-OPTIMIZERS = {
-    name: kind
-    for name, kind in vars(torch.optim).items()
-    if inspect.isclass(kind) and issubclass(kind, Optimizer) and name not in _UNFIT
-}
+from okdnet_plugin.config.registered import OPTIMIZERS
 
 
 def build(name: str, params: list[Tensor], **arguments: Any) -> Optimizer:

@@ -14,6 +14,7 @@ from basicsr.utils.registry import METRIC_REGISTRY
 from torch import nn
 from torch.utils.data import DataLoader, Dataset, Subset
 
+from okdnet_plugin.config.registered import needs_clear_picture
 from okdnet_plugin.engine.signals import leave_signals_to_the_parent
 from okdnet_plugin.hints import MapDataset
 
@@ -85,12 +86,6 @@ def figures_of(pictures: Mapping[str, np.ndarray], metrics: Mapping[str, Mapping
             continue
         values[name] = float(calculate_metric(images, block))
     return values
-
-
-def needs_clear_picture(metric: str) -> bool:
-    """Whether a metric, by its registered name, has no value without a clear picture."""
-    parameters = _parameters_of(metric)
-    return 'img2' in parameters and parameters['img2'].default is not None
 
 
 def _parameters_of(metric: str) -> Mapping[str, inspect.Parameter]:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from os import path as osp
 
 import okdnet_plugin
-from okdnet_plugin import option_file
+from okdnet_plugin import config
 from okdnet_plugin.errors import InputError
 from okdnet_plugin.inference import recognise
 from okdnet_plugin.inference.weights import Weights, load
@@ -36,7 +36,7 @@ def weights_for(path: str | None, opt: str | None, network: str | None, param_ke
         return Weights({'type': network}, {}, origin='--network')
     if path is None and opt is None:
         raise InputError('no network is named: give -w WEIGHTS, --opt FILE, or --network DCP, which needs no weights')
-    return load(path or (opt and _of_run(option_file.load(opt))) or None, opt, param_key)
+    return load(path or (opt and _of_run(config.load(opt))) or None, opt, param_key)
 
 
 def _of_run(options: Mapping) -> str | None:

@@ -9,7 +9,7 @@ from os import path as osp
 from torch import Tensor, nn
 
 import okdnet_plugin
-from okdnet_plugin import option_file
+from okdnet_plugin import config
 from okdnet_plugin.errors import InputError, UnknownNameError
 from okdnet_plugin.inference import recognise, weight_files
 
@@ -58,7 +58,7 @@ def load(path: str | None, opt: str | None = None, param_key: str | None = None)
             no network is known; UnknownNameError if its name is not registered.
     """
     okdnet_plugin.register()
-    options = None if opt is None else option_file.load(opt)
+    options = None if opt is None else config.load(opt)
     if options is not None and not isinstance(options.get('network_g'), Mapping):
         raise InputError(f'option file {opt} has no block network_g, which names the network; give another')
     if path is None:
@@ -154,7 +154,7 @@ def _option_file_of_run(state: Mapping[str, Tensor], path: str) -> tuple[str, Ma
     fitting: list[tuple[str, Mapping]] = []
     for file in sorted(glob.glob(osp.join(glob.escape(osp.dirname(models)), '*.yml'))):
         try:
-            options = option_file.load(file)
+            options = config.load(file)
             network = options.get('network_g')
             if isinstance(network, Mapping) and recognise.misfit(network, state) is None:
                 fitting.append((osp.relpath(file) if not osp.isabs(path) else file, options))
