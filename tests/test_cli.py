@@ -100,7 +100,7 @@ def test_missing_option_file_gets_the_near_one(given, tmp_path, capsys):
         ('name: [1\nmodel: 2', 'o.yml:2 is not valid YAML'),
         ('', 'holds no keys'),
         ('- a', 'holds no keys'),
-        ('\0', 'not valid YAML'),
+        ('\0', 'has the control character'),
     ],
     ids=['syntax', 'empty', 'list', 'binary'],
 )
@@ -118,7 +118,7 @@ def test_path_that_is_a_list_is_one_line(tmp_path, capsys, train_options):
     assert cli.main(['test', '-opt', write_options(tmp_path / 'o.yml', train_options)]) == 2
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith(f'basicsr: error: {tmp_path}/o.yml:')
-    assert line.endswith(': option datasets:val:dataroot_lq is [a]; write one path, a number in quotation marks')
+    assert line.endswith(': option datasets:val:dataroot_lq is [a]; write one path (quote numbers)')
 
 
 def test_all_mistakes_of_file_and_command_line_are_told_with_their_places(tmp_path, capsys, train_options):

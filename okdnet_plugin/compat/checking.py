@@ -5,22 +5,18 @@ import functools
 import importlib
 import logging
 import random
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 import torch
 
-from okdnet_plugin.compat.patches import patch, replace_function, source_of
-
-# What BasicSR's parser and pipelines add to the options.
-_OF_THE_PARSER = ('dist', 'rank', 'world_size', 'auto_resume', 'is_train', 'root_path')
-_PATHS_OF_THE_PARSER = ('experiments_root', 'models', 'training_states', 'log', 'visualization', 'results_root')
+from okdnet_plugin.compat.patches import original_source_of, patch, replace_function, source_of
 
 
 def _moves_before_it_builds() -> bool:
     source = source_of('basicsr.train:train_pipeline')
-    is_blind = 'mkdir_and_rename(' in source_of('basicsr.utils.misc:make_exp_dirs')
+    is_blind = 'mkdir_and_rename(' in original_source_of('basicsr.utils.misc:make_exp_dirs')
     return is_blind and source.index('make_exp_dirs(') < source.index('create_train_val_dataloader(')
 
 
@@ -34,7 +30,6 @@ def look_before_moving_an_earlier_run() -> None:
     original = importlib.import_module('basicsr.utils.misc').make_exp_dirs
     build = importlib.import_module('basicsr.data').build_dataset
 
-    @functools.wraps(original)
     def make_exp_dirs(opt):
         prepare(opt)
         original(opt)
@@ -74,7 +69,7 @@ def prepare(opt: Any) -> None:
 
     run = Run.of(opt)
     if not run.is_checked:
-        check.refuse(as_written(opt), phase='train' if opt['is_train'] else 'test')
+        check.refuse(check.as_written(opt), phase='train' if opt['is_train'] else 'test')
     model: Any = model_of(opt)
     if hasattr(model, 'check_options'):
         model.check_options(opt)
@@ -84,17 +79,8 @@ def prepare(opt: Any) -> None:
             made[phase] = Made(trial.construct({'phase': phase, **block}), records)
     if opt['is_train'] and 'train' in made:
         with _records(), _same_random_numbers():
-            trial.first_batch(opt, made['train'].data_set, opt['world_size'])
+            trial.first_batch(opt, made['train'].data_set, opt.get('world_size', 1))
     run.is_checked, run.data_sets = True, made
-
-
-def as_written(opt: Mapping) -> dict:
-    """Options without what BasicSR's parser has added to them."""
-    written = {key: value for key, value in opt.items() if key not in _OF_THE_PARSER}
-    path = opt.get('path')
-    if isinstance(path, Mapping):
-        written['path'] = {key: value for key, value in path.items() if key not in _PATHS_OF_THE_PARSER}
-    return written
 
 
 @contextlib.contextmanager

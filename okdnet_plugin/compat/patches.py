@@ -53,6 +53,12 @@ def source_of(name: str) -> str:
     return inspect.getsource(function.__code__)  # of what runs: getsource would look through a wrapper
 
 
+def original_source_of(name: str) -> str:
+    """As `source_of`, of what a decorator of BasicSR's, such as `master_only`, wraps."""
+    module, _, attribute = name.partition(':')
+    return inspect.getsource(functools.reduce(getattr, attribute.split('.'), importlib.import_module(module)))
+
+
 def replace_function(name: str, replacement: Callable) -> None:
     """Replace `module:function` in its module and in every toolbox module that has imported it by name."""
     module, _, attribute = name.partition(':')

@@ -8,10 +8,10 @@ from os import path as osp
 
 import torch
 
-from okdnet_plugin.compat.patches import patch, replace_function, source_of
+from okdnet_plugin.compat.patches import original_source_of, patch, replace_function, source_of
 
 
-@patch(lambda: 'torch.save(' in source_of('basicsr.models.base_model:BaseModel.save_training_state'))
+@patch(lambda: 'torch.save(' in original_source_of('basicsr.models.base_model:BaseModel.save_training_state'))
 def save_whole_files() -> None:
     """Networks and states are written in place, and a run goes on when that fails three times.
 
@@ -54,7 +54,7 @@ def save_whole_files() -> None:
     BaseModel.save_training_state = save_training_state
 
 
-@patch(lambda: 'logger.info(' in source_of('basicsr.train:MessageLogger.__call__'))
+@patch(lambda: 'logger.info(' in original_source_of('basicsr.train:MessageLogger.__call__'))
 def keep_a_journal() -> None:
     """The log of a training is made for the eye alone, and a terminal shows no progress.
 

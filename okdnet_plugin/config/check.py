@@ -17,15 +17,14 @@ from okdnet_plugin.config.keys import Block, Key
 from okdnet_plugin.config.messages import Mistake, Places, error_of, shown, with_places
 from okdnet_plugin.config.registered import NOUNS, block_of_data_set, find, unknown_name
 from okdnet_plugin.config.types import (
-    Says,
     bare,
     choices_of,
     described,
     is_number_to_a_reader,
+    is_told_as_a_whole,
     item_type,
     may_be_left_empty,
     members,
-    note_of,
     takes_numbers,
 )
 from okdnet_plugin.config.walk import (
@@ -42,6 +41,9 @@ from okdnet_plugin.config.walk import (
 )
 from okdnet_plugin.errors import did_you_mean
 
+# What BasicSR's parser and pipelines add to the options.
+_OF_THE_PARSER = ('dist', 'rank', 'world_size', 'auto_resume', 'is_train', 'root_path')
+_PATHS_OF_THE_PARSER = ('experiments_root', 'models', 'training_states', 'log', 'visualization', 'results_root')
 _HELPERS = 'x-'  # blocks at the top that hold nothing but YAML's anchors
 
 
@@ -85,6 +87,35 @@ def raise_or_warn(mistakes: list[Mistake]) -> None:
         sys.stderr.write(f'basicsr: {mistake}\n')
 
 
+def refuse_of_model(opt: Mapping) -> None:
+    """As `refuse`, for what a model reads alone: who builds one by hand may do without the rest of an option file.
+
+    Args:
+        opt: the options that a model is made of.
+
+    Raises:
+        InputError: they have mistakes.
+    """
+    mistakes = check(as_written(opt), phase='train' if opt['is_train'] else 'test', look=False)
+    raise_or_warn([mistake for mistake in mistakes if not mistake.is_warning and _is_read_by_models(mistake)])
+
+
+def _is_read_by_models(mistake: Mistake) -> bool:
+    level = mistake.path[0]
+    if mistake.kind == 'missing key':
+        return level == 'train' and mistake.path[-1] != 'total_iter'
+    return level != 'datasets' and mistake.path != ('val',)
+
+
+def as_written(opt: Mapping) -> dict:
+    """Options without what BasicSR's parser has added to them."""
+    written = {key: value for key, value in opt.items() if key not in _OF_THE_PARSER}
+    path = opt.get('path')
+    if isinstance(path, Mapping):
+        written['path'] = {key: value for key, value in path.items() if key not in _PATHS_OF_THE_PARSER}
+    return written
+
+
 def mistakes_of_data_set(target: type, block: Mapping) -> list[Mistake]:
     """What is wrong in the block of a data set, by the options that its class declares; without warnings.
 
@@ -92,7 +123,9 @@ def mistakes_of_data_set(target: type, block: Mapping) -> list[Mistake]:
         target: its class.
         block: as BasicSR hands it over; `type` and what the loader reads may be missing.
     """
-    written = {name: os.fspath(one) if isinstance(one, os.PathLike) else one for name, one in block.items()}
+    # Here a path may be a Path, and the name of a part of a mixture that of both.
+    given = {name: one for name, one in block.items() if one is not None and name != 'name'}
+    written = {name: os.fspath(one) if isinstance(one, os.PathLike) else one for name, one in given.items()}
     top = data_set_node((), written, block_of_data_set(target.__name__, target), frozenset(['type', 'scale']))
     mistakes = []
     for node in below(top, {}):
@@ -100,8 +133,10 @@ def mistakes_of_data_set(target: type, block: Mapping) -> list[Mistake]:
             if node.block is not None:
                 mistakes += _of_key((*node.path, name), value, node, {})
         mistakes += _missing(node, 'report') if node.block is not None else ()
-    if written.get('name') is None and top.block is not None:
-        mistakes.append(Mistake(('name',), _missing_text('name', top.block.keys['name'], top), 'missing key'))
+    name = block.get('name')
+    if not isinstance(name, str) or not name:
+        text = 'is missing; add it: results and messages go by it'
+        mistakes.append(Mistake(('name',), text if name is None else f'is {shown(name)}; write a string', 'missing key'))
     return [mistake for mistake in mistakes if not mistake.is_warning]
 
 
@@ -146,7 +181,7 @@ def _wrong(path: KeyPath, value: object, annotation: Any, key: Key) -> Iterator[
     except ValidationError as error:
         places = [one['loc'] for one in error.errors(include_url=False, include_context=False, include_input=False)]
     kinds = [one for one in members(annotation) if item_type(one, value) is not None]
-    is_one = len(kinds) == 1 and note_of(annotation, Says) is None  # else the whole is told
+    is_one = len(kinds) == 1 and not is_told_as_a_whole(annotation)  # else the whole is told
     if is_one:
         try:
             TypeAdapter(kinds[0]).validate_python(value)
@@ -201,14 +236,18 @@ def _unknown(path: KeyPath, value: object, node: Node, opt: Mapping) -> Iterator
     assert node.block is not None
     block, written = node.block, str(path[-1])
     if block.is_open:
+        is_strict = False
         text = _of_a_declaring_model(path, value, block, opt)
         if text is None and written not in block.near:
             known = {*block.keys, *block.near}
             cutoff = 0.6 if block.name in NOUNS else 0.8  # next to nothing is known where `type` is missing
-            near = _replaced_by(written, sorted(name for name in known if name not in node.value), cutoff)
+            absent = sorted(name for name in known if name not in node.value)
+            of_strict = difflib.get_close_matches(written, block.strict, n=1, cutoff=0.75)
+            near = of_strict[0] if of_strict else _replaced_by(written, absent, cutoff)
             text = near and f': nothing is known to read it (did you mean {near}?); correct it, if so'
+            is_strict = near in block.strict
         if text:
-            yield Mistake(path, text, 'unknown key', is_warning=True)
+            yield Mistake(path, text, 'unknown key', is_warning=not is_strict)
         else:
             yield from _numbers(path, value)
         return

@@ -94,6 +94,7 @@ class Block:
         is_open: whoever reads it may read other keys as well.
         noun: what messages call a key.
         near: further names that whoever reads it reads, of which no more is known.
+        strict: keys of which a near miss is a mistake, though the block is open.
     """
 
     name: str
@@ -101,6 +102,7 @@ class Block:
     is_open: bool = False
     noun: Literal['key', 'argument'] = 'key'
     near: frozenset[str] = frozenset()
+    strict: frozenset[str] = frozenset()
 
     def __or__(self, other: Block) -> Block:
         """With the keys of another block, which go first where both have one; blocks inside are joined as well."""

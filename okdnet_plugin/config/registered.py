@@ -8,6 +8,7 @@ import importlib
 import inspect
 import io
 import types
+import typing
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from importlib.metadata import EntryPoint, PackageNotFoundError, entry_points, packages_distributions, version
@@ -146,6 +147,8 @@ def block_of_type(kind: Kind, name: object) -> Block | None:
 def block_of_data_set(name: str, target: Callable) -> Block:
     """The block of a data set; closed where its class says itself what it reads."""
     block = Block(name, {'type': type_key('dataset')}) | block_of(DataSet, name)
+    if declares(target):  # which folders it reads, too
+        block = replace(block, keys={key: one for key, one in block.keys.items() if not key.startswith('dataroot_')})
     options = declared(target)
     if options:
         block |= block_of(joined_options(tuple(options)), name)
@@ -217,7 +220,16 @@ class Entry:
         except (TypeError, ValueError):  # of a class written in C
             return []
         given = _GIVEN['metric'] if self.kind == 'metric' else ()
-        return [parameter for parameter in found if parameter.name not in given]
+        hints = self._hints()
+        return [one.replace(annotation=hints.get(one.name, one.annotation)) for one in found if one.name not in given]
+
+    def _hints(self) -> dict[str, object]:
+        """Types of the arguments, without their ranges."""
+        function = self.object.__init__ if inspect.isclass(self.object) else self.object
+        try:
+            return typing.get_type_hints(inspect.unwrap(function))
+        except Exception:  # a hint may name what is imported for type checkers only
+            return {}
 
     @property
     def option_keys(self) -> dict[str, str]:

@@ -124,14 +124,14 @@ def check_batches(block: Mapping, length: int, batch_size: int, world_size: int)
         InputError: it does not, or an epoch has more samples than can be counted.
     """
     samples = -(-int(length * (block.get('dataset_enlarge_ratio') or 1)) // world_size)
-    cure = 'epoch_length' if 'parts' in block else 'dataset_enlarge_ratio'
+    cure = 'epoch_length' if block.get('type') == 'MixedDataset' else 'dataset_enlarge_ratio, which repeats them'
     place = where({'phase': 'train', **block})
     if samples > _MOST_SAMPLES:
-        raise InputError(f'{place}: an epoch would have {samples} samples; lower {cure}')
+        raise InputError(f'{place}: an epoch would have {samples} samples; lower {cure.split(chr(44))[0]}')
     if samples < batch_size:
         raise InputError(
             f'{place}: {length} pictures do not fill a batch of {batch_size} (batch_size_per_gpu x train:accumulate) '
-            f'in each of {world_size} processes; raise {cure}, which repeats them, or lower batch_size_per_gpu'
+            f'in each of {world_size} processes; raise {cure}, or lower batch_size_per_gpu'
         )
 
 

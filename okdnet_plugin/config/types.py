@@ -209,7 +209,16 @@ def described(annotation: object) -> str:
     told = [note for note in metadata_of(annotation) if isinstance(note, Says)]
     if told:
         return told[-1].text
+    if get_origin(annotation) in (Union, types.UnionType):
+        parts = [described(one) for one in get_args(annotation) if one is not _NONE]
+        return ' or '.join(dict.fromkeys(parts)) or '~'
     return ' or '.join(dict.fromkeys(_described(one) for one in members(annotation) if bare(one) is not _NONE)) or '~'
+
+
+def is_told_as_a_whole(annotation: object) -> bool:
+    """Whether a message names all that a value may be in words of its own."""
+    parts = get_args(annotation) if get_origin(annotation) in (Union, types.UnionType) else [annotation]
+    return any(isinstance(note, Says) for one in parts for note in metadata_of(one))
 
 
 def _described(annotation: object) -> str:

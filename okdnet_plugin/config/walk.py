@@ -117,8 +117,10 @@ def _data_set(path: KeyPath, value: Mapping, opt: Mapping) -> Node:
 def data_set_node(path: KeyPath, value: Mapping, block: Block, given: frozenset[str]) -> Node:
     """The mapping of a data set, of which a mixture has the keys of its parts as well."""
     parts = parts_key(block)
-    if parts is not None and isinstance(value.get(parts[0]), Mapping):
+    if parts is not None and isinstance(value.get(parts[0]), Mapping) and value[parts[0]]:
         block = _mixture(block, value, parts[0])
+    elif parts is not None:  # of which nothing is known then
+        block = replace(block, is_open=True)
     return Node(path, value, block, 'dataset', given)
 
 
@@ -141,7 +143,8 @@ def _mixture(block: Block, value: Mapping, key: str) -> Block:
             is_open |= of_part is None or of_part.is_open
             near |= of_part.near if of_part else frozenset()
             shared |= {name: one.optional() for name, one in (of_part.keys if of_part else {}).items()}
-    return replace(block, keys={**shared, **block.keys}, is_open=is_open, near=near)
+    strict = frozenset({*block.keys} - {*block_of(blocks.DataSet).keys, *_LOADER, 'type'})
+    return replace(block, keys={**shared, **block.keys}, is_open=is_open, near=near, strict=strict)
 
 
 def _parts(node: Node, key: str, note: Parts) -> Iterator[Node]:
@@ -154,7 +157,8 @@ def _parts(node: Node, key: str, note: Parts) -> Iterator[Node]:
         block = block_of_typed(Typed('dataset'), part)
         if block is not None:
             own = {name: one for name, one in block.keys.items() if name not in _LOADER}
-            block = replace(block, keys={**own, **block_of(note.extra).keys})
+            extra = block_of(note.extra).keys
+            block = replace(block, keys={**own, **extra}, strict=frozenset(extra))
         yield Node((*node.path, key, label), part, block, 'dataset', given)
 
 

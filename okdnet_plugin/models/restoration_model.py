@@ -28,6 +28,7 @@ from torch.optim import Optimizer
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
+from okdnet_plugin.config.check import refuse_of_model
 from okdnet_plugin.config.keys import options_of
 from okdnet_plugin.config.types import Says
 from okdnet_plugin.data.options import located
@@ -107,9 +108,11 @@ class RestorationModel(SRModel):
 
     def __init__(self, opt: dict):
         self.memory_format = torch.channels_last if opt.get('channels_last') else torch.contiguous_format
-        self.check_options(opt)
-        self.options: Any = options_of(type(self), opt)
         self.run = Run.of(opt)
+        if not self.run.is_checked:
+            refuse_of_model(opt)
+            self.check_options(opt)
+        self.options: Any = options_of(type(self), opt)
         self.current_iter = 0
         self._untested, self._failures = len(opt['datasets']), []
         self.amp_dtype = _AMP[_amp_of(opt)]
