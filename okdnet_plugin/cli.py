@@ -104,22 +104,29 @@ def _run_toolbox(command: str, arguments: list[str]) -> int:
     from okdnet_plugin.commands.train import parser
 
     parser(command, _OF_BASICSR[command]).parse_args(arguments)  # for -h, and for mistakes before the imports
-    from okdnet_plugin.engine import run
+    from okdnet_plugin.compat.option_files import handing_over
+    from okdnet_plugin.config.command_line import is_first_process
+    from okdnet_plugin.config.messages import OptionError
+    from okdnet_plugin.engine.run import Run
 
-    loaded = load_plugins()
+    loaded, run = load_plugins(), Run()
     # The toolbox parses sys.argv itself and notes it down in the run's copy of the option file.
     sys.argv = [f'basicsr {command}', *arguments]
     try:
-        if not _is_right(command, arguments):
-            return 2
-        _pipeline(command)(os.getcwd())
+        with handing_over(run):
+            _pipeline(command)(os.getcwd())
+    except OptionError as error:
+        if not is_first_process():
+            return 2  # a neighbour on this machine says what is wrong
+        known = f'; plugins loaded: {", ".join(loaded)}' if isinstance(error, UnknownNameError) else ''
+        raise InputError(f'{error}{known}') from error
     except UnknownNameError as error:
         raise InputError(f'{error}; plugins loaded: {", ".join(loaded)}') from error
     except SystemExit:
         _leave_process_group()  # a signal has stopped all processes after the same iteration
         raise
     finally:
-        run.current.journal.close()
+        run.journal.close()
     _leave_process_group()
     return 0
 
@@ -132,33 +139,6 @@ def _pipeline(command: str) -> Callable[[str], None]:
     from basicsr.test import test_pipeline
 
     return test_pipeline
-
-
-def _is_right(command: str, arguments: list[str]) -> bool:
-    """See that the option file can be read and says nothing wrong, before the toolbox starts.
-
-    Returns:
-        False in a process whose neighbour on this machine, the first, says what is wrong.
-
-    Raises:
-        InputError: the mistakes. A missing -opt is left to BasicSR's own parser.
-    """
-    from okdnet_plugin import option_file
-    from okdnet_plugin.option_file import toolbox
-
-    path, overrides, _ = toolbox.parse(arguments)
-    if path is None:
-        return True
-    from okdnet_plugin import schema
-
-    try:
-        opt, places = option_file.load_with_places(path, overrides)
-        schema.refuse(opt, places, 'train' if command == 'train' else 'test')
-    except InputError:
-        if (os.environ.get('LOCAL_RANK') or os.environ.get('SLURM_LOCALID') or '0') != '0':
-            return False
-        raise
-    return True
 
 
 def _split(argv: list[str]) -> tuple[str | None, list[str]]:

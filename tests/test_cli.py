@@ -104,7 +104,8 @@ def test_arguments_of_train_that_are_wrong_end_it_before_plugins_are_loaded(monk
 def test_keys_are_listed_by_dots_and_by_colons(key, capsys):
     assert cli.main(['options', key]) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert lines[0].split()[0].rstrip('*') == key.replace('.', ':')
+    assert lines
+    assert all(line.split()[0].rstrip('*').startswith(key.replace('.', ':')) for line in lines)
     assert all(line.startswith(key.replace('.', ':')) for line in lines)
     if key == 'datasets:train':
         assert any(line.startswith('datasets:train:dataroot_lq') for line in lines)
@@ -181,7 +182,7 @@ def test_missing_option_file_gets_the_near_one(given, tmp_path, capsys):
         ('name: [1\nmodel: 2', 'o.yml:2 is not valid YAML'),
         ('', 'holds no keys'),
         ('- a', 'holds no keys'),
-        ('\0', 'not valid YAML'),
+        ('\0', 'has the control character'),
     ],
     ids=['syntax', 'empty', 'list', 'binary'],
 )
@@ -199,7 +200,7 @@ def test_path_that_is_a_list_is_one_line(tmp_path, capsys, train_options):
     assert cli.main(['test', '-opt', write_options(tmp_path / 'o.yml', train_options)]) == 2
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith(f'basicsr: error: {tmp_path}/o.yml:')
-    assert line.endswith(': option datasets:val:dataroot_lq is [a]; write one path, a number in quotation marks')
+    assert line.endswith(': option datasets:val:dataroot_lq is [a]; write one path (quote numbers)')
 
 
 def test_all_mistakes_of_file_and_command_line_are_told_with_their_places(tmp_path, capsys, train_options):

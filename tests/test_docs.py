@@ -12,7 +12,8 @@ import yaml
 from basicsr.archs import build_network
 
 from conftest import REPOSITORY
-from okdnet_plugin import cli, compat, option_file, schema
+from okdnet_plugin import cli, compat, config
+from okdnet_plugin.config import check
 from okdnet_plugin.data.layouts import LAYOUTS
 
 PAGES = {
@@ -120,11 +121,11 @@ def test_yaml_examples_are_right(block, tmp_path):
         file.write_text(
             yaml.safe_dump(given | {'_base_': [str(path.parent / base) for base in bases]}), encoding='utf-8'
         )
-        options = option_file.load(str(file))
+        options = config.load(str(file))
     else:
-        options = option_file.load(str(path))
+        options = config.load(str(path))
         options['datasets']['train'] = {'name': 'Example', 'batch_size_per_gpu': 2, 'num_worker_per_gpu': 0} | given
-    mistakes = schema.check(options, phase='train', look=False)
+    mistakes = check.check(options, phase='train', look=False)
     assert [str(mistake.text) for mistake in mistakes] == []
 
 
@@ -145,7 +146,7 @@ def test_lines_of_the_command_are_understood(words, monkeypatch):
         known = ('-opt', '--auto_resume', '--launcher', '--set', '--force_yml', '--debug')
         assert [word for word in arguments if word.startswith('-') and word not in known] == []
         overrides = arguments[arguments.index('--set') + 1 :] if '--set' in arguments else []
-        option_file.load(str(REPOSITORY / file), [word for word in overrides if '=' in word])
+        config.load(str(REPOSITORY / file), [word for word in overrides if '=' in word])
         return
     parse = argparse.ArgumentParser.parse_args
 

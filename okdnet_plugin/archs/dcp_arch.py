@@ -1,11 +1,15 @@
 """Dark channel prior: dehazing that learns nothing, with the transmission refined by a guided filter."""
 
+from typing import Annotated, Literal
+
 import torch
+from annotated_types import Ge, Gt, Le
 from basicsr.utils.registry import ARCH_REGISTRY
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from okdnet_plugin.archs.arch_util import check_size
+from okdnet_plugin.config.types import Odd
 
 
 def dark_channel(x: Tensor, patch_size: int) -> Tensor:
@@ -82,13 +86,13 @@ class DCP(nn.Module):
 
     def __init__(
         self,
-        patch_size: int = 15,
-        omega: float = 0.95,
-        t_min: float = 0.1,
-        radius: int = 60,
-        eps: float = 1e-4,
-        top: float = 1e-3,
-        airlight: str = 'brightest',
+        patch_size: Odd = 15,
+        omega: Annotated[float, Gt(0), Le(1)] = 0.95,
+        t_min: Annotated[float, Gt(0), Le(1)] = 0.1,
+        radius: Annotated[int, Ge(1), Le(10000)] = 60,
+        eps: Annotated[float, Gt(0)] = 1e-4,
+        top: Annotated[float, Gt(0), Le(1)] = 1e-3,
+        airlight: Literal['brightest', 'mean'] = 'brightest',
     ):
         super().__init__()
         if patch_size < 1 or patch_size % 2 == 0:

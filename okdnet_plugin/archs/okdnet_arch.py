@@ -10,9 +10,10 @@ import re
 from collections.abc import Mapping, Sequence
 from functools import reduce
 from itertools import pairwise
-from typing import Literal, NamedTuple
+from typing import Annotated, Literal, NamedTuple
 
 import torch
+from annotated_types import Ge, Gt, Le, Len, Lt
 from basicsr.utils.registry import ARCH_REGISTRY
 from torch import Tensor, nn
 from torch.jit._trace import is_tracing
@@ -272,9 +273,9 @@ class OKDNet(nn.Module):
 
     def __init__(
         self,
-        num_feat: int = 32,
-        num_blocks: Sequence[int] = (2, 3, 4),
-        growth: int = 16,
+        num_feat: Annotated[int, Ge(1), Le(4096)] = 32,
+        num_blocks: Annotated[Sequence[Annotated[int, Ge(1), Le(1000)]], Len(3, 3)] = (2, 3, 4),
+        growth: Annotated[int, Ge(1), Le(4096)] = 16,
         down: Literal['conv', 'grid'] = 'conv',
         up: Literal['deconv4', 'deconv3', 'grid'] = 'deconv4',
         fuse_kernel: Literal[1, 3] = 1,
@@ -282,7 +283,7 @@ class OKDNet(nn.Module):
         multi_scale: bool = True,
         aggregation: Literal['fab', 'fau'] = 'fab',
         gate: Literal['none', 'softmax', 'sigmoid'] = 'none',
-        t_min: float = 0.1,
+        t_min: Annotated[float, Gt(0), Lt(1)] = 0.1,
     ):
         super().__init__()
         _check('down', down, ('conv', 'grid'))

@@ -40,14 +40,15 @@ def main(argv: list[str] | None = None) -> int:
 def _run(args: argparse.Namespace, arguments: list[str]) -> int:
     from basicsr.utils import get_root_logger
 
-    from okdnet_plugin import option_file, schema
+    from okdnet_plugin import config
+    from okdnet_plugin.config.check import refuse
     from okdnet_plugin.plugins import load_plugins
     from okdnet_plugin.report.make import make, summary
 
     load_plugins()
     get_root_logger(log_level=logging.WARNING)
-    opt, places = option_file.load_with_places(args.opt, args.set)
-    schema.refuse(opt, places, 'report')
+    opt, places = config.load_with_places(args.opt, args.set)
+    refuse(opt, places, 'report')
     if args.ablation:
         opt['report'] = {**(opt.get('report') or {}), 'tables': [4]}
     folder = args.out or osp.join('reports', str(opt.get('name')))

@@ -6,7 +6,7 @@ from os import path as osp
 import torch
 import torch.distributed
 
-from okdnet_plugin.compat.checking import check_quietly
+from okdnet_plugin.compat.checking import prepare
 from okdnet_plugin.compat.patches import patch, replace_function, source_of
 from okdnet_plugin.errors import InputError
 
@@ -23,7 +23,8 @@ def resume_without_gpu() -> None:
     train = importlib.import_module('basicsr.train')
 
     def load_resume_state(opt):
-        from okdnet_plugin.engine import checkpoints, run
+        from okdnet_plugin.engine import checkpoints
+        from okdnet_plugin.engine.run import Run
 
         if opt['auto_resume']:
             state, opt['path']['resume_state'] = _newest_whole_state(opt)
@@ -33,9 +34,9 @@ def resume_without_gpu() -> None:
         else:
             state = None
         _check_same_in_all_processes(state)
-        run.begin(state)
+        Run.of(opt).state = state
         if state is not None:
-            check_quietly(opt)
+            prepare(opt)
             train.check_resume(opt, state['iter'])
         return state
 

@@ -1,6 +1,5 @@
 """Any optimiser of torch by its name."""
 
-import inspect
 from typing import Any
 
 import torch
@@ -8,15 +7,8 @@ from basicsr.utils import get_root_logger
 from torch import Tensor
 from torch.optim import Optimizer
 
+from okdnet_plugin.config.registered import OPTIMIZERS
 from okdnet_plugin.engine.torch_versions import has_fused_kernel
-
-# They need a closure that repeats the step, sparse gradients, or matrices instead of convolutions and biases.
-_UNFIT = ('Optimizer', 'LBFGS', 'SparseAdam', 'Muon')
-OPTIMIZERS = {
-    name: kind
-    for name, kind in vars(torch.optim).items()
-    if inspect.isclass(kind) and issubclass(kind, Optimizer) and name not in _UNFIT
-}
 
 
 def build(name: str, params: list[Tensor], **arguments: Any) -> Optimizer:

@@ -1,10 +1,15 @@
 """Structural similarity and its negative as a loss."""
 
+from typing import Annotated, Literal
+
 import torch
+from annotated_types import Gt
 from basicsr.losses.loss_util import weight_reduce_loss
 from basicsr.utils.registry import LOSS_REGISTRY
 from torch import Tensor, nn
 from torch.nn import functional as F
+
+from okdnet_plugin.config.types import Odd
 
 
 def ssim_map(
@@ -73,7 +78,13 @@ class SSIMLoss(nn.Module):
         window_size, sigma: Gaussian window in pixels; the defaults are those of Wang et al. 2004.
     """
 
-    def __init__(self, loss_weight: float = 1.0, reduction: str = 'mean', window_size: int = 11, sigma: float = 1.5):
+    def __init__(
+        self,
+        loss_weight: float = 1.0,
+        reduction: Literal['none', 'mean', 'sum'] = 'mean',
+        window_size: Odd = 11,
+        sigma: Annotated[float, Gt(0)] = 1.5,
+    ):
         super().__init__()
         if reduction not in ('none', 'mean', 'sum'):
             raise ValueError(f'SSIMLoss: reduction is {reduction!r}, but must be one of none, mean, sum')

@@ -6,7 +6,7 @@ import math
 from collections import OrderedDict
 from collections.abc import Iterable, Mapping
 from signal import Signals
-from typing import Any, ClassVar, cast
+from typing import Annotated, Any, ClassVar, Literal, cast
 
 import torch
 import torch.distributed
@@ -16,15 +16,19 @@ from basicsr.models.lr_scheduler import MultiStepRestartLR
 from basicsr.models.sr_model import SRModel
 from basicsr.utils import get_root_logger
 from basicsr.utils.registry import MODEL_REGISTRY
+from pydantic import BaseModel, Field
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.optim import Optimizer
 
-from okdnet_plugin import schema
-from okdnet_plugin.engine import checkpoints, optimizers, precision, randomness, run
+from okdnet_plugin.config.check import refuse_of_model
+from okdnet_plugin.config.keys import options_of
+from okdnet_plugin.config.types import Says
+from okdnet_plugin.engine import checkpoints, optimizers, precision, randomness
 from okdnet_plugin.engine.average import Average, decay_after
 from okdnet_plugin.engine.guard import Statistics, UpdateGuard
 from okdnet_plugin.engine.memory import is_out_of_memory, keep_freed_memory
+from okdnet_plugin.engine.run import Run
 from okdnet_plugin.engine.signals import StopRequest, exit_code
 from okdnet_plugin.engine.sync_batch_norm import synchronise
 from okdnet_plugin.engine.torch_versions import (
@@ -47,21 +51,7 @@ class RestorationModel(Checkpointing, Validation):
 
     Args:
         opt: the option file, as for SRModel. The blocks of `train` in `loss_blocks` are losses of the restored picture,
-            each of which can be left out. Beyond SRModel's keys:
-
-            - amp: `bf16`, `fp16` or `off`: autocast of the network in training; losses are float32.
-            - channels_last: lay networks and pictures out with the channels innermost, which is faster.
-            - compile: `true` or a mode of torch.compile, for the training.
-            - tf32: matrix products and convolutions of a GPU in TensorFloat-32. Default: false.
-            - deterministic: the same numbers each time on a GPU, or an error for what cannot give them.
-            - sync_bn: BatchNorm over the pictures of all processes.
-            - train:optim_g: any class of torch.optim by `type`, with its arguments.
-            - train:accumulate: parts of `batch_size_per_gpu` pictures each, whose gradients make one update.
-            - train:grad_clip: largest L2 norm of the gradient.
-            - train:max_bad_steps: updates in a row that may be left out because they are not finite. Default: 50.
-            - logger:keep_last: saved iterations to keep. logger:save_best: `<dataset>/<metric>`, whose best network
-              is kept as net_g_best.pth.
-            - datasets:val:num_worker_per_gpu: workers that read for the validation; default that of the training.
+            each of which can be left out. `Options` are those beyond SRModel's.
 
     Raises:
         InputError: an option is misspelt, missing, or has a value that there is not.
@@ -71,6 +61,41 @@ class RestorationModel(Checkpointing, Validation):
         SystemExit: a signal asked the training to stop, and it has; the code is 128 and the signal's number.
     """
 
+    class Options(BaseModel):
+        class Train(BaseModel):
+            accumulate: Annotated[int, Field(ge=1, le=10**6)] | None = Field(
+                1, description='parts of batch_size_per_gpu pictures each, whose gradients make one update'
+            )
+            grad_clip: Annotated[float, Field(gt=0), Says('the largest L2 norm of the gradient, as 0.01')] | None = (
+                Field(None, description='largest L2 norm of the gradient')
+            )
+            max_bad_steps: Annotated[int, Field(ge=0, le=10**9)] | None = Field(
+                50, description='updates in a row that may be left out as they are not finite'
+            )
+
+        class Logger(BaseModel):
+            keep_last: Annotated[int, Field(ge=1, le=10**9)] | None = Field(
+                None, description='saved iterations to keep; ~ for all'
+            )
+            save_best: str | None = Field(
+                None, description='<data set>/<metric> whose best network is kept as net_g_best.pth'
+            )
+
+        amp: Annotated[Literal['bf16', 'fp16', 'off', False], Says('one of bf16, fp16, off')] | None = Field(
+            None, description='autocast of the network in training: bf16, fp16 or off; losses are float32'
+        )
+        channels_last: bool | None = Field(False, description='channels innermost, which is faster')
+        compile: (
+            Literal[True, False, 'default', 'reduce-overhead', 'max-autotune', 'max-autotune-no-cudagraphs'] | None
+        ) = Field(None, description='torch.compile of the training: true, or a mode by name')
+        tf32: bool | None = Field(False, description='TensorFloat-32 on a GPU, for convolutions too')
+        deterministic: bool | None = Field(
+            False, description='the same numbers each time on a GPU, or an error for what cannot give them'
+        )
+        sync_bn: bool | None = Field(False, description='BatchNorm over the pictures of all processes')
+        train: Train = Train()
+        logger: Logger = Logger()
+
     # Block of the option file under `train` -> name of its value in the log. Each of them is a loss between the
     # restored image and the clear one, but for those that compute_losses() computes otherwise.
     loss_blocks: ClassVar = {'pixel_opt': 'l_pix', 'ssim_opt': 'l_ssim', 'perceptual_opt': 'l_percep'}
@@ -78,9 +103,11 @@ class RestorationModel(Checkpointing, Validation):
 
     def __init__(self, opt: dict):
         self.memory_format = torch.channels_last if opt.get('channels_last') else torch.contiguous_format
-        schema.refuse_of_model(opt)
-        self.check_options(opt)
-        self.run = run.current
+        self.run = Run.of(opt)
+        if not self.run.is_checked:
+            refuse_of_model(opt)
+            self.check_options(opt)
+        self.options: Any = options_of(type(self), opt)
         self.current_iter = 0
         self._untested, self._failures = len(opt['datasets']), []
         self.amp_dtype = _AMP[_amp_of(opt)]
@@ -98,7 +125,7 @@ class RestorationModel(Checkpointing, Validation):
 
     @classmethod
     def check_options(cls, opt: dict) -> None:
-        """Find what could not be trained with these devices; the rest is for `okdnet_plugin.schema` to find.
+        """Find what could not be trained with these devices; the rest is for `okdnet_plugin.config` to find.
 
         Raises:
             InputError: so it is.
@@ -138,8 +165,7 @@ class RestorationModel(Checkpointing, Validation):
         self.accumulate = train.get('accumulate') or 1
         self.grad_clip = train.get('grad_clip')
         self.scaler = grad_scaler(self.device, enabled=self.amp_dtype is torch.float16)
-        max_bad_steps = train.get('max_bad_steps')
-        self.guard = UpdateGuard(50 if max_bad_steps is None else max_bad_steps, get_root_logger())
+        self.guard = UpdateGuard(self.options.train.max_bad_steps, get_root_logger())
         self.stop_request = StopRequest(self.cpu_group)
         self._random_states = None  # to be taken up with the first iteration after a resume
         self._saved_iter = None

@@ -17,7 +17,7 @@ from basicsr.utils.registry import DATASET_REGISTRY
 from torch import nn
 
 import okdnet_plugin
-from okdnet_plugin import schema
+from okdnet_plugin.config.check import refuse
 from okdnet_plugin.data.options import require
 from okdnet_plugin.engine.validation import figures_of
 from okdnet_plugin.errors import InputError
@@ -193,7 +193,7 @@ def read(opt: Mapping) -> Plan:
     Raises:
         InputError: a key or a value is wrong, or a registered name unknown.
     """
-    schema.refuse(opt, phase='report')
+    refuse(opt, phase='report')
     protocol = opt.get('protocol') or 'rgb'
     settings = {**_DEFAULTS, **{key: value for key, value in (opt.get('report') or {}).items() if value is not None}}
     methods = [_method(label, block or {}) for label, block in opt['methods'].items()]

@@ -10,7 +10,7 @@ from os import path as osp
 
 from torch import Tensor, nn
 
-from okdnet_plugin import option_file
+from okdnet_plugin import config
 from okdnet_plugin.errors import InputError, UnknownNameError
 from okdnet_plugin.plugins import load_plugins, whose
 from okdnet_plugin.weights import arch_detection, reading, shipped
@@ -61,7 +61,7 @@ def load(path: str | None, opt: str | None = None, param_key: str | None = None)
             no network is known; UnknownNameError if its name is not registered.
     """
     load_plugins()
-    options = None if opt is None else option_file.load(opt)
+    options = None if opt is None else config.load(opt)
     if options is not None and not isinstance(options.get('network_g'), Mapping):
         raise InputError(f'option file {opt} has no block network_g, which names the network; give another')
     if path is None:
@@ -109,7 +109,7 @@ def weights_for(path: str | None, opt: str | None, network: str | None, param_ke
         return Weights({'type': network}, {}, origin='--network')
     if path is None and opt is None:
         path = shipped.DEFAULT
-    return load(path or (opt and _of_run(option_file.load(opt))) or None, opt, param_key)
+    return load(path or (opt and _of_run(config.load(opt))) or None, opt, param_key)
 
 
 def build(weights: Weights) -> nn.Module:
@@ -224,7 +224,7 @@ def _option_file_of_run(state: Mapping[str, Tensor], path: str) -> tuple[str, Ma
     unknown: list[str] = []
     for file in sorted(glob.glob(osp.join(glob.escape(osp.dirname(models)), '*.yml'))):
         try:
-            options = option_file.load(file)
+            options = config.load(file)
             network: Mapping = options.get('network_g') or {}
             if isinstance(network, Mapping) and network and arch_detection.misfit(network, state) is None:
                 fitting.append((osp.relpath(file) if not osp.isabs(path) else file, options))

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from okdnet_plugin import schema
+from okdnet_plugin.config import check
 from okdnet_plugin.engine import optimizers
 
 MATRICES_ONLY = {'Muon'}
@@ -13,7 +13,7 @@ MATRICES_ONLY = {'Muon'}
 def told(block):
     """What the check of options says of a block of an optimiser."""
     opt = {'model_type': 'RestorationModel', 'train': {'optim_g': block}}
-    mistakes = schema.check(opt, phase='train', look=False)
+    mistakes = check.check(opt, phase='train', look=False)
     return [mistake for mistake in mistakes if mistake.path[:2] == ('train', 'optim_g')]
 
 

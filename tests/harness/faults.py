@@ -136,7 +136,7 @@ def be_a_nursery() -> None:
     import basicsr.train  # noqa: F401
 
     import okdnet_plugin.cli
-    import okdnet_plugin.schema
+    import okdnet_plugin.config.check
 
     okdnet_plugin.register()
     torch.set_num_threads(1)

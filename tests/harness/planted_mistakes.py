@@ -20,9 +20,11 @@ import yaml
 import okdnet_plugin  # goes first: it patches BasicSR
 
 # isort: split
-from okdnet_plugin import option_file, schema
+from okdnet_plugin import config
+from okdnet_plugin.config import check
+from okdnet_plugin.config.messages import Places
+from okdnet_plugin.config.walk import Phase, nodes_of, phase_of
 from okdnet_plugin.errors import InputError
-from okdnet_plugin.schema.tree import nodes_of
 
 # Names that a user gives as he likes stand below these keys, and so cannot be misspelt.
 _OF_THE_USER = {('methods',), ('metrics',), ('val', 'metrics'), ('datasets', 'train', 'parts')}
@@ -83,9 +85,9 @@ def plant_all(entries: list[Path], root: Path, scratch: Path, is_thorough: bool)
     shutil.copytree(root, scratch, dirs_exist_ok=True)
     for entry in entries:
         file = scratch / entry.relative_to(root)
-        opt, places = option_file.load_with_places(str(file))
-        phase = schema.phase_of(opt)
-        assert schema.check(opt, places, phase, look=False) == [], file
+        opt, places = config.load_with_places(str(file))
+        phase = phase_of(opt)
+        assert check.check(opt, places, phase, look=False) == [], file
         required = _required(opt, phase)
         for written in _files_of(file, opt, places):
             text = written.read_text()
@@ -126,16 +128,14 @@ def _sum(counts: dict[str, Count]) -> Count:
     return total
 
 
-def _note(
-    count: Count, kind: str, file: Path, phase: schema.Phase, path: tuple, place: str, places: schema.Places
-) -> None:
+def _note(count: Count, kind: str, file: Path, phase: Phase, path: tuple, place: str, places: Places) -> None:
     count.planted += 1
     try:
-        opt, spoilt_places = option_file.load_with_places(str(file))
+        opt, spoilt_places = config.load_with_places(str(file))
     except InputError as error:
         told, found = [str(error)], [str(error)]
     else:
-        mistakes = schema.check(opt, spoilt_places, phase, look=False)
+        mistakes = check.check(opt, spoilt_places, phase, look=False)
         told = [str(mistake) for mistake in mistakes]
         found = [mistake.place for mistake in mistakes]
     count.caught += bool(told)
@@ -148,7 +148,7 @@ def _note(
 def _is_missed(file: Path, path: tuple) -> bool:
     """Whether neither a base has the key, nor its block is empty now, which many may be."""
     try:
-        value = option_file.load(str(file))
+        value = config.load(str(file))
     except InputError:  # what refers to the key says so
         return True
     for key in path[:-1]:
@@ -159,7 +159,7 @@ def _is_missed(file: Path, path: tuple) -> bool:
 def _is_empty(file: Path, path: tuple) -> bool:
     """Whether the block is empty though others are merged over it."""
     try:
-        value = option_file.load(str(file))
+        value = config.load(str(file))
     except InputError:  # what refers to its keys says so
         return True
     for key in path:
@@ -167,7 +167,7 @@ def _is_empty(file: Path, path: tuple) -> bool:
     return value is None
 
 
-def _files_of(file: Path, opt: dict, places: schema.Places) -> list[Path]:
+def _files_of(file: Path, opt: dict, places: Places) -> list[Path]:
     """The files that an option file is made of."""
     paths = [path for path, _ in _paths(opt)]
     return [Path(name) for name in dict.fromkeys(places.of(path).rpartition(':')[0] for path in paths)]
@@ -186,7 +186,7 @@ def _spots(node: yaml.Node | None, path: tuple = ()) -> Iterator[Spot]:
         yield from _spots(value, here)
 
 
-def _required(opt: dict, phase: schema.Phase) -> set[tuple]:
+def _required(opt: dict, phase: Phase) -> set[tuple]:
     return {
         (*node.path, name)
         for node in nodes_of(opt, phase)
@@ -196,7 +196,7 @@ def _required(opt: dict, phase: schema.Phase) -> set[tuple]:
     }
 
 
-def _spoilt(text: str, spot: Spot, phase: schema.Phase, is_required: bool) -> Iterator[tuple[str, str]]:
+def _spoilt(text: str, spot: Spot, phase: Phase, is_required: bool) -> Iterator[tuple[str, str]]:
     above = spot.path[:-1]
     is_label = above in _OF_THE_USER or (above == ('datasets',) and phase == 'report')
     start, end = spot.key.start_mark.index, spot.key.end_mark.index

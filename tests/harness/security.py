@@ -243,7 +243,7 @@ def attack_all(is_released: bool) -> list[tuple[bool, str]]:
         sys.modules[name] = importlib.import_module('torchvision.transforms._functional_tensor')
     else:
         importlib.import_module('okdnet_plugin').register()
-        importlib.import_module('okdnet_plugin.schema')
+        importlib.import_module('okdnet_plugin.config.check')
     importlib.import_module('basicsr.train')
     importlib.import_module('torch').set_num_threads(1)  # a fork keeps no threads
     return [outcome(attack) for attack in ATTACKS]
@@ -274,7 +274,7 @@ def fuzz(count: int, seed: int) -> int:
     """Read damaged option files; the number of crashes, hangs and forbidden doings."""
     import shutil
 
-    from okdnet_plugin.option_file import load_with_places
+    from okdnet_plugin.config import load_with_places
 
     started, failures, refused = time.monotonic(), 0, 0
     with tempfile.TemporaryDirectory() as folder:
@@ -315,8 +315,8 @@ def _in_a_fork(numbers: range, seed: int, originals: dict[Path, bytes]) -> tuple
 
 
 def _fuzz(numbers: range, seed: int, originals: dict[Path, bytes], said: int) -> None:
+    from okdnet_plugin.config import load_with_places
     from okdnet_plugin.errors import InputError
-    from okdnet_plugin.option_file import load_with_places
 
     done: list[str] = []
     watching = False

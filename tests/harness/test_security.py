@@ -50,9 +50,9 @@ def test_what_the_fuzz_run_looks_for_it_finds(tmp_path):
 import os, sys, time
 sys.path.insert(0, {str(SCRIPT.parent)!r})
 import security as check
-from okdnet_plugin import option_file
+from okdnet_plugin import config
 check.SECONDS = 1
-right = option_file.load_with_places
+right = config.load_with_places
 bad = {{3: lambda: exec('1'), 5: lambda: 1 / 0, 7: lambda: os.abort()}}
 calls = []
 def reads(path):
@@ -61,9 +61,7 @@ def reads(path):
     return right(path)
 """
     shipped = len(list((REPOSITORY / 'options').rglob('*.yml')))
-    code = (
-        code.replace('{}', str(shipped)) + 'option_file.load_with_places = reads\nprint("found", check.fuzz(10, 0))\n'
-    )
+    code = code.replace('{}', str(shipped)) + 'config.load_with_places = reads\nprint("found", check.fuzz(10, 0))\n'
     result = run(sys.executable, '-c', code, cwd=tmp_path)
     assert 'found 3' in result.stdout, result.stderr
     assert 'exec' in result.stderr

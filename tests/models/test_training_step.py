@@ -147,7 +147,7 @@ def subclass(monkeypatch):
         blocks = {**RestorationModel.loss_blocks, 'edge_opt': 'l_edge'}
         ours = type('Ours', (RestorationModel,), {'loss_blocks': blocks, **members})
         monkeypatch.setitem(MODEL_REGISTRY._obj_map, 'Ours', ours)
-        monkeypatch.setattr('okdnet_plugin.schema.refuse_of_model', lambda opt: None)
+        monkeypatch.setattr('okdnet_plugin.models.restoration_model.refuse_of_model', lambda opt: None)
         monkeypatch.setattr(
             'okdnet_plugin.models.restoration_model.build_loss',
             lambda block: CountingLoss() if block['type'] == 'CountingLoss' else build_loss(dict(block)),
