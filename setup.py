@@ -26,6 +26,7 @@ setup(
     long_description_content_type='text/markdown',
     license='Apache-2.0',
     packages=find_packages(include=['okdnet_plugin', 'okdnet_plugin.*']),
+    package_data={'okdnet_plugin.weights': ['*.safetensors']},
     python_requires='>=3.10,<3.13',
     install_requires=[
         'torch>=2.1',
@@ -59,6 +60,7 @@ setup(
             'lmdb = okdnet_plugin.commands.lmdb:main',
             'options = okdnet_plugin.commands.options:main',
             'report = okdnet_plugin.commands.report:main',
+            'weights = okdnet_plugin.commands.weights:main',
         ],
     },
 )

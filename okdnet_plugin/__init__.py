@@ -1,22 +1,20 @@
-"""OKDNet for BasicSR: single-image dehazing as a plugin of the toolbox.
+"""OKDNet for BasicSR: single-image dehazing as a plugin of BasicSR.
 
-Importing the package mends the toolbox (see `okdnet_plugin.compat`), so that `import basicsr` works on today's torch,
-also in the worker processes of a data loader. `register()` puts the plugin's networks, data sets, losses and models
-into the toolbox's registries; the `basicsr` command calls it through the entry point `basicsr.plugins`.
+Importing the package imports neither torch nor BasicSR. From then on `import basicsr` works on today's torch, because
+BasicSR is patched while it is imported (see `okdnet_plugin.compat`), also in the worker processes of a data loader.
+`register()` puts the plugin's networks, data sets, losses and models into BasicSR's registries; the `basicsr` command
+calls it through the entry point `basicsr.plugins`.
 """
 
 import importlib
 import pkgutil
 from typing import TYPE_CHECKING
 
-from okdnet_plugin.doctor.first_aid import first_aid
+from okdnet_plugin import compat
 
 __version__ = '0.1.0'
 
-with first_aid():  # `basicsr doctor` examines an environment in which torch or the toolbox cannot be imported, too
-    from okdnet_plugin import compat
-
-    compat.apply()
+compat.apply_on_import()
 
 if TYPE_CHECKING:
     from okdnet_plugin.inference.dehazer import Dehazer as Dehazer

@@ -1,10 +1,14 @@
-"""The command `basicsr`: the toolbox's own training and testing, with every installed plugin loaded.
+"""The command `basicsr`: BasicSR's own training and testing, with every installed plugin loaded.
 
 Plugins are entry points of the group `basicsr.plugins` (`name = package:register`), further sub-commands of the group
 `basicsr.commands` (`name = module:main`, called with the arguments that follow the name).
+
+Nothing here imports torch or BasicSR before a command is run: the help comes at once, also where they are broken.
 """
 
+import ast
 import errno
+import importlib.metadata
 import logging
 import os
 import select
@@ -12,56 +16,29 @@ import signal
 import sys
 import traceback
 from collections.abc import Callable
-from importlib.metadata import EntryPoint, entry_points
+from importlib.machinery import ModuleSpec
+from importlib.metadata import EntryPoint
 
-from okdnet_plugin import option_file
-from okdnet_plugin.engine.checkpoints import save_error
+from okdnet_plugin import plugins
 from okdnet_plugin.errors import BadUpdatesError, InputError, SaveError, UnknownNameError, did_you_mean, message_of
-from okdnet_plugin.option_file import toolbox
+from okdnet_plugin.plugins import PluginError, load_plugins
 
 USAGE = """\
 usage: basicsr COMMAND [ARGUMENTS]
+       basicsr COMMAND -h
+       basicsr --version
 
 commands:
-  train   -opt FILE   train what the option file describes, into experiments/<name>/ of the current folder
-  test    -opt FILE   test it, into results/<name>/ of the current folder
 {commands}
-options of train and test (those of the toolbox; `basicsr train -h` lists them all):
-  --launcher none|pytorch|slurm    how the processes were started
-  --auto_resume                    go on from the newest state of the run, if there is one
-  --set KEY.KEY=VALUE ...          change values of the option file, for example train.optim_g.lr=5e-4; KEY=null
-                                   empties a key, KEY=_delete_ takes it out. --force_yml KEY:KEY=VALUE is the same
-  --debug                          short intervals, to try an option file out
-
 on several devices: torchrun --nproc_per_node=N -m okdnet_plugin train -opt FILE --launcher pytorch
 
 plugins: {plugins}
 """
-
-
-class PluginError(Exception):
-    """A plugin could not be loaded."""
-
-
-def load_plugins() -> list[str]:
-    """Call every entry point of the group `basicsr.plugins`.
-
-    Returns:
-        A line for each plugin: its name, distribution and version.
-
-    Raises:
-        PluginError: a plugin cannot be imported or does not register; the message names it.
-    """
-    loaded = []
-    for plugin in _entry_points('basicsr.plugins'):
-        try:
-            plugin.load()()
-        except Exception as error:
-            raise PluginError(
-                f'plugin {_describe(plugin)} cannot be loaded from {plugin.value}: {type(error).__name__}: {error}'
-            ) from error
-        loaded.append(_describe(plugin))
-    return loaded
+_OF_BASICSR = {
+    'train': 'train what an option file describes, into experiments/<name>/ of the current folder',
+    'test': 'test it, into results/<name>/ of the current folder',
+}
+_DOCTOR = '`basicsr doctor` says what is wrong with this environment.'
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -82,6 +59,9 @@ def main(argv: list[str] | None = None) -> int:
     if command in (None, '-h', '--help'):
         print(_usage(), end='')
         return 0 if command else 2
+    if command == '--version':
+        print(_versions())
+        return 0
     try:
         code = _run(command, arguments)
         sys.stdout.flush()  # here, where a reader that has gone is no traceback
@@ -97,39 +77,56 @@ def main(argv: list[str] | None = None) -> int:
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG):
             raise
+        from okdnet_plugin.engine.checkpoints import save_error
+
         return _fail(str(save_error(error.filename or 'a file of the run', error)), 1)
     except PluginError as error:
         traceback.print_exc()
+        print(_DOCTOR, file=sys.stderr)
         return _fail(str(error), 1)
+    except ImportError as error:
+        if hasattr(error, 'add_note'):  # Python 3.11
+            error.add_note(_DOCTOR)
+        raise
 
 
 def _run(command: str, arguments: list[str]) -> int:
-    if command in ('train', 'test'):
+    if command in _OF_BASICSR:
         return _run_toolbox(command, arguments)
-    commands = {entry.name: entry for entry in _entry_points('basicsr.commands')}
+    commands = {entry.name: entry for entry in plugins.entries('basicsr.commands')}
     if command not in commands:
-        known = ['train', 'test', *commands]
+        known = [*_OF_BASICSR, *commands]
         raise InputError(f"no command '{command}'{did_you_mean(command, known)}; there are {', '.join(known)}")
     return commands[command].load()(arguments) or 0
 
 
 def _run_toolbox(command: str, arguments: list[str]) -> int:
-    from okdnet_plugin.engine import run
+    from okdnet_plugin.commands.train import parser
 
-    plugins = load_plugins()
+    parser(command, _OF_BASICSR[command]).parse_args(arguments)  # for -h, and for mistakes before the imports
+    from okdnet_plugin.compat.option_files import handing_over
+    from okdnet_plugin.config.command_line import is_first_process
+    from okdnet_plugin.config.messages import OptionError
+    from okdnet_plugin.engine.run import Run
+
+    loaded, run = load_plugins(), Run()
     # The toolbox parses sys.argv itself and notes it down in the run's copy of the option file.
     sys.argv = [f'basicsr {command}', *arguments]
     try:
-        if not _is_right(command, arguments):
-            return 2
-        _pipeline(command)(os.getcwd())
+        with handing_over(run):
+            _pipeline(command)(os.getcwd())
+    except OptionError as error:
+        if not is_first_process():
+            return 2  # a neighbour on this machine says what is wrong
+        known = f'; plugins loaded: {", ".join(loaded)}' if isinstance(error, UnknownNameError) else ''
+        raise InputError(f'{error}{known}') from error
     except UnknownNameError as error:
-        raise InputError(f'{error}; plugins loaded: {", ".join(plugins)}') from error
+        raise InputError(f'{error}; plugins loaded: {", ".join(loaded)}') from error
     except SystemExit:
         _leave_process_group()  # a signal has stopped all processes after the same iteration
         raise
     finally:
-        run.current.journal.close()
+        run.journal.close()
     _leave_process_group()
     return 0
 
@@ -144,30 +141,6 @@ def _pipeline(command: str) -> Callable[[str], None]:
     return test_pipeline
 
 
-def _is_right(command: str, arguments: list[str]) -> bool:
-    """See that the option file can be read and says nothing wrong, before the toolbox starts.
-
-    Returns:
-        False in a process whose neighbour on this machine, the first, says what is wrong.
-
-    Raises:
-        InputError: the mistakes. A missing -opt is left to the toolbox's own parser.
-    """
-    path, overrides, _ = toolbox.parse(arguments)
-    if path is None:
-        return True
-    from okdnet_plugin import schema
-
-    try:
-        opt, places = option_file.load_with_places(path, overrides)
-        schema.refuse(opt, places, 'train' if command == 'train' else 'test')
-    except InputError:
-        if (os.environ.get('LOCAL_RANK') or os.environ.get('SLURM_LOCALID') or '0') != '0':
-            return False
-        raise
-    return True
-
-
 def _split(argv: list[str]) -> tuple[str | None, list[str]]:
     """Part the command from its arguments; torch.distributed.launch puts --local-rank in front of both."""
     rank = [argument for argument in argv[:1] if argument.startswith(('--local-rank', '--local_rank'))]
@@ -176,21 +149,60 @@ def _split(argv: list[str]) -> tuple[str | None, list[str]]:
 
 
 def _usage() -> str:
-    commands = ''.join(f'  {entry.name:<8}{_distribution(entry)}\n' for entry in _entry_points('basicsr.commands'))
-    plugins = ', '.join(map(_describe, _entry_points('basicsr.plugins')))
-    return USAGE.format(commands=commands, plugins=plugins or 'none')
+    rows = dict(_OF_BASICSR)
+    for entry in plugins.entries('basicsr.commands'):
+        by = '' if _is_ours(entry) else f' ({plugins.distribution(entry)})'
+        rows[entry.name] = f'{summary_of(entry)}{by}'.strip()
+    width = max(map(len, rows)) + 2
+    commands = ''.join(f'  {name:<{width}}{text}\n' for name, text in rows.items())
+    known = ', '.join(map(plugins.describe, plugins.entries(plugins.GROUP)))
+    return USAGE.format(commands=commands, plugins=known or 'none')
 
 
-def _entry_points(group: str) -> list[EntryPoint]:
-    return sorted(entry_points(group=group), key=lambda entry: entry.name)
+def summary_of(entry: EntryPoint) -> str:
+    """What a command does: the first line of its module's docstring, behind `basicsr NAME: ` if it begins so.
+
+    The module is read and not imported, so that the help needs none of its packages.
+
+    Returns:
+        The line; empty if there is none.
+    """
+    try:
+        spec = _spec_of(entry.module)
+        source = spec.loader.get_source(entry.module) if spec and spec.loader else None  # type: ignore[attr-defined]
+        doc = ast.get_docstring(ast.parse(source or ''))
+    except (AttributeError, ImportError, OSError, SyntaxError, ValueError):  # without source, or broken: `doctor` tells
+        return ''
+    line = (doc or '').partition('\n')[0].strip()
+    return line.removeprefix(f'basicsr {entry.name}: ').removesuffix('.')
 
 
-def _describe(entry: EntryPoint) -> str:
-    return f'{entry.name} ({_distribution(entry)})'
+def _spec_of(module: str) -> ModuleSpec | None:
+    """Where a module is; importlib.util.find_spec would import the packages that it is in."""
+    spec, path, name = None, None, ''
+    for part in module.split('.'):
+        name = f'{name}.{part}' if name else part
+        found = (finder.find_spec(name, path) for finder in sys.meta_path)
+        spec = next(filter(None, found), None)
+        if spec is None:
+            return None
+        path = spec.submodule_search_locations
+    return spec
 
 
-def _distribution(entry: EntryPoint) -> str:
-    return f'{entry.dist.name} {entry.dist.version}' if entry.dist else 'no distribution'
+def _is_ours(entry: EntryPoint) -> bool:
+    return entry.module.partition('.')[0] == __package__
+
+
+def _versions() -> str:
+    """This package, BasicSR, torch and Python, as they are installed; none of them is imported."""
+    found = []
+    for name in (__package__, 'basicsr', 'torch'):
+        try:
+            found.append(f'{name} {importlib.metadata.version(name)}')
+        except importlib.metadata.PackageNotFoundError:
+            found.append(f'{name} is not installed')
+    return ', '.join([*found, f'Python {sys.version.split()[0]}'])
 
 
 def _leave_process_group() -> None:

@@ -27,6 +27,19 @@ def message_of(error: Exception) -> str:
     return str(error).rsplit(f'{type(error).__name__}: ', 1)[-1].strip()
 
 
+def one_line(error: BaseException | str | None, most: int = 300) -> str:
+    """What an error says, in one line that can be printed; its type where it says nothing.
+
+    Args:
+        error: of whatever kind a decoder, an exporter or a network raises.
+        most: characters; what is longer is cut.
+    """
+    text = message_of(error) if isinstance(error, Exception) else str(error or '')
+    text = ' '.join(text.split()) or type(error).__name__
+    text = ''.join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in text)
+    return f'{text[:most]} …' if len(text) > most else text
+
+
 def did_you_mean(word: object, known: Iterable[str], cutoff: float = 0.6) -> str:
     """` (did you mean x?)` for the nearest known words, whatever their case; nothing if none is near.
 

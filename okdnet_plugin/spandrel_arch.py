@@ -24,7 +24,9 @@ from spandrel import (
 from torch import Tensor
 
 import okdnet_plugin
-from okdnet_plugin.inference import recognise, weights
+from okdnet_plugin.archs.arch_util import SMALLEST
+from okdnet_plugin.weights import arch_detection
+from okdnet_plugin.weights import loading as weights
 
 _COMPARISONS = ('AODNet', 'FFANet', 'GCANet', 'GridDehazeNet', 'MSBDN')
 
@@ -51,7 +53,7 @@ class DehazingArch(Architecture[Any]):
 
     def describe(self, network: Mapping, state: Mapping[str, Tensor]) -> ImageModelDescriptor[Any]:
         """The network of a block `network_g` with weights, as spandrel describes it."""
-        net = recognise.make(network).requires_grad_(False)
+        net = arch_detection.make(network).requires_grad_(False)
         return ImageModelDescriptor(
             net,
             dict(state),
@@ -63,18 +65,15 @@ class DehazingArch(Architecture[Any]):
             scale=1,
             input_channels=3,
             output_channels=3,
-            size_requirements=SizeRequirements(minimum=16),  # it pads by itself
+            size_requirements=SizeRequirements(minimum=SMALLEST),  # it pads by itself
             tiling=ModelTiling.DISCOURAGED,  # haze and its light are of the whole picture
         )
 
     def _network(self, state: Mapping[str, Any]) -> dict | None:
         if not all(isinstance(tensor, Tensor) for tensor in state.values()):
             return None
-        arguments = recognise.okdnet_arguments(state) if self.id == 'OKDNet' else {}
-        if arguments is None:
-            return None
-        network = {'type': str(self.id), **arguments}
-        return network if recognise.misfit(network, state) is None else None
+        arguments = arch_detection.arguments_of(str(self.id), state)
+        return None if arguments is None else {'type': str(self.id), **arguments}
 
 
 def install(registry: ArchRegistry | None = None) -> Sequence[ArchSupport]:
@@ -100,7 +99,7 @@ def load_from_file(path: str, opt: str | None = None, param_key: str | None = No
         param_key: which of the file's weights are taken.
 
     Raises:
-        InputError: see `okdnet_plugin.inference.weights.load`.
+        InputError: see `okdnet_plugin.weights.loading.load`.
     """
     loaded = weights.load(path, opt, param_key)
     return DehazingArch(loaded.network['type']).describe(loaded.network, loaded.state).eval()

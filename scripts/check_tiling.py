@@ -13,8 +13,8 @@ import numpy as np
 from okdnet_plugin import Dehazer
 from okdnet_plugin.cli import load_plugins
 from okdnet_plugin.errors import InputError
-from okdnet_plugin.inference.picture_files import OpenedPicture, without_other_limits
-from okdnet_plugin.inference.sources import weights_for
+from okdnet_plugin.inference.images.reading import OpenedPicture, without_other_limits
+from okdnet_plugin.weights.loading import weights_for
 
 
 def main(argv: list[str] | None = None) -> int:

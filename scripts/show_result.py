@@ -23,7 +23,7 @@ from basicsr.data import build_dataset
 from basicsr.metrics import calculate_metric
 from basicsr.utils import tensor2img
 
-from okdnet_plugin import option_file
+from okdnet_plugin import config
 from okdnet_plugin.errors import InputError
 from okdnet_plugin.hints import MapDataset
 
@@ -52,7 +52,7 @@ def main(argv: list[str] | None = None) -> int:
         parser.error('--rows must be positive')
     okdnet_plugin.register()
     try:
-        show(option_file.load(str(args.opt)), args.rows)
+        show(config.load(str(args.opt)), args.rows)
     except (InputError, OSError) as error:
         print(f'{Path(__file__).name}: error: {error}', file=sys.stderr)
         return 2

@@ -1,6 +1,7 @@
 """What several test files share: the registered plugin, small hazy pictures, the command in its own process."""
 
 import datetime
+import importlib.util
 import multiprocessing
 import os
 import subprocess
@@ -15,7 +16,7 @@ import torch
 import torch.distributed
 import yaml
 
-import okdnet_plugin  # goes first: it mends the toolbox
+import okdnet_plugin  # goes first: it patches BasicSR
 
 # isort: split
 from basicsr.utils import set_random_seed
@@ -182,6 +183,18 @@ def write(tmp_path, monkeypatch):
     return write
 
 
+def load_script(path: str):
+    """A script of the repository as a module, which finds its neighbours."""
+    file = REPOSITORY / path
+    if str(file.parent) not in sys.path:
+        sys.path.append(str(file.parent))
+    spec = importlib.util.spec_from_file_location(f'{file.parent.name}_{file.stem}', file)
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module  # where a dataclass looks its module up
+    spec.loader.exec_module(module)
+    return module
+
+
 def write_options(path: Path, options: dict) -> str:
     path.write_text(yaml.safe_dump(options), encoding='utf-8')
     return str(path)
@@ -201,7 +214,7 @@ def in_two_processes(function, folder):
     """Results of `function(rank)` in two processes that share a process group; `function` is one of a module."""
     # Forked from a process that has never used torch: threads of autograd do not outlive a fork.
     context = multiprocessing.get_context('forkserver')
-    context.set_forkserver_preload(['torch', 'okdnet_plugin.engine'])
+    context.set_forkserver_preload(['torch', 'okdnet_plugin', 'basicsr'])
     with ProcessPoolExecutor(2, context) as pool:
         tasks = [pool.submit(_in_a_group, function, rank, str(folder)) for rank in range(2)]
         return [task.result(timeout=60) for task in tasks]

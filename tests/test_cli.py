@@ -1,15 +1,17 @@
 """The command: what it finds, what it hands over, and what it says of mistakes."""
 
+import json
 import os
 import subprocess
 import sys
+from importlib.metadata import entry_points, version
 
 import cv2
 import numpy as np
 import pytest
 
-from conftest import basicsr, write_options
-from okdnet_plugin import __version__, cli
+from conftest import basicsr, run, write_options
+from okdnet_plugin import __version__, cli, plugins
 
 
 @pytest.fixture(autouse=True)
@@ -34,11 +36,79 @@ def distribution(tmp_path, monkeypatch):
         sys.modules.pop(path.stem, None)
 
 
-def test_help_names_the_commands_and_the_plugins(capsys):
+def test_help_says_in_a_line_what_each_command_does_and_names_the_plugins(capsys):
     assert cli.main(['-h']) == 0
     printed = capsys.readouterr().out
-    assert 'train   -opt FILE' in printed
+    assert '\n  train    train what an option file describes' in printed
+    assert '\n  dehaze   remove the haze from images and videos\n' in printed
     assert f'okdnet (okdnet_plugin {__version__})' in printed
+    rows = [line.split(maxsplit=1) for line in printed.partition('commands:\n')[2].partition('\n\n')[0].splitlines()]
+    own = entry_points(group='basicsr.commands')
+    assert {'train', 'test', *own.names} == {name for name, *_ in rows}
+    assert all(len(row) == 2 and 'okdnet_plugin' not in row[1] for row in rows)
+
+
+def test_versions_are_said_without_an_import(capsys):
+    assert cli.main(['--version']) == 0
+    assert capsys.readouterr().out.startswith(f'okdnet_plugin {__version__}, basicsr 1.4.2, torch {version("torch")}, ')
+
+
+HEAVY = ('basicsr', 'cv2', 'lmdb', 'numpy', 'pydantic', 'scipy', 'torch')
+_HELP = """
+import contextlib, io, json, sys
+from okdnet_plugin.cli import main
+imported = {}
+for arguments in json.loads(sys.argv[1]):
+    out = io.StringIO()
+    with contextlib.redirect_stdout(out), contextlib.suppress(SystemExit):
+        main(arguments)
+    heavy = [name for name in json.loads(sys.argv[2]) if name in sys.modules]
+    imported[' '.join(arguments)] = [out.getvalue().split()[:2], heavy]
+print(json.dumps(imported))
+"""
+
+
+def test_help_of_every_command_imports_nothing_heavy(tmp_path):
+    names = ['train', 'test', *(entry.name for entry in entry_points(group='basicsr.commands'))]
+    asked = [['-h'], ['--version'], *([name, '-h'] for name in names), ['lmdb', 'build', '-h']]
+    result = run(sys.executable, '-c', _HELP, json.dumps(asked), json.dumps(HEAVY), cwd=tmp_path)
+    assert result.returncode == 0, result.stderr
+    imported = json.loads(result.stdout)
+    assert len(imported) == len(asked) > 10
+    for arguments, (words, heavy) in imported.items():
+        assert heavy == [], arguments
+        assert words == (['okdnet_plugin', f'{__version__},'] if arguments == '--version' else ['usage:', 'basicsr'])
+
+
+def test_lists_in_the_help_are_those_of_the_code():
+    from okdnet_plugin.commands import dehaze, lmdb
+    from okdnet_plugin.data.lmdb_store import ENCODINGS
+    from okdnet_plugin.inference.images.writing import KINDS
+
+    assert tuple(ENCODINGS) == lmdb.ENCODINGS
+    assert {f'.{name}' for name in dehaze._FORMATS} <= set(KINDS)
+
+
+def test_arguments_of_train_that_are_wrong_end_it_before_plugins_are_loaded(monkeypatch, capsys):
+    monkeypatch.setattr(cli, 'load_plugins', lambda: raises(AssertionError('loaded')))
+    for arguments, complaint in (([], '-opt'), (['-opt', 'a.yml', '--launcher', 'mpi'], "invalid choice: 'mpi'")):
+        with pytest.raises(SystemExit, match='2'):
+            cli.main(['train', *arguments])
+        assert complaint in capsys.readouterr().err
+    with pytest.raises(SystemExit, match='0'):
+        cli.main(['train', '-h'])
+    assert '--set KEY.KEY=VALUE' in capsys.readouterr().out
+
+
+@pytest.mark.parametrize('key', ['train.pixel_opt', 'train:pixel_opt', 'datasets:train', 'datasets.val_2.layout'])
+def test_keys_are_listed_by_dots_and_by_colons(key, capsys):
+    assert cli.main(['options', key]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines
+    assert all(line.split()[0].rstrip('*').startswith(key.replace('.', ':')) for line in lines)
+    assert all(line.startswith(key.replace('.', ':')) for line in lines)
+    if key == 'datasets:train':
+        assert any(line.startswith('datasets:train:dataroot_lq') for line in lines)
 
 
 def test_no_command_prints_the_help_and_fails(capsys):
@@ -55,13 +125,25 @@ def test_unknown_command_gets_the_near_one(capsys):
 def test_further_command_comes_from_an_entry_point(distribution, capsys):
     distribution(
         'more_commands',
-        'def main(arguments):\n    print(arguments)\n    return 3\n',
+        '"""basicsr more: do more of it."""\ndef main(arguments):\n    print(arguments)\n    return 3\n',
         '[basicsr.commands]\nmore = more_commands:main\n',
     )
     assert cli.main(['more', '--much', '1']) == 3
     assert capsys.readouterr().out == "['--much', '1']\n"
     cli.main(['-h'])
-    assert 'more_commands 2.5' in capsys.readouterr().out
+    assert '\n  more     do more of it (more_commands 2.5)\n' in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ('code', 'said'),
+    [('"""A line.\n\nMore."""\n', ' A line'), ('import not_there\n', ''), ('def broken(:\n', '')],
+    ids=['other form', 'without docstring', 'broken'],
+)
+def test_module_of_a_command_is_read_and_not_imported_for_the_help(code, said, distribution, capsys):
+    distribution('more_commands', code + 'raise AssertionError\n', '[basicsr.commands]\nmore = more_commands:main\n')
+    assert cli.main(['-h']) == 0
+    assert f'\n  more    {said} (more_commands 2.5)\n' in capsys.readouterr().out
+    assert 'more_commands' not in sys.modules
 
 
 def test_other_plugin_is_registered(distribution):
@@ -70,7 +152,7 @@ def test_other_plugin_is_registered(distribution):
         'calls = []\ndef register():\n    calls.append(1)\n',
         '[basicsr.plugins]\nother = other_plugin:register\n',
     )
-    assert 'other (other_plugin 2.5)' in cli.load_plugins()
+    assert 'other (other_plugin 2.5)' in plugins.load_plugins()
     assert sys.modules['other_plugin'].calls == [1]
 
 
@@ -100,7 +182,7 @@ def test_missing_option_file_gets_the_near_one(given, tmp_path, capsys):
         ('name: [1\nmodel: 2', 'o.yml:2 is not valid YAML'),
         ('', 'holds no keys'),
         ('- a', 'holds no keys'),
-        ('\0', 'not valid YAML'),
+        ('\0', 'has the control character'),
     ],
     ids=['syntax', 'empty', 'list', 'binary'],
 )
@@ -118,7 +200,7 @@ def test_path_that_is_a_list_is_one_line(tmp_path, capsys, train_options):
     assert cli.main(['test', '-opt', write_options(tmp_path / 'o.yml', train_options)]) == 2
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith(f'basicsr: error: {tmp_path}/o.yml:')
-    assert line.endswith(': option datasets:val:dataroot_lq is [a]; write one path, a number in quotation marks')
+    assert line.endswith(': option datasets:val:dataroot_lq is [a]; write one path (quote numbers)')
 
 
 def test_all_mistakes_of_file_and_command_line_are_told_with_their_places(tmp_path, capsys, train_options):

@@ -12,7 +12,8 @@ import yaml
 from basicsr.archs import build_network
 
 from conftest import REPOSITORY
-from okdnet_plugin import compat, option_file, schema
+from okdnet_plugin import cli, compat, config
+from okdnet_plugin.config import check
 from okdnet_plugin.data.layouts import LAYOUTS
 
 PAGES = {
@@ -73,6 +74,10 @@ def test_every_shipped_script_and_option_file_is_named():
     assert [
         path.name for path in shipped if path.name not in ALL and not any(part in path.name for part in inner)
     ] == []
+    by_hand = [*(REPOSITORY / 'scripts' / 'benchmark').glob('*.py'), *(REPOSITORY / 'tests' / 'harness').glob('*.py')]
+    commands = [path for path in by_hand if not path.name.startswith('test_') and path.name != 'common.py']
+    assert len(commands) == 7
+    assert [path for path in commands if str(path.relative_to(REPOSITORY)) not in ALL] == []
 
 
 @pytest.mark.parametrize('layout', LAYOUTS)
@@ -116,11 +121,11 @@ def test_yaml_examples_are_right(block, tmp_path):
         file.write_text(
             yaml.safe_dump(given | {'_base_': [str(path.parent / base) for base in bases]}), encoding='utf-8'
         )
-        options = option_file.load(str(file))
+        options = config.load(str(file))
     else:
-        options = option_file.load(str(path))
+        options = config.load(str(path))
         options['datasets']['train'] = {'name': 'Example', 'batch_size_per_gpu': 2, 'num_worker_per_gpu': 0} | given
-    mistakes = schema.check(options, phase='train', look=False)
+    mistakes = check.check(options, phase='train', look=False)
     assert [str(mistake.text) for mistake in mistakes] == []
 
 
@@ -132,13 +137,16 @@ class _ParsedError(Exception):
 def test_lines_of_the_command_are_understood(words, monkeypatch):
     """The parser of each sub-command takes the options of each line; nothing is run."""
     name, *arguments = [word for word in words if word not in ('|', '>', 'schema.json')]
+    if name in ('-h', '--version'):
+        assert cli.main([name, *arguments]) == 0
+        return
     if name in ('train', 'test'):
         file = arguments[arguments.index('-opt') + 1]
         assert (REPOSITORY / file).is_file()
         known = ('-opt', '--auto_resume', '--launcher', '--set', '--force_yml', '--debug')
         assert [word for word in arguments if word.startswith('-') and word not in known] == []
         overrides = arguments[arguments.index('--set') + 1 :] if '--set' in arguments else []
-        option_file.load(str(REPOSITORY / file), [word for word in overrides if '=' in word])
+        config.load(str(REPOSITORY / file), [word for word in overrides if '=' in word])
         return
     parse = argparse.ArgumentParser.parse_args
 

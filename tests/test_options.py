@@ -9,17 +9,17 @@ import numpy as np
 import pytest
 
 from conftest import REPOSITORY, basicsr, write_options
-from okdnet_plugin import option_file
+from okdnet_plugin import config
+from okdnet_plugin.compat.checking import prepare
 from okdnet_plugin.report import plan
 from okdnet_plugin.report.published import TABLES
-from okdnet_plugin.schema import check_options
 
 OPTIONS = REPOSITORY / 'options'
 SIDES = {'lq': 'hazy', 'gt': 'clear'}
 
 
 def load(name):
-    return option_file.load(str(OPTIONS / name))
+    return config.load(str(OPTIONS / name))
 
 
 def overrides(options, pairs, **more):
@@ -127,7 +127,7 @@ def test_every_training_passes_the_check_of_options(name, pairs):
     for phase, block in options['datasets'].items():
         block |= {'phase': phase, 'scale': 1, 'layout': 'its'}
         block |= {'dataroot_lq': str(pairs / 'hazy'), 'dataroot_gt': str(pairs / 'clear')}
-    check_options(options)
+    prepare(options)
 
 
 def test_variants_of_the_ablation_differ_from_okdnet_in_one_thing():

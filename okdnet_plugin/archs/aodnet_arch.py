@@ -1,6 +1,9 @@
 """AOD-Net: one small map K that takes transmission and airlight together."""
 
+from typing import Annotated
+
 import torch
+from annotated_types import Ge, Le
 from basicsr.utils.registry import ARCH_REGISTRY
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -25,7 +28,7 @@ class AODNet(nn.Module):
         bias: b, the constant bias.
     """
 
-    def __init__(self, num_feat: int = 3, bias: float = 1.0):
+    def __init__(self, num_feat: Annotated[int, Ge(1), Le(4096)] = 3, bias: float = 1.0):
         super().__init__()
         self.bias = bias
         kernels, num_in = (1, 3, 5, 7, 3), (3, num_feat, 2 * num_feat, 2 * num_feat, 4 * num_feat)

@@ -1,7 +1,7 @@
 """What two or more networks share: sizes of pictures, names of published weights, blocks."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
@@ -9,17 +9,20 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+SMALLEST = 16
+"""Shortest side of an image in px that every network of the plugin takes."""
+
 
 def check_size(net: nn.Module, x: Tensor) -> tuple[int, int]:
     """Height and width of pictures, shape (N, 3, H, W).
 
     Raises:
-        ValueError: a side is shorter than the 16 px that every network of the plugin takes.
+        ValueError: a side is shorter than `SMALLEST`.
     """
     height, width = x.shape[-2:]
-    if min(height, width) < 16:
+    if min(height, width) < SMALLEST:
         raise ValueError(
-            f'{type(net).__name__}: a picture of {height}x{width} is too small; each side must be 16 or more'
+            f'{type(net).__name__}: a picture of {height}x{width} is too small; each side must be {SMALLEST} or more'
         )
     return height, width
 
@@ -32,6 +35,9 @@ def pad_to_multiple(x: Tensor, multiple: int) -> Tensor:
 
 def accept_published_keys(net: nn.Module, renames: Mapping[str, str]) -> None:
     """Let a network read the weights that its authors published beside those of its own.
+
+    The maps follow the names and shapes that were published, and a strict load says what does not fit. No file of the
+    authors is part of the tests: what a published network makes of an image has been compared for none of them.
 
     Args:
         net: the network, whose own keys no pattern may match.
@@ -69,23 +75,21 @@ class RDB(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         layers: list[Any] = list(self.layers)
-        features, start, rest = [x], 0, None
-        for i in range(len(layers)):
-            parts = self._convolve(features[-1], layers[i:], start)
-            start += features[-1].shape[1]
+        # The weights of each layer by the feature that they meet. A split has one concatenation as its gradient; each
+        # slice would have one of the whole weight's size, filled with zeros and added to the others.
+        widths = [x.shape[1], *(layer.out_channels for layer in layers)]
+        weights = [layer.weight.split(widths[: i + 1], 1) for i, layer in enumerate(layers)]
+        features, rest = [x], None
+        for i, layer in enumerate(layers):
+            weight = torch.cat([parts[i] for parts in weights[i:]])
+            has_bias = i == 0 and layer.bias is not None
+            bias = torch.cat([layer.bias for layer in layers]) if has_bias else None
+            parts = F.conv2d(features[-1], weight, bias, 1, 1)
             if rest is not None:
                 parts = parts + rest
-            now, rest = parts.tensor_split([layers[i].out_channels], 1)
+            now, rest = parts.split([layer.out_channels, parts.shape[1] - layer.out_channels], 1)
             features.append(F.relu(now))
         return self.fuse(torch.cat(features, 1)) + x
-
-    @staticmethod
-    def _convolve(feature: Tensor, layers: Sequence[Any], start: int) -> Tensor:
-        """What a feature, whose channels are the layers' inputs from `start`, adds to each of the layers."""
-        weight = torch.cat([layer.weight[:, start : start + feature.shape[1]] for layer in layers])
-        has_bias = start == 0 and layers[0].bias is not None
-        bias = torch.cat([layer.bias for layer in layers]) if has_bias else None
-        return F.conv2d(feature, weight, bias, 1, 1)
 
 
 def make_down(kind: str, num_feat: int) -> nn.Sequential:

@@ -1,11 +1,15 @@
 """Dark channel prior: dehazing that learns nothing, with the transmission refined by a guided filter."""
 
+from typing import Annotated, Literal
+
 import torch
+from annotated_types import Ge, Gt, Le
 from basicsr.utils.registry import ARCH_REGISTRY
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from okdnet_plugin.archs.arch_util import check_size
+from okdnet_plugin.config.types import Odd
 
 
 def dark_channel(x: Tensor, patch_size: int) -> Tensor:
@@ -30,8 +34,11 @@ def box_mean(x: Tensor, radius: int) -> Tensor:
     picture.
     """
     size = 2 * radius + 1
-    x = F.avg_pool2d(x, (size, 1), 1, (radius, 0), count_include_pad=False)
-    return F.avg_pool2d(x, (1, size), 1, (0, radius), count_include_pad=False)
+    # Planes without channels: where channels are innermost, CUDA's gradient of a padded window is wrong (pytorch issue
+    # 188344), and a single channel may count as innermost whatever `contiguous` says.
+    planes = x.flatten(0, 1)
+    planes = F.avg_pool2d(planes, (size, 1), 1, (radius, 0), count_include_pad=False)
+    return F.avg_pool2d(planes, (1, size), 1, (0, radius), count_include_pad=False).view(x.shape)
 
 
 def guided_filter(guide: Tensor, x: Tensor, radius: int, eps: float) -> Tensor:
@@ -79,13 +86,13 @@ class DCP(nn.Module):
 
     def __init__(
         self,
-        patch_size: int = 15,
-        omega: float = 0.95,
-        t_min: float = 0.1,
-        radius: int = 60,
-        eps: float = 1e-4,
-        top: float = 1e-3,
-        airlight: str = 'brightest',
+        patch_size: Odd = 15,
+        omega: Annotated[float, Gt(0), Le(1)] = 0.95,
+        t_min: Annotated[float, Gt(0), Le(1)] = 0.1,
+        radius: Annotated[int, Ge(1), Le(10000)] = 60,
+        eps: Annotated[float, Gt(0)] = 1e-4,
+        top: Annotated[float, Gt(0), Le(1)] = 1e-3,
+        airlight: Literal['brightest', 'mean'] = 'brightest',
     ):
         super().__init__()
         if patch_size < 1 or patch_size % 2 == 0:

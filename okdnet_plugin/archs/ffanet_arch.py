@@ -1,6 +1,9 @@
 """FFA-Net: residual groups with channel and pixel attention, and attention that fuses the groups."""
 
+from typing import Annotated
+
 import torch
+from annotated_types import Ge, Le
 from basicsr.utils.registry import ARCH_REGISTRY
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -106,7 +109,12 @@ class FFANet(nn.Module):
     mean: Tensor
     std: Tensor
 
-    def __init__(self, num_feat: int = 64, num_groups: int = 3, num_blocks: int = 19):
+    def __init__(
+        self,
+        num_feat: Annotated[int, Ge(16), Le(4096)] = 64,
+        num_groups: Annotated[int, Ge(1), Le(100)] = 3,
+        num_blocks: Annotated[int, Ge(1), Le(1000)] = 19,
+    ):
         super().__init__()
         self.register_buffer('mean', torch.tensor([0.64, 0.6, 0.58]).view(3, 1, 1), persistent=False)
         self.register_buffer('std', torch.tensor([0.14, 0.15, 0.152]).view(3, 1, 1), persistent=False)

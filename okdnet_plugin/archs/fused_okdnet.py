@@ -1,6 +1,6 @@
 """OKDNet for inference alone: the same output from fewer operations and fewer passes over memory.
 
-`OKDNet.fuse()` builds it. Everything here is exact up to rounding:
+`fuse(net)` builds it. Everything here is exact up to rounding:
 
 - BatchNorm is part of the convolution before it, Dropout is gone, and of the channel attention's 3x3 convolution only
   the centre tap is kept.
@@ -13,6 +13,7 @@
 """
 
 import copy
+from functools import singledispatch
 from typing import cast
 
 import torch
@@ -23,6 +24,21 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from okdnet_plugin.archs.arch_util import RDB, check_size, pad_to_multiple
 from okdnet_plugin.archs.okdnet_arch import AGRDB, FAB, ANet, MultiScaleNet, OKDNet, OKDNetBranches
+
+
+@singledispatch
+def fuse(net: nn.Module) -> nn.Module:
+    """A network for inference alone with the output of `net` in eval mode, from fewer operations.
+
+    A plugin may register the fused form of its own network: `@fuse.register`.
+
+    Args:
+        net: a network on any device; it stays as it is.
+
+    Returns:
+        The fused network, on the device of `net`; of a class that has no fused form, `net` itself.
+    """
+    return net
 
 
 def fold_batch_norms(module: nn.Module) -> nn.Module:
@@ -246,7 +262,9 @@ class FusedOKDNet(nn.Module):
 
     def __init__(self, net: OKDNet):
         super().__init__()
-        net = copy.deepcopy(net).float().eval()
+        device = net.to_image.weight.device
+        # What the fused weights are made from below is made on the CPU.
+        net = copy.deepcopy(net).cpu().float().eval()
         fold_batch_norms(net)
         self.t_min, self.multiple = net.t_min, net.multiple
         self.preprocess = net.preprocess
@@ -259,7 +277,7 @@ class FusedOKDNet(nn.Module):
         self.transmission = nn.Sequential(*list(net.transmission.children())[:-1])
         self.to_image = _scaled(net.to_image, 0.5)
         self.aggregation = FusedFAB(net.aggregation) if isinstance(net.aggregation, FAB) else net.aggregation
-        self.eval().requires_grad_(False)
+        self.eval().requires_grad_(False).to(device)
 
     @property
     def dtype(self) -> torch.dtype:
@@ -267,7 +285,10 @@ class FusedOKDNet(nn.Module):
         return self.to_image.weight.dtype
 
     def set_precision(self, dtype: torch.dtype) -> 'FusedOKDNet':
-        """Let the layers compute in float32, bfloat16 or float16; the airlight's small network stays as it is."""
+        """Let the layers compute in float32, bfloat16 or float16.
+
+        The airlight's small network, and what the transmission is divided by, stay in float32.
+        """
         for name, child in self.named_children():
             if name != 'airlight':
                 child.to(dtype)
@@ -328,3 +349,8 @@ class FusedOKDNet(nn.Module):
             picture[..., :height, :width] for picture in (model_free + 0.5, model_based + 0.5, shared + 0.5, t)
         )
         return OKDNetBranches(output, model_free, model_based, shared, t, a + 0.5)
+
+
+@fuse.register
+def _(net: OKDNet) -> FusedOKDNet:
+    return FusedOKDNet(net)

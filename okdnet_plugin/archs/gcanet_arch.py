@@ -1,6 +1,9 @@
 """GCANet: smoothed dilated convolutions, and a gate that fuses features of three depths."""
 
+from typing import Annotated
+
 import torch
+from annotated_types import Ge, Le
 from basicsr.utils.registry import ARCH_REGISTRY
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -96,7 +99,7 @@ class GCANet(nn.Module):
     fused_depths = (0, 4, 7)
     """After how many blocks the features are taken that the gate fuses, as in the published network."""
 
-    def __init__(self, num_feat: int = 64):
+    def __init__(self, num_feat: Annotated[int, Ge(1), Le(4096)] = 64):
         super().__init__()
         self.encoder = nn.Sequential(
             *self._conv_norm_relu(nn.Conv2d(4, num_feat, 3, 1, 1, bias=False)),

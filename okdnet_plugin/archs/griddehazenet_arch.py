@@ -1,9 +1,10 @@
 """GridDehazeNet: a grid of dense blocks, three sizes by six columns, whose crossings weigh what meets there."""
 
 from collections.abc import Sequence
-from typing import cast
+from typing import Annotated, cast
 
 import torch
+from annotated_types import Ge, Le
 from basicsr.utils.registry import ARCH_REGISTRY
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -16,6 +17,7 @@ from okdnet_plugin.archs.arch_util import (
     make_up,
     pad_to_multiple,
 )
+from okdnet_plugin.config.types import Even
 
 # Source: the names of the modules that the authors published.
 _PUBLISHED_KEYS = {
@@ -50,7 +52,12 @@ class GridDehazeNet(nn.Module):
     """
 
     def __init__(
-        self, num_feat: int = 16, num_rows: int = 3, num_columns: int = 6, growth: int = 16, num_layers: int = 4
+        self,
+        num_feat: Annotated[int, Ge(1), Le(4096)] = 16,
+        num_rows: Annotated[int, Ge(2), Le(5)] = 3,
+        num_columns: Even = 6,
+        growth: Annotated[int, Ge(1), Le(4096)] = 16,
+        num_layers: Annotated[int, Ge(1), Le(100)] = 4,
     ):
         super().__init__()
         if not 2 <= num_rows <= 5:  # the last would halve pictures of 16 px to nothing

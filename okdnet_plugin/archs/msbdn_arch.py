@@ -1,13 +1,16 @@
 """MSBDN: a U-Net whose decoder boosts what it has restored, and whose levels are corrected by all earlier ones."""
 
 from itertools import pairwise
+from typing import Annotated
 
 import torch
+from annotated_types import Ge, Le
 from basicsr.utils.registry import ARCH_REGISTRY
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from okdnet_plugin.archs.arch_util import RDB, accept_published_keys, check_size, pad_to_multiple
+from okdnet_plugin.config.types import Even
 
 # Source: the names of the modules that the authors published (MSBDN-RDFF; without the dense branch, MSBDN-DFF).
 _PUBLISHED_KEYS = {
@@ -144,7 +147,13 @@ class MSBDN(nn.Module):
         dense_branch: half of a level's channels are fused, half go through a dense block; without it all are fused.
     """
 
-    def __init__(self, num_feat: int = 16, num_blocks: int = 3, num_bottom_blocks: int = 18, dense_branch: bool = True):
+    def __init__(
+        self,
+        num_feat: Even = 16,
+        num_blocks: Annotated[int, Ge(1), Le(1000)] = 3,
+        num_bottom_blocks: Annotated[int, Ge(1), Le(1000)] = 18,
+        dense_branch: bool = True,
+    ):
         super().__init__()
         widths = [num_feat * 2**level for level in range(5)]
         fused = [width // 2 for width in widths] if dense_branch else widths

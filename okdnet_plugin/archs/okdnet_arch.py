@@ -5,12 +5,15 @@ Paper: Lan et al., "Online knowledge distillation network for single image dehaz
 it is built.
 """
 
-from collections.abc import Sequence
+import inspect
+import re
+from collections.abc import Mapping, Sequence
 from functools import reduce
 from itertools import pairwise
-from typing import NamedTuple
+from typing import Annotated, Literal, NamedTuple
 
 import torch
+from annotated_types import Ge, Gt, Le, Len, Lt
 from basicsr.utils.registry import ARCH_REGISTRY
 from torch import Tensor, nn
 from torch.jit._trace import is_tracing
@@ -160,29 +163,24 @@ class ANet(nn.Module):
 
 
 def average_of_window(x: Tensor, size: int) -> Tensor:
-    """Mean over the part of a window of `size` px, an odd number, that lies in the picture; of x's shape (N, C, H, W).
+    """Mean over the part of a window of `size` px, an odd number, that lies in the image; of x's shape (N, C, H, W).
 
-    On a CPU as a depthwise convolution, whose gradient takes a tenth of the time of avg_pool2d's.
+    As a depthwise convolution, on every device. avg_pool2d's gradient is wrong on CUDA where a window is padded and the
+    channels are innermost (pytorch issue 188344, mended in July 2026), and takes ten times as long on a CPU.
     """
     if size == 1:
         return x
-    if x.device.type != 'cpu' or _is_exported():
+    if _is_exported():
         return F.avg_pool2d(x, size, 1, size // 2, count_include_pad=False)
     num = x.shape[1]
     sums = F.conv2d(x, x.new_ones(num, 1, size, size), padding=size // 2, groups=num)
-    rows, columns = (_lengths_inside(edge, size, x.device) for edge in x.shape[-2:])
-    return sums * (1 / (rows[:, None] * columns)).to(sums.dtype)
+    inside = F.conv2d(x.new_ones(1, 1, *x.shape[-2:]), x.new_ones(1, 1, size, size), padding=size // 2)
+    return sums * inside.float().reciprocal().to(sums.dtype)
 
 
 def _is_exported() -> bool:
     """Whether the network is being written down for another program, where there is no gradient."""
     return is_tracing() or getattr(torch.compiler, 'is_exporting', bool)()
-
-
-def _lengths_inside(edge: int, size: int, device: torch.device) -> Tensor:
-    """For each place on an edge, how much of a window of `size` around it lies on the edge."""
-    place = torch.arange(edge, device=device)
-    return ((place + size // 2).clamp(max=edge - 1) - (place - size // 2).clamp(min=0) + 1).float()
 
 
 class FAB(nn.Module):
@@ -275,17 +273,17 @@ class OKDNet(nn.Module):
 
     def __init__(
         self,
-        num_feat: int = 32,
-        num_blocks: Sequence[int] = (2, 3, 4),
-        growth: int = 16,
-        down: str = 'conv',
-        up: str = 'deconv4',
-        fuse_kernel: int = 1,
+        num_feat: Annotated[int, Ge(1), Le(4096)] = 32,
+        num_blocks: Annotated[Sequence[Annotated[int, Ge(1), Le(1000)]], Len(3, 3)] = (2, 3, 4),
+        growth: Annotated[int, Ge(1), Le(4096)] = 16,
+        down: Literal['conv', 'grid'] = 'conv',
+        up: Literal['deconv4', 'deconv3', 'grid'] = 'deconv4',
+        fuse_kernel: Literal[1, 3] = 1,
         attention: bool = True,
         multi_scale: bool = True,
-        aggregation: str = 'fab',
-        gate: str = 'none',
-        t_min: float = 0.1,
+        aggregation: Literal['fab', 'fau'] = 'fab',
+        gate: Literal['none', 'softmax', 'sigmoid'] = 'none',
+        t_min: Annotated[float, Gt(0), Lt(1)] = 0.1,
     ):
         super().__init__()
         _check('down', down, ('conv', 'grid'))
@@ -331,14 +329,33 @@ class OKDNet(nn.Module):
         """
         return (self.airlight(2 * x - 1).to(x.dtype) + 1) / 2
 
-    def fuse(self) -> nn.Module:
-        """A network for inference alone with the output of this one in eval mode, from fewer operations.
+    @classmethod
+    def arguments_of(cls, state: Mapping[str, Tensor]) -> dict | None:
+        """The arguments that names and shapes of weights tell, as far as they differ from the defaults.
 
-        This one stays as it is. See `okdnet_plugin.archs.fused_okdnet`.
+        All but `gate` and `t_min`, which have no weights.
+
+        Returns:
+            The arguments; None if the weights are of no OKDNet.
         """
-        from okdnet_plugin.archs.fused_okdnet import FusedOKDNet
+        try:
+            return _arguments_of(state)
+        except (KeyError, IndexError):
+            return None
 
-        return FusedOKDNet(self)
+    @classmethod
+    def from_state_dict(cls, state: Mapping[str, Tensor]) -> 'OKDNet':
+        """The network that weights are of, with them, in eval mode; `gate` and `t_min` are the defaults.
+
+        Raises:
+            ValueError: they are of another network.
+        """
+        arguments = cls.arguments_of(state)
+        if arguments is None:
+            raise ValueError('these weights are of no OKDNet')
+        net = cls(**arguments)
+        net.load_state_dict(dict(state), strict=True)
+        return net.eval()
 
     def forward(
         self, x: Tensor, return_branches: bool = False, airlight: Tensor | None = None
@@ -387,3 +404,37 @@ class OKDNet(nn.Module):
 def _check(name: str, value: object, choices: tuple) -> None:
     if value not in choices:
         raise ValueError(f'OKDNet: {name} is {value!r}, but must be one of {", ".join(map(repr, choices))}')
+
+
+def _arguments_of(state: Mapping[str, Tensor]) -> dict | None:
+    count = _count(state, r'shared\.scales\.0\.(\d+)\.')
+    scales = _count(state, r'shared\.scales\.(\d+)\.')
+    has_attention = 'shared.scales.0.0.channel_attention.weight' in state
+    dense = 'shared.scales.0.0.rdb.layers.0.weight' if has_attention else 'shared.scales.0.0.layers.0.weight'
+    arguments = {
+        'num_feat': state['preprocess.0.weight'].shape[0],
+        'num_blocks': [_count(state, rf'shared\.scales\.{scale}\.(\d+)\.') for scale in range(scales)],
+        'growth': state[dense].shape[0],
+        'attention': has_attention,
+        'multi_scale': scales > 1,
+        'aggregation': 'fab' if 'aggregation.pointwise.weight' in state else 'fau',
+    }
+    if 'airlight.downs.0.weight' not in state or (scales, count > 2) not in ((3, True), (3, False), (1, True)):
+        return None
+    if scales == 1:  # all blocks are at full size
+        arguments['num_blocks'] = [count - 2, 1, 1]
+    else:
+        arguments['down'] = 'grid' if 'shared.downs.0.2.weight' in state else 'conv'
+        deconv = 'deconv4' if state['shared.ups.0.0.weight'].shape[-1] == 4 else 'deconv3'
+        arguments['up'] = 'grid' if 'shared.ups.0.2.weight' in state else deconv
+        arguments['fuse_kernel'] = state['shared.fuses.0.weight'].shape[-1]
+    parameters = inspect.signature(OKDNet).parameters
+    defaults = {key: parameters[key].default for key in arguments} | {
+        'num_blocks': list(parameters['num_blocks'].default)
+    }
+    return {key: value for key, value in arguments.items() if value != defaults[key]}
+
+
+def _count(state: Mapping[str, Tensor], pattern: str) -> int:
+    """One more than the largest number in the place of the pattern's group."""
+    return max((int(match[1]) + 1 for name in state if (match := re.match(pattern, name))), default=0)

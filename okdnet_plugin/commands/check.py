@@ -1,4 +1,4 @@
-"""basicsr check: hold option files against what anything reads of them; nothing is trained, moved or written."""
+"""basicsr check: find the mistakes in option files, with their lines; nothing is trained or written."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def main(argv: list[str] | None = None) -> int:
         argv: what follows `basicsr check`.
 
     Returns:
-        0 if all files are right, 2 if one is not.
+        0 if all files are right, perhaps with warnings; 2 if one is not.
     """
     parser = argparse.ArgumentParser(
         prog='basicsr check', description=(__doc__ or '').partition(': ')[2], allow_abbrev=False
@@ -34,7 +34,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument('--json', action='store_true', help='the mistakes as JSON')
     args = parser.parse_args(argv)
 
-    from okdnet_plugin.cli import load_plugins
+    from okdnet_plugin.plugins import load_plugins
 
     load_plugins()
     results = [_checked(path, args.set, args.phase, not args.no_files) for path in args.opt]
@@ -42,32 +42,42 @@ def main(argv: list[str] | None = None) -> int:
         print(json.dumps(results, indent=1, ensure_ascii=False))
     else:
         for result in results:
-            print('\n'.join(map(_line, result['mistakes'])) or f'{result["file"]}: right')
-    return 2 if any(result['mistakes'] for result in results) else 0
+            lines = [_line(mistake) for mistake in result['mistakes']]
+            print('\n'.join(lines if _is_wrong(result) else [*lines, f'{result["file"]}: right']))
+    return 2 if any(map(_is_wrong, results)) else 0
 
 
 def _checked(path: str, overrides: Sequence[str], phase: Any, look: bool) -> dict[str, Any]:
-    from okdnet_plugin import option_file, schema
+    from okdnet_plugin import config
+    from okdnet_plugin.config import trial
+    from okdnet_plugin.config.check import check
+    from okdnet_plugin.config.messages import with_places
+    from okdnet_plugin.config.walk import phase_of
     from okdnet_plugin.errors import InputError
 
     try:
-        opt, places = option_file.load_with_places(path, overrides)
+        opt, places = config.load_with_places(path, overrides)
     except InputError as error:
-        mistake = {'place': path, 'key': '', 'kind': 'unreadable', 'message': str(error)}
+        mistake = {'place': path, 'key': '', 'kind': 'unreadable', 'message': str(error), 'is_warning': False}
         return {'file': path, 'phase': phase, 'mistakes': [mistake]}
-    phase = phase or schema.phase_of(opt)
-    mistakes = schema.check(opt, places, phase, look)
-    if not mistakes and look and phase != 'report':
+    phase = phase or phase_of(opt)
+    mistakes = check(opt, places, phase, look)
+    if look and phase != 'report' and not any(not mistake.is_warning for mistake in mistakes):
         logging.disable(logging.WARNING)
         try:
-            mistakes = schema.with_places(schema.unmade(opt, phase), places)
+            mistakes += with_places(trial.attempts(opt, phase), places)
         finally:
             logging.disable(logging.NOTSET)
-    told = [{'place': one.place, 'key': one.key, 'kind': one.kind, 'message': one.message} for one in mistakes]
+    names = ('place', 'key', 'kind', 'message', 'is_warning')
+    told = [{name: getattr(one, name) for name in names} for one in mistakes]
     return {'file': path, 'phase': phase, 'mistakes': told}
 
 
-def _line(mistake: dict[str, str]) -> str:
+def _is_wrong(result: dict[str, Any]) -> bool:
+    return any(not mistake['is_warning'] for mistake in result['mistakes'])
+
+
+def _line(mistake: dict[str, Any]) -> str:
     if mistake['kind'] == 'unreadable':
         return mistake['message']  # names the file itself
-    return f'{mistake["place"]}: {mistake["message"]}'
+    return f'{mistake["place"]}: {"warning: " if mistake["is_warning"] else ""}{mistake["message"]}'

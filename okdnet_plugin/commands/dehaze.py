@@ -1,4 +1,4 @@
-"""basicsr dehaze: remove the haze from pictures and videos."""
+"""basicsr dehaze: remove the haze from images and videos."""
 
 import argparse
 import sys
@@ -19,11 +19,13 @@ def main(argv: list[str] | None = None) -> int:
         InputError: nothing can be done with what was given.
     """
     args = _parse(argv)
-    from okdnet_plugin.inference import extra_pictures, plan, run
+    from okdnet_plugin.inference import jobs as plan
+    from okdnet_plugin.inference import run_jobs as run
     from okdnet_plugin.inference.dehazer import Dehazer
-    from okdnet_plugin.inference.picture_writing import KINDS
-    from okdnet_plugin.inference.sources import weights_for
+    from okdnet_plugin.inference.images import extras as extra_pictures
+    from okdnet_plugin.inference.images.writing import KINDS
     from okdnet_plugin.inference.video import Encoding
+    from okdnet_plugin.weights.loading import weights_for
 
     extension = args.format and f'.{args.format}'
     extras = plan.Extras(args.compare, args.save_transmission, args.save_airlight)
@@ -82,7 +84,12 @@ def _parse(argv: list[str] | None) -> argparse.Namespace:
         help='folder for the results; for one input also the file; - for standard output',
     )
     network = parser.add_argument_group('network')
-    network.add_argument('-w', '--weights', metavar='FILE', help='.pth of a training, or .safetensors')
+    network.add_argument(
+        '-w',
+        '--weights',
+        metavar='FILE',
+        help='.pth of a training, .safetensors, or a name that `basicsr weights` lists (default: okdnet)',
+    )
     network.add_argument('--opt', metavar='FILE', help='option file of the network, where the weights do not tell it')
     network.add_argument('--param-key', metavar='KEY', help='weights in the file (default: params_ema, else params)')
     network.add_argument('--network', metavar='NAME', help='a network that needs no weights: DCP')

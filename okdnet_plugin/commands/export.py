@@ -1,4 +1,4 @@
-"""basicsr export: a trained network as ONNX, torch.export, TorchScript, safetensors or .pth."""
+"""basicsr export: write a trained network as ONNX, torch.export, TorchScript, safetensors or .pth."""
 
 import argparse
 
@@ -29,7 +29,7 @@ def main(argv: list[str] | None = None) -> int:
     """
     parser = argparse.ArgumentParser(
         prog='basicsr export',
-        description='Write a trained network as ONNX, torch.export, TorchScript, safetensors or .pth.',
+        description=(__doc__ or '').partition(': ')[2],
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
@@ -50,19 +50,20 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _run(args: argparse.Namespace, more: dict[str, str]) -> int:
-    from okdnet_plugin.cli import load_plugins
-    from okdnet_plugin.inference import export, formats, weights
+    from okdnet_plugin.inference.export import exporters, exporting
+    from okdnet_plugin.plugins import load_plugins
+    from okdnet_plugin.weights import loading
 
-    export.check_target(args.weights, args.out, args.force)
+    exporting.check_target(args.weights, args.out, args.force)
     load_plugins()
-    loaded = weights.load(args.weights, args.opt, args.param_key)
+    loaded = loading.load(args.weights, args.opt, args.param_key)
     print(loaded)
-    done = export.export(loaded, args.out, fuse=not args.no_fuse, more=more, replace=args.force)
+    done = exporting.export(loaded, args.out, fuse=not args.no_fuse, more=more, replace=args.force)
     fused = ', fused' if done.is_fused else ''
     print(f'{done.path}: {done.kind}{fused}, {done.size / 1e3:,.0f} kB, in {done.seconds:.0f} s')
     if done.smallest is not None:
         print(
-            f'  {formats.INPUT} -> {formats.OUTPUT}: float32 RGB in [0, 1], (N, 3, H, W), each side from '
+            f'  {exporters.INPUT} -> {exporters.OUTPUT}: float32 RGB in [0, 1], (N, 3, H, W), each side from '
             f'{done.smallest} px'
         )
         differences = (f'{"x".join(map(str, shape))} {value:.1e}' for shape, value in done.differences.items())

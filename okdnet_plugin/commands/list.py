@@ -1,4 +1,4 @@
-"""basicsr list: every registered name, whose it is, its arguments, and what it says of itself."""
+"""basicsr list: list the registered networks, data sets, losses, metrics and models, with their arguments."""
 
 import argparse
 import inspect
@@ -31,13 +31,13 @@ def main(argv: list[str] | None = None) -> int:
     args = _parse(argv)
     if args.kind is not None and args.kind not in KINDS:
         raise InputError(f"no kind '{args.kind}'{did_you_mean(args.kind, KINDS)}; there are {', '.join(KINDS)}")
-    from okdnet_plugin import registries
+    from okdnet_plugin.config import registered
 
-    entries, loaded = registries.load()
+    entries, loaded = registered.load()
     if args.kind is not None and args.name is not None:
-        chosen = [registries.find(entries, args.kind, args.name)]
+        chosen = [registered.entry_of(entries, args.kind, args.name)]
     else:
-        chosen = registries.select(entries, args.plugin) if args.plugin is not None else entries
+        chosen = registered.of_plugin(entries, args.plugin) if args.plugin is not None else entries
         chosen = [entry for entry in chosen if args.kind in (None, entry.kind)]
     if args.json:
         text = json.dumps([_as_json(entry) for entry in chosen], indent=2, ensure_ascii=False)
@@ -54,7 +54,7 @@ def main(argv: list[str] | None = None) -> int:
 def _parse(argv: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog='basicsr list',
-        description='every registered name, whose it is, its arguments, and what it says of itself',
+        description=(__doc__ or '').partition(': ')[2],
         allow_abbrev=False,
     )
     parser.add_argument('kind', nargs='?', metavar='|'.join(KINDS), help='of what (default: of all)')

@@ -1,14 +1,13 @@
-"""basicsr lmdb: make, check and list LMDBs of hazy and clear pictures."""
+"""basicsr lmdb: build, verify and list LMDBs of hazy and clear images."""
 
 import argparse
 import signal
 import sys
 from functools import partial
 
-from tqdm import tqdm
-
-from okdnet_plugin.data import lmdb_check, lmdb_store
 from okdnet_plugin.data.layouts import LAYOUTS, RULES, Layout, layout_of
+
+ENCODINGS = ('keep', 'png', 'webp', 'bmp')  # those of lmdb_store, which imports OpenCV
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -48,7 +47,7 @@ def _parse(argv: list[str] | None) -> argparse.Namespace:
     build.add_argument('--resize', metavar='N|HxW', type=size, help='store pictures of this size (the paper: 256)')
     build.add_argument(
         '--encode',
-        metavar='|'.join(lmdb_store.ENCODINGS),
+        metavar='|'.join(ENCODINGS),
         help="keep the files' bytes (default), or encode without loss (default with --resize: bmp, fastest to read)",
     )
     build.set_defaults(run=_build)
@@ -75,6 +74,8 @@ def _layout(args: argparse.Namespace) -> Layout | None:
 
 
 def _build(args: argparse.Namespace) -> int:
+    from okdnet_plugin.data import lmdb_check, lmdb_store
+
     made = lmdb_store.build(
         args.out,
         args.hazy,
@@ -91,6 +92,10 @@ def _build(args: argparse.Namespace) -> int:
 
 
 def _verify(args: argparse.Namespace) -> int:
+    from tqdm import tqdm
+
+    from okdnet_plugin.data import lmdb_check
+
     found = 0
     for root in lmdb_check.find(args.paths):
         problems = 0
@@ -106,6 +111,8 @@ def _verify(args: argparse.Namespace) -> int:
 
 
 def _list(args: argparse.Namespace) -> int:
+    from okdnet_plugin.data import lmdb_check
+
     for root in lmdb_check.find(args.paths):
         print(lmdb_check.summary(root))
         for line in lmdb_check.read(root).lines.values() if args.keys else ():

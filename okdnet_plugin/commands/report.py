@@ -1,4 +1,4 @@
-"""basicsr report: methods x test sets, measured and set beside the paper's tables, as Markdown, HTML and JSON."""
+"""basicsr report: measure methods on test sets, beside the paper's tables, as Markdown, HTML and JSON."""
 
 import argparse
 import logging
@@ -21,6 +21,9 @@ def main(argv: list[str] | None = None) -> int:
         prog='basicsr report', description=(__doc__ or '').partition(': ')[2], allow_abbrev=False
     )
     parser.add_argument('-opt', required=True, metavar='FILE', help='what is measured, as options/benchmark.yml')
+    parser.add_argument(
+        '--set', nargs='+', default=[], metavar='KEY.KEY=VALUE', help='values in place of those of the file'
+    )
     parser.add_argument('-o', '--out', metavar='DIR', help='folder of the report (default: reports/<name>)')
     parser.add_argument('--ablation', action='store_true', help="set the paper's Table 4 beside it")
     parser.add_argument(
@@ -37,14 +40,15 @@ def main(argv: list[str] | None = None) -> int:
 def _run(args: argparse.Namespace, arguments: list[str]) -> int:
     from basicsr.utils import get_root_logger
 
-    from okdnet_plugin import option_file, schema
-    from okdnet_plugin.cli import load_plugins
+    from okdnet_plugin import config
+    from okdnet_plugin.config.check import refuse
+    from okdnet_plugin.plugins import load_plugins
     from okdnet_plugin.report.make import make, summary
 
     load_plugins()
     get_root_logger(log_level=logging.WARNING)
-    opt, places = option_file.load_with_places(args.opt)
-    schema.refuse(opt, places, 'report')
+    opt, places = config.load_with_places(args.opt, args.set)
+    refuse(opt, places, 'report')
     if args.ablation:
         opt['report'] = {**(opt.get('report') or {}), 'tables': [4]}
     folder = args.out or osp.join('reports', str(opt.get('name')))

@@ -7,10 +7,16 @@ import math
 import torch
 
 from okdnet_plugin.compat.patches import patch, replace_function, source_of
-from okdnet_plugin.errors import InputError
 
 
-@patch(lambda: not hasattr(importlib.import_module('basicsr.train').create_train_val_dataloader, 'takes_the_seed'))
+def _order_ignores_the_seed() -> bool:
+    makes_the_sampler = 'EnlargedSampler(' in source_of('basicsr.train:create_train_val_dataloader')
+    return makes_the_sampler and 'manual_seed(self.epoch)' in source_of(
+        'basicsr.data.data_sampler:EnlargedSampler.__iter__'
+    )
+
+
+@patch(_order_ignores_the_seed)
 def draw_pictures_by_the_seed() -> None:
     """The order of the pictures ignores `manual_seed`, their augmentation depends on the number of workers.
 
@@ -24,13 +30,14 @@ def draw_pictures_by_the_seed() -> None:
     @functools.wraps(original)
     def create_train_val_dataloader(opt, logger):
         from okdnet_plugin.data.seeded_order import in_seeded_order
-        from okdnet_plugin.engine import run
+        from okdnet_plugin.engine.run import Run
 
         train_loader, sampler, val_loaders, *totals = original(opt, logger)
         seed = [opt['manual_seed']]
         if opt['dist']:
             torch.distributed.broadcast_object_list(seed)
-        this, state = run.current, run.current.state or {'iter': 0}
+        this = Run.of(opt)
+        state = this.state or {'iter': 0}
         this.seed = chosen = seed[0] if state.get('seed') is None else state['seed']
         this.val_loaders = val_loaders
         this.is_begun = True
@@ -39,7 +46,6 @@ def draw_pictures_by_the_seed() -> None:
         state['epoch'] = sampler.epoch  # where the toolbox's loop begins
         return train_loader, sampler, val_loaders, *totals
 
-    setattr(create_train_val_dataloader, 'takes_the_seed', True)  # noqa: B010  wrappers around it hand that on
     replace_function('basicsr.train:create_train_val_dataloader', create_train_val_dataloader)
 
 
@@ -54,16 +60,12 @@ def count_the_iterations_of_an_epoch() -> None:
 
     @functools.wraps(original)
     def create_train_val_dataloader(opt, logger):
+        from okdnet_plugin.config.trial import check_batches
+
         train_loader, sampler, val_loaders, _, total_iters = original(opt, logger)
         if len(train_loader) == 0:
-            block = opt['datasets']['train']
-            is_mixed = block.get('type') == 'MixedDataset'
-            raise InputError(
-                f'phase train, data set {block.get("name")}: {len(train_loader.dataset)} pictures do not fill a batch '
-                f'of {train_loader.batch_size} (batch_size_per_gpu x train:accumulate) in each of {opt["world_size"]} '
-                f'processes; raise {"epoch_length" if is_mixed else "dataset_enlarge_ratio, which repeats them"}, or '
-                'lower batch_size_per_gpu'
-            )
+            block, length = opt['datasets']['train'], len(train_loader.dataset)
+            check_batches(block, length, train_loader.batch_size, opt['world_size'])
         logger.info(f'An epoch has {len(train_loader)} iterations of {train_loader.batch_size} pictures a process.')
         return train_loader, sampler, val_loaders, math.ceil(total_iters / len(train_loader)), total_iters
 

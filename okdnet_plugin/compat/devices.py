@@ -5,23 +5,29 @@ import importlib
 import os
 import sys
 
-from okdnet_plugin.compat.patches import patch, replace_function, source_of, sources_of
+from okdnet_plugin.compat.patches import original_source_of, patch, replace_function
 from okdnet_plugin.errors import InputError
 
 
 def options_in_force() -> dict:
     """The option file of this process's command line, as its overrides change it; empty without one.
 
-    Overrides stand on the command line, or are in force already where the toolbox's own parser is at work.
+    Where BasicSR's own parser is at work, it is what has been read for it.
     """
-    from okdnet_plugin import option_file
-    from okdnet_plugin.option_file.toolbox import overrides_in_force, parse
+    from okdnet_plugin import config
+    from okdnet_plugin.compat.option_files import option_file_in_hand
+    from okdnet_plugin.config.command_line import parse
 
+    file = option_file_in_hand()
+    if file is not None:
+        return file.opt
     path, overrides, _ = parse(sys.argv[1:])
-    return option_file.load(path, overrides or overrides_in_force()) if path is not None else {}
+    return config.load(path, overrides) if path is not None else {}
 
 
-@patch(lambda: 'usable_gpus' not in sources_of('basicsr.utils.options:parse_options'))
+@patch(
+    lambda: "opt['num_gpu'] = torch.cuda.device_count()" in original_source_of('basicsr.utils.options:parse_options')
+)
 def take_the_gpus_that_there_are() -> None:
     """`num_gpu: 1` on a machine without a GPU is a traceback, `auto` with several is DataParallel without a word.
 
@@ -38,7 +44,9 @@ def take_the_gpus_that_there_are() -> None:
         command = 'train' if is_train else 'test'
         _refuse_processes_without_launcher(command)
         opt, args = original(root_path, is_train)
-        wanted = options_in_force().get('num_gpu', opt['num_gpu'])
+        # BasicSR's parser has put a number in place of `auto`; what it was given has the path's place.
+        written = getattr(args.opt, 'opt', {})
+        wanted = written.get('num_gpu', opt['num_gpu'])
         opt['num_gpu'], advice = usable_gpus(opt | {'num_gpu': wanted}, command)
         if advice and opt['rank'] == 0:
             print(f'WARNING: {advice}.', flush=True)  # the logger has no file before the toolbox has made the folders
@@ -77,7 +85,7 @@ def _launcher() -> str:
     return following[-1] if following else 'none'
 
 
-@patch(lambda: 'device' not in source_of('basicsr.models:build_model'))
+@patch(lambda: 'device' not in original_source_of('basicsr.models:build_model'))
 def say_which_device() -> None:
     """A training does not say what it computes on, so that a driver which is too old costs days on the CPU.
 

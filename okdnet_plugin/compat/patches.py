@@ -28,10 +28,14 @@ PATCHES: list[Patch] = []
 APPLIED: list[Patch] = []
 
 
-def apply() -> None:
-    """Apply every patch whose defect is present; may run any number of times, before or after `import basicsr`."""
-    for patch in PATCHES:
-        if patch not in APPLIED and patch.is_needed():
+def apply_noted(name: str | None = None) -> None:
+    """Apply every patch that is noted down and whose defect is present.
+
+    Args:
+        name: only the patch of this name.
+    """
+    for patch in list(PATCHES):
+        if name in (None, patch.name) and patch not in APPLIED and patch.is_needed():
             patch.mend()
             APPLIED.append(patch)
 
@@ -53,15 +57,10 @@ def source_of(name: str) -> str:
     return inspect.getsource(function.__code__)  # of what runs: getsource would look through a wrapper
 
 
-def sources_of(name: str) -> str:
-    """Source text of `module:function` and of all that it wraps."""
+def original_source_of(name: str) -> str:
+    """As `source_of`, of what a decorator of BasicSR's, such as `master_only`, wraps."""
     module, _, attribute = name.partition(':')
-    function = getattr(importlib.import_module(module), attribute)
-    texts = [inspect.getsource(function.__code__)]
-    while hasattr(function, '__wrapped__'):
-        function = function.__wrapped__
-        texts.append(inspect.getsource(function.__code__))
-    return '\n'.join(texts)
+    return inspect.getsource(functools.reduce(getattr, attribute.split('.'), importlib.import_module(module)))
 
 
 def replace_function(name: str, replacement: Callable) -> None:

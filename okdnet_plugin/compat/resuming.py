@@ -6,7 +6,7 @@ from os import path as osp
 import torch
 import torch.distributed
 
-from okdnet_plugin.compat.checking import check_quietly
+from okdnet_plugin.compat.checking import prepare
 from okdnet_plugin.compat.patches import patch, replace_function, source_of
 from okdnet_plugin.errors import InputError
 
@@ -23,7 +23,8 @@ def resume_without_gpu() -> None:
     train = importlib.import_module('basicsr.train')
 
     def load_resume_state(opt):
-        from okdnet_plugin.engine import checkpoints, run
+        from okdnet_plugin.engine import checkpoints
+        from okdnet_plugin.engine.run import Run
 
         if opt['auto_resume']:
             state, opt['path']['resume_state'] = _newest_whole_state(opt)
@@ -33,9 +34,9 @@ def resume_without_gpu() -> None:
         else:
             state = None
         _check_same_in_all_processes(state)
-        run.begin(state)
+        Run.of(opt).state = state
         if state is not None:
-            check_quietly(opt)
+            prepare(opt)
             train.check_resume(opt, state['iter'])
         return state
 
@@ -84,10 +85,11 @@ def _check_same_in_all_processes(state: dict | None) -> None:
 
 
 def _check_networks_of(state: dict, opt: dict) -> None:
-    """See that the networks which were saved with a state can be read."""
+    """See that the networks which were saved with a state can be read, and hold finite values."""
     from okdnet_plugin.engine import checkpoints
 
     ignored = opt['path'].get('ignore_resume_networks') or ()
     for network in (key for key in opt if key.startswith('network_') and key not in ignored):
         name = f'net_{network.removeprefix("network_")}_{state["iter"]}.pth'
-        checkpoints.load(osp.join(opt['path']['models'], name))
+        path = osp.join(opt['path']['models'], name)
+        checkpoints.refuse_not_finite(checkpoints.load(path), path)

@@ -8,10 +8,10 @@ from os import path as osp
 
 import torch
 
-from okdnet_plugin.compat.patches import patch, replace_function, source_of
+from okdnet_plugin.compat.patches import original_source_of, patch, replace_function, source_of
 
 
-@patch(lambda: 'more_of_training_state' not in source_of('basicsr.models.base_model:BaseModel.save_training_state'))
+@patch(lambda: 'torch.save(' in original_source_of('basicsr.models.base_model:BaseModel.save_training_state'))
 def save_whole_files() -> None:
     """Networks and states are written in place, and a run goes on when that fails three times.
 
@@ -21,7 +21,8 @@ def save_whole_files() -> None:
     """
     from basicsr.models.base_model import BaseModel
 
-    from okdnet_plugin.engine import checkpoints, run
+    from okdnet_plugin.engine import checkpoints
+    from okdnet_plugin.engine.run import Run
 
     def save_network(self, net, net_label, current_iter, param_key: str | list[str] = 'params'):
         if self.opt['rank'] != 0:
@@ -43,7 +44,7 @@ def save_whole_files() -> None:
         state = {
             'epoch': epoch,
             'iter': current_iter,
-            'seed': run.current.seed,
+            'seed': Run.of(self.opt).seed,
             'optimizers': [optimizer.state_dict() for optimizer in self.optimizers],
             'schedulers': [scheduler.state_dict() for scheduler in self.schedulers],
         }
@@ -53,7 +54,39 @@ def save_whole_files() -> None:
     BaseModel.save_training_state = save_training_state
 
 
-@patch(lambda: 'journal' not in source_of('basicsr.train:MessageLogger.__call__'))
+@patch(lambda: "param_key = 'params'" in source_of('basicsr.models.base_model:BaseModel.load_network'))
+def read_weights_of_any_file() -> None:
+    """Networks are loaded from BasicSR's own files alone, and what is wrong with a file is a traceback.
+
+    A key that the file does not have becomes `params` without a word. Weights are now read by
+    `okdnet_plugin.weights.reading`, as `dehaze`, `export` and `report` read them: nested and prefixed as other trainers
+    write them, or in safetensors. A file or a key that is wrong, values that are not finite and a network that does not
+    fit are one line. Can go when BasicSR does so.
+    """
+    from basicsr.models.base_model import BaseModel
+    from basicsr.utils import get_root_logger
+
+    from okdnet_plugin.weights import loading, reading
+
+    def load_network(self, net, load_path, strict=True, param_key: str | None = 'params'):
+        net = self.get_bare_model(net)
+        paths = getattr(self, 'opt', {}).get('path', {})
+        written = {value for key, value in paths.items() if key.startswith('param_key')}
+        # BasicSR asks for `params` where nobody does, and takes it for an average that is not there.
+        key = param_key if param_key in written and param_key != 'params_ema' else None
+        content = reading.read(load_path, key, (param_key or 'params', *reversed(reading.KEYS)))
+        get_root_logger().info(f'Loading {type(net).__name__} model from {load_path}, with param key: [{content.key}].')
+        if strict:
+            loading.load_into(net, content.state, load_path)
+            return
+        state = dict(loading.nearest(net, content.state, load_path))
+        self._print_different_keys_loading(net, state, strict)
+        net.load_state_dict(state, strict=False)
+
+    BaseModel.load_network = load_network
+
+
+@patch(lambda: 'logger.info(' in original_source_of('basicsr.train:MessageLogger.__call__'))
 def keep_a_journal() -> None:
     """The log of a training is made for the eye alone, and a terminal shows no progress.
 
@@ -64,14 +97,15 @@ def keep_a_journal() -> None:
 
     class JournalLogger(train.MessageLogger):
         def __init__(self, opt, start_iter=1, tb_logger=None):
-            from okdnet_plugin.engine import run
+            from okdnet_plugin.engine.run import Run
 
             super().__init__(opt, start_iter, tb_logger)
             self.is_master = opt['rank'] == 0
-            run.current.tb_logger = tb_logger
-            self.journal = run.current.journal
+            run = Run.of(opt)
+            run.tb_logger = tb_logger
+            self.journal = run.journal
             if self.is_master:
-                is_validated = (run.current.state or {}).get('is_validated', True)
+                is_validated = (run.state or {}).get('is_validated', True)
                 self.journal.open(opt['path']['log'], start_iter, int(self.max_iters), self.logger, is_validated)
 
         def __call__(self, log_vars):

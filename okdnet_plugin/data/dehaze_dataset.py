@@ -3,25 +3,26 @@
 import random
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from basicsr.utils import get_root_logger
+from pydantic import BaseModel, Field
 from torch.utils.data import Dataset
 
-from okdnet_plugin.data.options import located
+from okdnet_plugin.config.keys import options_of
+from okdnet_plugin.config.trial import where
+from okdnet_plugin.data.options import IoBackend, check_block, located
 from okdnet_plugin.errors import InputError, StoreError
 
 _TRIES = 10
 
 
-def where(opt: Mapping) -> str:
-    """What the messages of a data set begin with."""
-    return f'phase {opt.get("phase")}, data set {opt.get("name") or "without name"}'
-
-
 class DehazeDataset(Dataset, ABC):
     """A data set that its block of an option file describes.
+
+    What it reads is the inner class `Options` of each class, together with those of its parents; `self.options` holds
+    the values, with defaults for what is left out.
 
     With `on_error: skip` a picture of a training that cannot be used is left out, said once, and another one, drawn at
     random, takes its place. `skipped` says which: one flag a picture, shared with the workers of a loader. A store of
@@ -35,10 +36,18 @@ class DehazeDataset(Dataset, ABC):
             with phase and data set.
     """
 
+    class Options(BaseModel):
+        io_backend: IoBackend | None = Field(None, description='where pictures lie: {type: disk} or {type: lmdb}')
+        on_error: Literal['raise', 'skip'] | None = Field(
+            'raise', description='what a picture that cannot be read does'
+        )
+
     def __init__(self, opt: Mapping):
-        self.opt = opt  # the toolbox's models read the name from here
+        self.opt = opt  # BasicSR's models read the name from here
         self.where = where(opt)
         with located(self.where):
+            check_block(type(self), opt)
+            self.options: Any = options_of(type(self), opt)
             self._open()
         skipped = torch.zeros(self._count() if self._skips else 0, dtype=torch.bool)
         self.skipped = skipped.share_memory_() if self._skips else skipped

@@ -3,11 +3,13 @@
 import math
 from collections.abc import Mapping
 from itertools import product
+from numbers import Real
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from okdnet_plugin.data.options import check_switch, is_number, require, shown
+from okdnet_plugin.config.messages import shown
+from okdnet_plugin.data.options import require
 from okdnet_plugin.errors import did_you_mean
 
 # Source: Li et al., "Benchmarking Single-Image Dehazing and Beyond", TIP 2019, and the names of the published files.
@@ -33,7 +35,6 @@ _LIMITS = {
     'noise': (0, 1),
     'jpeg': (1, 100),
 }
-OF_HAZE = ('preset', 'airlight_per_channel', 'grid', 'field', 'fov', *_LIMITS)
 
 
 class Values(NamedTuple):
@@ -88,8 +89,6 @@ class HazeRule:
 
     def __init__(self, opt: Mapping):
         opt = {**_preset(opt.get('preset')), **{key: value for key, value in opt.items() if value is not None}}
-        for key in ('airlight_per_channel', 'grid'):
-            check_switch(opt, key)
         for key in ('beta', 'airlight'):
             require(key in opt, f"option '{key}' is missing; add it, or a preset: {', '.join(PRESETS)}")
         self._weights = _weights(opt.get('field', 'homogeneous'))
@@ -98,7 +97,7 @@ class HazeRule:
             opt.setdefault('patchiness', 0.5)
         self.fov = opt.get('fov', 60)
         require(
-            is_number(self.fov) and 0 < self.fov < 180,
+            _is_number(self.fov) and 0 < self.fov < 180,
             f'fov is {shown(self.fov)}; write the vertical field of view in degrees, between 0 and 180',
         )
         self._values = {key: _values(key, opt[key], limits) for key, limits in _LIMITS.items() if key in opt}
@@ -197,7 +196,7 @@ def _values(key: str, written: object, limits: tuple[float, float]) -> Values:
     low, high = limits
     allowed = f'from {low}' if math.isinf(high) else f'from {low} to {high}'
     require(
-        len(numbers) > 0 and all(is_number(number) for number in numbers) and (not is_range or len(numbers) == 2),
+        len(numbers) > 0 and all(_is_number(number) for number in numbers) and (not is_range or len(numbers) == 2),
         f'{key} is {shown(written)}; write a number, a range [low, high], or {{choices: [...]}}',
     )
     require(
@@ -217,5 +216,9 @@ def _numbers(written: object) -> tuple[Any, ...]:
     return tuple(written) if isinstance(written, list | tuple) else (written,)
 
 
+def _is_number(value: object) -> bool:
+    return isinstance(value, Real) and not isinstance(value, bool)  # to Python true and false are some
+
+
 def _is_within(number: Any, low: float, high: float) -> bool:
-    return is_number(number) and math.isfinite(number) and low <= number <= high
+    return _is_number(number) and math.isfinite(number) and low <= number <= high

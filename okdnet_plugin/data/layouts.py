@@ -9,6 +9,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from os import path as osp
+from string import Formatter
 
 from okdnet_plugin.errors import InputError, did_you_mean
 
@@ -118,6 +119,8 @@ def layout_from_template(filename_tmpl: str) -> Layout:
         InputError: the template has not the one place `{}` that the clear stem fills.
     """
     try:
+        if any(field or spec or conversion for _, field, spec, conversion in Formatter().parse(filename_tmpl)):
+            raise ValueError('a width would make names of any length')
         filled = [filename_tmpl.format(sample) for sample in ('clear', 'other')]
     except (AttributeError, IndexError, KeyError, ValueError):
         filled = []

@@ -2,24 +2,30 @@
 
 import random
 from bisect import bisect_right
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from copy import deepcopy
 from itertools import accumulate
-from typing import Any
+from typing import Annotated, Any
 
 import lmdb
+from annotated_types import Len
 from basicsr.utils import get_root_logger
 from basicsr.utils.registry import DATASET_REGISTRY
+from pydantic import BaseModel, Field
 
+from okdnet_plugin.config.blocks import Loader
+from okdnet_plugin.config.keys import Parts
+from okdnet_plugin.config.messages import shown
 from okdnet_plugin.data import options
 from okdnet_plugin.data.dehaze_dataset import DehazeDataset, where
-from okdnet_plugin.data.options import located, require, shown
-from okdnet_plugin.errors import InputError, StoreError, did_you_mean
+from okdnet_plugin.data.options import located, require
+from okdnet_plugin.errors import InputError, StoreError
 from okdnet_plugin.hints import MapDataset
 
 _OWN = ('parts', 'epoch_length')
-_NOT_SHARED = (*_OWN, 'name', 'type', *options.OF_THE_LOADER)
+_OF_THE_LOADER = tuple(Loader.model_fields)
+_NOT_SHARED = (*_OWN, 'name', 'type', *_OF_THE_LOADER)
 _KEYS = ('lq', 'gt', 'lq_path', 'gt_path')
 
 
@@ -32,35 +38,33 @@ class MixedDataset(DehazeDataset):
     its pictures are seen equally often; a part with fewer repeats them evenly.
 
     Args:
-        opt: a data set's block of an option file; it is not changed. Its keys:
-
-            - name; phase: train.
-            - parts: a block for each part, under a name of its own: `type` and the keys of that data set, and
-              `weight`, a number above 0. Default: the part's number of pictures, so that all are seen once.
-            - epoch_length: samples of an epoch. Default: the pictures of all parts.
-            - any other key is a default for all parts, as `gt_size: 256`. Keys of the loader stand here only.
+        opt: a data set's block of an option file; it is not changed. See `Options`; any other key is a default for all
+            parts, as `gt_size: 256`. Keys of the loader stand here only.
 
     Raises:
         InputError: an option or a part cannot be used. Reading a picture raises it too.
     """
 
+    class Options(DehazeDataset.Options):
+        class Part(BaseModel):
+            weight: Annotated[float, Field(gt=0, le=10**9)] | None = Field(
+                None, description='share of the part; by default its number of pictures, so that all are seen once'
+            )
+
+        parts: Annotated[dict[str, dict], Len(1), Parts(Part)] = Field(
+            description='data sets that are mixed, each a block with its type under a name of its own'
+        )
+        epoch_length: Annotated[int, Field(ge=1, le=10**9)] | None = Field(
+            None, description='samples of an epoch; by default the pictures of all parts'
+        )
+
     def _open(self) -> None:
-        opt = self.opt
-        options.check_name(opt)
+        opt, parts, length = self.opt, self.opt['parts'], self.options.epoch_length
         require(
             opt.get('phase') == 'train',
             f'phase is {shown(opt.get("phase"))}; give each data set a block val_N of its own',
         )
-        _refuse_misspelt(opt, _OWN)
         require('weight' not in opt, 'weight is the share of one part; write it in a block of parts')
-        parts, length = opt.get('parts') or {}, opt.get('epoch_length')
-        require(
-            isinstance(parts, Mapping) and len(parts) > 0,
-            "option 'parts' is missing or empty; write `parts: {NAME: {type: …, weight: …, …}, …}`",
-        )
-        require(
-            length is None or options.is_count(length), f'epoch_length is {shown(length)}; write a whole number from 1'
-        )
         self.names = list(parts)
         self._blocks = [self._block_of(name) for name in parts]
         _check_likeness(dict(zip(parts, self._blocks, strict=True)))
@@ -128,14 +132,8 @@ class MixedDataset(DehazeDataset):
                 isinstance(block, Mapping) and isinstance(block.get('type'), str),
                 f"it is {shown(block)}; write a block with 'type', the name of a data set",
             )
-            _refuse_misspelt(block, ('weight',))
-            weight = block.get('weight')
-            require(
-                weight is None or (options.is_number(weight) and 0 < weight < float('inf')),
-                f'weight is {shown(weight)}; write a number above 0, or take the part out',
-            )
             of_a_mixture = () if block['type'] == type(self).__name__ else _OWN
-            for key in (*of_a_mixture, *options.OF_THE_LOADER):
+            for key in (*of_a_mixture, *_OF_THE_LOADER):
                 require(
                     key not in block,
                     f'{key} is for all parts, of which one loader reads; write it beside parts (the share of a part is '
@@ -186,15 +184,6 @@ def _said_once(place: str, block: Mapping) -> Iterator[None]:
         yield
     except InputError as error:
         raise type(error)(f'{place}: {str(error).removeprefix(f"{where(block)}: ")}') from None
-
-
-def _refuse_misspelt(block: Mapping, own: Iterable[str]) -> None:
-    """Find our own keys where they are misspelt; what else is unknown, the parts find."""
-    for key in block:
-        # By the first letter, as `height` is no misspelt weight.
-        near = did_you_mean(key, [word for word in own if str(key).startswith(word[0])], cutoff=0.75)
-        if near and key not in own:
-            raise InputError(f"unknown option '{key}'{near}; correct or remove it")
 
 
 def _check_likeness(blocks: Mapping[str, Mapping]) -> None:

@@ -1,15 +1,17 @@
 """Pairs of a hazy and a clear picture, from folders or from LMDBs."""
 
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from basicsr.data.transforms import augment, paired_random_crop
 from basicsr.utils.registry import DATASET_REGISTRY
+from pydantic import Field
 from torchvision.transforms.functional import normalize
 
+from okdnet_plugin.config.types import File, Folder
 from okdnet_plugin.data import options
 from okdnet_plugin.data.dehaze_dataset import DehazeDataset
-from okdnet_plugin.data.layouts import RULES, Layout, layout_from_template, layout_of, pair_listed, pair_names, stem
+from okdnet_plugin.data.layouts import LAYOUTS, Layout, layout_from_template, layout_of, pair_listed, pair_names, stem
 from okdnet_plugin.data.options import located
 from okdnet_plugin.data.picture_sources import PictureFolder, PictureLmdb, names_of_both_sides, open_source
 from okdnet_plugin.data.pictures import check_large_enough, cut_remainder, cut_white_frame, decode, resized, to_tensor
@@ -23,35 +25,31 @@ class PairedDehazeDataset(DehazeDataset):
     several hazy pictures may share a clear one, names follow the rule of a public data set, and extensions may differ.
 
     Args:
-        opt: a data set's block of an option file; it is not changed. Its keys:
-
-            - name, for messages and results; phase: train, val or test.
-            - dataroot_lq, dataroot_gt: folders of hazy and of clear pictures, or LMDBs.
-            - io_backend: `{type: disk}`, the default, or `{type: lmdb}` with options of the toolbox's LMDB reader.
-            - layout, pairing or filename_tmpl: at most one. The name of a public data set in `LAYOUTS`; a regular
-              expression of a whole stem whose one group is the scene; a format string that makes the hazy stem from
-              the clear one. Default: equal stems. LMDBs with equal keys are paired by key whatever filename_tmpl is.
-            - meta_info_file: list of the clear pictures to be used, one `NAME.ext (h,w,c)` a line; not for LMDBs.
-            - gt_size: edge in px of the random crop for training.
-            - resize: size in px, `n` or `[h, w]`, to which both pictures are brought in any phase, instead of a crop.
-              In uint8, by area when neither edge grows, else linearly.
-              Source: OKDNet resizes to 256 x 256 for training.
-            - use_hflip, use_rot: random flips and turns by 90 degrees for training. Default: false.
-            - color: `y` for the luma alone. mean, std: normalisation, by channel.
-            - scale: clear size / hazy size. Default: 1.
-            - on_error: raise, the default, or `skip` to leave out what cannot be read in a training.
+        opt: a data set's block of an option file; it is not changed. See `Options`; at most one of layout, pairing and
+            filename_tmpl is given, by default stems are equal. LMDBs with equal keys are paired by key whatever
+            filename_tmpl is. resize is in uint8, by area when neither edge grows, else linearly.
+            Source: OKDNet resizes to 256 x 256 for training.
 
     Raises:
         InputError: an option, a folder or a picture cannot be used. Reading a picture raises it too.
     """
 
+    class Options(options.TensorOptions, options.TrainingOptions, DehazeDataset.Options):
+        dataroot_lq: Folder = Field(description='folder or LMDB of hazy pictures')
+        dataroot_gt: Folder = Field(description='folder or LMDB of clear pictures')
+        layout: Literal[tuple(LAYOUTS)] | None = Field(  # type: ignore[valid-type]
+            None, description='the public data set whose names the files have'
+        )
+        pairing: str | None = Field(None, description='regular expression of a stem, whose one group is the scene')
+        filename_tmpl: str | None = Field(
+            None, description='format string that makes the hazy stem from the clear one, as {}_hazy'
+        )
+        meta_info_file: File | None = Field(
+            None, description='list of the clear pictures to be used, one `NAME.ext (h,w,c)` a line; not for LMDBs'
+        )
+
     def _open(self) -> None:
         opt = self.opt
-        options.check_keys(
-            opt,
-            ('phase', 'dataroot_gt', 'dataroot_lq'),
-            (*options.OF_A_TENSOR, *options.OF_A_TRAINING, *RULES, 'meta_info_file'),
-        )
         options.check_source(opt, ('dataroot_lq', 'dataroot_gt'))
         options.check_training(opt)
         options.check_tensor(opt)

@@ -3,8 +3,10 @@
 from typing import Any
 
 from basicsr.utils.registry import DATASET_REGISTRY
+from pydantic import Field
 from torchvision.transforms.functional import normalize
 
+from okdnet_plugin.config.types import Folder
 from okdnet_plugin.data import options
 from okdnet_plugin.data.dehaze_dataset import DehazeDataset
 from okdnet_plugin.data.layouts import stem
@@ -18,26 +20,24 @@ class SingleDehazeDataset(DehazeDataset):
     """Hazy pictures (lq) of which there are no clear ones, as URHI's or a user's own, for validation and test.
 
     Args:
-        opt: a data set's block of an option file; it is not changed. Its keys:
-
-            - name; phase: val or test.
-            - dataroot_lq: folder or LMDB. recursive: look into the folders of the folder, too. Default: false.
-            - io_backend, color, mean, std: as PairedDehazeDataset has them.
-            - resize: size in px, `n` or `[h, w]`, to which pictures are brought. Default: their own.
+        opt: a data set's block of an option file, for phase val or test; it is not changed. See `Options`.
 
     Raises:
         InputError: an option, a folder or a picture cannot be used. Reading a picture raises it too.
     """
 
+    class Options(options.TensorOptions, DehazeDataset.Options):
+        dataroot_lq: Folder = Field(description='folder or LMDB of hazy pictures')
+        resize: options.Size | None = Field(None, description='size to which pictures are brought')
+        recursive: bool | None = Field(False, description='look into the folders of the folder, too')
+
     def _open(self) -> None:
         opt = self.opt
-        options.check_keys(opt, ('phase', 'dataroot_lq'), (*options.OF_A_TENSOR, 'resize', 'recursive'))
         options.check_source(opt, ('dataroot_lq',))
         options.check_tensor(opt)
         require(
             opt['phase'] != 'train', 'training needs clear pictures; use PairedDehazeDataset or SyntheticHazeDataset'
         )
-        options.check_switch(opt, 'recursive')
         self.resize = options.size_of(opt.get('resize'))
         with located('dataroot_lq'):
             self._source = open_source(opt['dataroot_lq'], options.backend_of(opt), bool(opt.get('recursive')))

@@ -3,15 +3,18 @@
 import random
 from collections.abc import Sequence
 from os import path as osp
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import cv2
 import numpy as np
 import torch
 from basicsr.data.transforms import augment
 from basicsr.utils.registry import DATASET_REGISTRY
+from pydantic import Field
 from torchvision.transforms.functional import normalize
 
+from okdnet_plugin.config.messages import shown
+from okdnet_plugin.config.types import File, Folder, NotNegative, Range, Says
 from okdnet_plugin.data import options
 from okdnet_plugin.data.dehaze_dataset import DehazeDataset
 from okdnet_plugin.data.depth import DEPTH_EXTENSIONS, KINDS, NORMS, DepthRule, decode_depth, distances, painted_depth
@@ -24,13 +27,14 @@ from okdnet_plugin.data.haze import (
     sine_of_elevation,
     transmission,
 )
-from okdnet_plugin.data.haze_options import OF_HAZE, Haze, HazeRule
+from okdnet_plugin.data.haze_options import FIELDS, PRESETS, Haze, HazeRule
 from okdnet_plugin.data.layouts import stem
 from okdnet_plugin.data.options import located, require
 from okdnet_plugin.data.picture_sources import PICTURE_EXTENSIONS, PictureFolder, PictureLmdb, open_source
 from okdnet_plugin.data.pictures import check_large_enough, cut_white_frame, decode, resized, to_tensor
 from okdnet_plugin.errors import InputError
 
+_Drawn = Annotated[float | Range | dict, Says('a number, a range [low, high], or {choices: [...]}')]
 _OF_DEPTH = ('depth_kind', 'depth_norm', 'depth_scale')
 
 
@@ -79,22 +83,45 @@ class SyntheticHazeDataset(DehazeDataset):
         InputError: an option, a folder, a picture or its depth cannot be used. Reading a picture raises it too.
     """
 
+    class Options(options.TensorOptions, options.TrainingOptions, DehazeDataset.Options):
+        dataroot_gt: Folder = Field(description='folder or LMDB of clear pictures')
+        meta_info_file: File | None = Field(None, description='list of the clear pictures to be used; not for LMDBs')
+        dataroot_depth: Folder | None = Field(
+            None, description='folder or LMDB of their depth, of equal stems; without it depth is made up'
+        )
+        depth_kind: Literal[KINDS] | None = Field('depth', description='what the values of depth files are')  # type: ignore[valid-type]
+        depth_norm: Literal[NORMS] | None = Field('none', description='how depth is normalised by picture')  # type: ignore[valid-type]
+        depth_scale: Annotated[float, Field(gt=0)] | None = Field(None, description='depth = value / depth_scale')
+        preset: Literal[tuple(PRESETS)] | None = Field(  # type: ignore[valid-type]
+            None, description='beta, airlight and grid of a public data set'
+        )
+        beta: _Drawn | None = Field(None, description='scattering coefficient per unit of depth')
+        airlight: _Drawn | None = Field(None, description='airlight, in [0, 1]')
+        airlight_per_channel: bool | None = Field(False, description='draw each channel of the airlight by itself')
+        grid: bool | None = Field(None, description='every clear picture with all combinations of the choices')
+        field: (
+            Annotated[
+                Literal[tuple(FIELDS)] | dict[Literal[tuple(FIELDS)], NotNegative],  # type: ignore[valid-type]
+                Says(f'one of {", ".join(FIELDS)}, or weights: {{homogeneous: 0.7, patchy: 0.3}}'),
+            ]
+            | None
+        ) = Field('homogeneous', description='how the haze is spread')
+        fov: Annotated[float, Field(gt=0, lt=180)] | None = Field(
+            None, description='vertical field of view in degrees, of field height; 60 by default'
+        )
+        falloff: _Drawn | None = Field(None, description='how fast the haze thins out with height, of field height')
+        patchiness: _Drawn | None = Field(
+            None, description='how uneven the haze is, in [0, 1], of field patchy; 0.5 by default'
+        )
+        noise: _Drawn | None = Field(None, description='standard deviation of Gaussian noise, on the scale of [0, 1]')
+        jpeg: _Drawn | None = Field(None, description='JPEG quality from 1 to 100')
+        seed: Annotated[int, Field(ge=0, le=2**63)] | None = Field(
+            None, description='seed of the haze in validation and test; 0 by default'
+        )
+        return_maps: bool | None = Field(False, description='give transmission and airlight too')
+
     def _open(self) -> None:
         opt = self.opt
-        options.check_keys(
-            opt,
-            ('phase', 'dataroot_gt'),
-            (
-                *options.OF_A_TENSOR,
-                *options.OF_A_TRAINING,
-                *OF_HAZE,
-                *_OF_DEPTH,
-                'dataroot_depth',
-                'meta_info_file',
-                'return_maps',
-                'seed',
-            ),
-        )
         options.check_source(opt, ('dataroot_gt', 'dataroot_depth', 'meta_info_file'))
         options.check_training(opt)
         options.check_tensor(opt)
@@ -161,16 +188,10 @@ class SyntheticHazeDataset(DehazeDataset):
 
     def _check_own(self) -> None:
         opt, scale = self.opt, options.scale_of(self.opt)
-        require(scale == 1, f'scale is {options.shown(scale)}, but hazy pictures are made of the clear size; write 1')
-        options.check_switch(opt, 'return_maps')
-        seed = opt.get('seed')
+        require(scale == 1, f'scale is {shown(scale)}, but hazy pictures are made of the clear size; write 1')
         require(
-            seed is None or opt['phase'] != 'train',
+            opt.get('seed') is None or opt['phase'] != 'train',
             'seed is for the haze of val and test; in training manual_seed of the option file rules: remove it here',
-        )
-        require(
-            seed is None or seed == 0 or options.is_count(seed),
-            f'seed is {options.shown(seed)}; write a whole number, 0 or above',
         )
 
     def _depth_rule(self) -> DepthRule:
@@ -180,14 +201,8 @@ class SyntheticHazeDataset(DehazeDataset):
                 opt.get(key) is None or opt.get('dataroot_depth') is not None,
                 f'{key} says how depth files are read, but there is no dataroot_depth; add it or remove {key}',
             )
-        kind, norm, scale = opt.get('depth_kind') or 'depth', opt.get('depth_norm') or 'none', opt.get('depth_scale')
-        require(kind in KINDS, f'depth_kind is {options.shown(kind)}; write {" or ".join(KINDS)}')
-        require(norm in NORMS, f'depth_norm is {options.shown(norm)}; write {" or ".join(NORMS)}')
-        require(
-            scale is None or (options.is_number(scale) and 0 < scale < np.inf),
-            f'depth_scale is {options.shown(scale)}; write a number above 0 (depth = value / depth_scale)',
-        )
-        return DepthRule(kind, norm, scale)
+        read = self.options
+        return DepthRule(read.depth_kind, read.depth_norm, read.depth_scale)
 
     def _source(self, key: str, extensions: tuple[str, ...]) -> PictureFolder | PictureLmdb:
         with located(key):

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from okdnet_plugin.doctor.finding import Check, Finding, one_line, warning, wrong
-from okdnet_plugin.doctor.packages import import_failure
+from okdnet_plugin.doctor.versions import imports
 
 PATIENCE = 120.0  # seconds; a network folder or a driver that hangs gives no error
 HANGS = '.hangs'  # ends the key of a finding that says so
@@ -23,42 +23,36 @@ class Group:
     check: str
     """`module:function` below this package, imported when its turn comes: an import may be what is broken."""
     needs: tuple[str, ...] = ()
-    """Modules without which there is nothing to look at."""
+    """Modules of `versions.NEEDED` without which there is nothing to look at."""
 
     def load(self) -> Check:
         module, _, function = self.check.partition(':')
         return getattr(importlib.import_module(f'okdnet_plugin.doctor.{module}'), function)
 
 
-SELF_TEST = Group('self_test', 'self-test', 'self_test:check', ('torch', 'torchvision', 'cv2', 'basicsr'))
+_ALL = ('numpy', 'torch', 'torchvision', 'cv2', 'basicsr')
+SELF_TEST = Group('self_test', 'self-test', 'self_test:check', _ALL)
 GROUPS = (
-    Group('versions', 'versions', 'packages:check_versions'),
-    Group('extras', 'optional packages', 'packages:check_extras'),
-    Group('plugins', 'plugins and commands', 'toolbox:check_plugins', ('torch', 'torchvision', 'cv2', 'basicsr')),
-    Group('patches', 'what is mended in the toolbox', 'toolbox:check_patches', ('torch', 'cv2', 'basicsr')),
+    Group('versions', 'versions', 'versions:check'),
+    Group('patches', 'patches of BasicSR', 'patches:check', _ALL),
     Group('gpu', 'GPU', 'gpu:check', ('torch',)),
-    Group('decoder', 'picture decoder', 'decoder:check', ('cv2', 'numpy')),
-    Group('lmdb', 'LMDB', 'storage:check_lmdb', ('lmdb',)),
-    Group('folders', 'folders of the current folder', 'storage:check_folders'),
-    Group('processes', 'cores, threads, workers and memory', 'processes:check'),
+    Group('disk', 'disk', 'disk:check'),
     SELF_TEST,
 )
 
 
-def examine(groups: Sequence[Group], seconds: float | None = PATIENCE) -> Iterator[tuple[Group, Finding]]:
+def examine(groups: Sequence[Group], seconds: float = PATIENCE) -> Iterator[tuple[Group, Finding]]:
     """Run the checks of each group.
 
     Args:
         groups: what is looked at, in this order.
-        seconds: a group's time; its checks run in a thread, which is left behind when it does not come back. With None
-            they run in this thread and have all the time. While the package is being imported that is the only way:
-            imports of another thread would wait for the end of that.
+        seconds: a group's time; its checks run in a thread, which is left behind when it does not come back.
 
     Yields:
         Each finding as it comes; an error of a check is a finding, too.
     """
     for group in groups:
-        for finding in _findings(group) if seconds is None else _findings_in_time(group, seconds):
+        for finding in _findings_in_time(group, seconds):
             yield group, finding
 
 
@@ -88,7 +82,7 @@ def _findings_in_time(group: Group, seconds: float) -> Iterator[Finding]:
 
 def _findings(group: Group) -> Iterator[Finding]:
     try:
-        missing = [name for name in group.needs if import_failure(name)]
+        missing = [name for name in group.needs if imports()[name][1] is not None]
         if missing:
             text = f'not tried, because {" and ".join(missing)} cannot be imported, see above'
             yield warning(f'{group.name}.not_tried', text)

@@ -7,16 +7,19 @@ import pickle
 import re
 import shutil
 import zipfile
-from collections.abc import Iterator
 from os import path as osp
 
 import torch
 
+from okdnet_plugin import files
+from okdnet_plugin.engine import finite
 from okdnet_plugin.engine.torch_versions import allow_counters
-from okdnet_plugin.errors import InputError, SaveError
+from okdnet_plugin.errors import InputError, SaveError, one_line
 
 _STATE = re.compile(r'(\d+)\.state')
-_TEMPORARY = re.compile(r'\..*\.\d+\.tmp')
+_ADVICE = 'The files saved before are whole: mend the cause, then go on with --auto_resume'
+_MOST_UNPACKED = 4  # times the size of a file; torch.save packs nothing
+_SMALL = 2**20  # bytes that a file may unpack to, whatever its own size
 
 
 def save(content: object, path: str) -> None:
@@ -31,15 +34,12 @@ def save(content: object, path: str) -> None:
 
 
 def write(content: bytes | memoryview, path: str) -> None:
-    """Write a whole file, or leave what stood there.
+    """Write a whole file of a run, or leave what stood there.
 
     Raises:
         SaveError: so it is; the message names the file and the cause.
     """
-    with _replacing(path) as temporary, open(temporary, 'wb') as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
+    files.write(path, content, _ADVICE)
 
 
 def link(source: str, path: str) -> None:
@@ -50,48 +50,17 @@ def link(source: str, path: str) -> None:
     """
     if osp.exists(source) and osp.exists(path) and osp.samefile(source, path):
         return
-    with _replacing(path) as temporary:
+    with files.replacing(path, _ADVICE) as temporary:
         try:
             os.link(source, temporary)
         except OSError:
             with open(source, 'rb') as content, open(temporary, 'wb') as copy:
                 shutil.copyfileobj(content, copy)
-                copy.flush()
-                os.fsync(copy.fileno())
-
-
-@contextlib.contextmanager
-def _replacing(path: str) -> Iterator[str]:
-    folder, name = osp.split(path)
-    temporary = osp.join(folder, f'.{name}.{os.getpid()}.tmp')
-    try:
-        with contextlib.suppress(FileNotFoundError):
-            os.remove(temporary)
-        yield temporary
-        os.replace(temporary, path)
-        _flush_folder(folder)
-    except OSError as error:
-        with contextlib.suppress(OSError):
-            os.remove(temporary)
-        raise save_error(path, error) from error
 
 
 def save_error(path: str, error: OSError) -> SaveError:
-    """What is said of a file that the system does not let us write."""
-    return SaveError(
-        f'{path} cannot be written: {error.strerror or error}. The files saved before are whole: mend the cause, then '
-        'go on with --auto_resume'
-    )
-
-
-def _flush_folder(folder: str) -> None:
-    """Make the rename itself last through a power failure, where the system can open folders."""
-    with contextlib.suppress(OSError):
-        descriptor = os.open(folder or '.', os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+    """What is said of a file of a run that the system does not let us write."""
+    return files.save_error(path, error, _ADVICE)
 
 
 def load(path: str) -> object:
@@ -101,8 +70,9 @@ def load(path: str) -> object:
         InputError: it is missing, cut short, no such file, or holds objects other than tensors and plain values.
     """
     try:
-        if zipfile.is_zipfile(path) and zipfile.ZipFile(path).testzip() is not None:  # torch does not look at checksums
-            raise InputError(f'{path} is damaged: a checksum in it is wrong')
+        files.check_regular_file(path)
+        if zipfile.is_zipfile(path):
+            _check_archive(path)
         allow_counters()
         return torch.load(path, map_location='cpu', weights_only=True)
     except InputError:
@@ -118,24 +88,48 @@ def load(path: str) -> object:
             'code. Save it again as tensors, in a process that trusts it'
         ) from error
     except Exception as error:  # a damaged file may make any
-        raise InputError(f'{path} is damaged, cut short or no checkpoint ({_first_line(error)})') from error
+        raise InputError(f'{path} is damaged, cut short or no checkpoint ({one_line(error, 120)})') from error
 
 
-def _first_line(error: Exception) -> str:
-    return next(iter(str(error).splitlines()), type(error).__name__).split('. ')[0]
+def _check_archive(path: str) -> None:
+    """See that an archive of torch.save is whole, and unpacks to no more than it holds.
+
+    Torch looks neither at checksums nor at the sizes that the archive claims before it makes room for them.
+    """
+    with zipfile.ZipFile(path) as archive:
+        unpacked, size = sum(entry.file_size for entry in archive.infolist()), osp.getsize(path)
+        if unpacked > max(_SMALL, _MOST_UNPACKED * size):
+            raise InputError(
+                f'{path} is refused: its {size / 1e6:.1f} MB would unpack to {unpacked / 1e6:.0f} MB; no program that '
+                'saves weights packs them so'
+            )
+        if archive.testzip() is not None:
+            raise InputError(f'{path} is damaged: a checksum in it is wrong')
 
 
 def load_state(path: str) -> dict:
     """Read a training state.
 
     Raises:
-        InputError: it cannot be read or is something else.
+        InputError: it cannot be read, is something else, or holds moments that are not finite.
     """
     state = load(path)
     wanted = {'iter': int, 'epoch': int, 'optimizers': list, 'schedulers': list}
     if not isinstance(state, dict) or not all(isinstance(state.get(key), kind) for key, kind in wanted.items()):
         raise InputError(f'{path} is no training state: it lacks {", ".join(wanted)}')
+    refuse_not_finite(state['optimizers'], path)
     return state
+
+
+def refuse_not_finite(content: object, path: str) -> None:
+    """See that no training goes on from what would spoil it with its first update.
+
+    Raises:
+        InputError: a tensor in the content of a file holds a NaN or an infinite value.
+    """
+    place = finite.first_not_finite(content)
+    if place is not None:
+        raise InputError(f'{path} holds values that are not finite ({place}), which no training recovers from')
 
 
 def states_of(folder: str) -> list[tuple[int, str]]:
@@ -149,7 +143,7 @@ def remove_leftovers(*folders: str) -> None:
     """Remove temporary files that a killed process has left."""
     for folder in folders:
         for name in os.listdir(folder) if osp.isdir(folder) else ():
-            if _TEMPORARY.fullmatch(name):
+            if re.fullmatch(files.TEMPORARY, name):
                 with contextlib.suppress(OSError):
                     os.remove(osp.join(folder, name))
 

@@ -2,9 +2,6 @@
 
 import glob
 import os
-import re
-import shutil
-import subprocess
 import warnings
 from collections.abc import Mapping
 from typing import Any
@@ -93,19 +90,6 @@ def refusal() -> str:
 
 def driver() -> str | None:
     """Version of NVIDIA's driver, `?` if it does not say; None without one."""
-    try:
-        with open('/proc/driver/nvidia/version', encoding='utf-8') as file:
-            found = re.search(r'\b(\d+\.\d+(\.\d+)?)\b', file.read())
-        return found[1] if found else '?'
-    except OSError:
-        pass
-    if shutil.which('nvidia-smi'):
-        command = ['nvidia-smi', '--query-gpu=driver_version', '--format=csv,noheader']
-        try:
-            result = subprocess.run(command, capture_output=True, text=True, timeout=15)
-        except (OSError, subprocess.TimeoutExpired):
-            return '?'
-        if result.returncode == 0 and result.stdout.strip():
-            return result.stdout.split()[0]
-        return '?'
-    return '?' if glob.glob('/dev/nvidia[0-9]*') else None
+    from torch.utils import collect_env
+
+    return collect_env.get_nvidia_driver_version(collect_env.run) or ('?' if glob.glob('/dev/nvidia[0-9]*') else None)

@@ -62,10 +62,54 @@ def grad_scaler(device: torch.device, enabled: bool) -> Any:
     return torch.cuda.amp.GradScaler(enabled=enabled)
 
 
-def scale_in_place(tensors: Sequence[Tensor], factor: Tensor) -> None:
+def scale_in_place(tensors: Sequence[Tensor], factor: Tensor | float) -> None:
     """Multiply tensors by a scalar, in one kernel where there can be one."""
     torch_: Any = torch  # whose hints hide the function
     torch_._foreach_mul_(tensors, factor)
+
+
+def add_scaled_in_place(tensors: Sequence[Tensor], others: Sequence[Tensor], factor: float) -> None:
+    """Add to each tensor the factor times its other, in one kernel where there can be one."""
+    torch_: Any = torch
+    if tensors:
+        torch_._foreach_add_(tensors, others, alpha=factor)
+
+
+def copy_all(targets: Sequence[Tensor], sources: Sequence[Tensor]) -> None:
+    """Copy each source into its target, in one kernel where there can be one, as `torch._foreach_copy_` of torch 2.1.
+
+    Args:
+        targets, sources: of one type and device.
+    """
+    torch_: Any = torch
+    if not hasattr(torch_, '_foreach_copy_'):
+        for target, source in zip(targets, sources, strict=True):
+            target.copy_(source)
+    elif targets:
+        torch_._foreach_copy_(targets, sources)
+
+
+def largest_values(tensors: Sequence[Tensor]) -> Tensor:
+    """The largest absolute value of each tensor, NaN where there is one; none may be empty.
+
+    Args:
+        tensors: floating-point, on one device.
+    """
+    torch_: Any = torch
+    return torch.stack([norm.float() for norm in torch_._foreach_norm(tensors, float('inf'))])
+
+
+def has_fused_kernel(optimizer: str, device: torch.device) -> bool:
+    """Whether this torch has the fused form of an optimiser of torch.optim for a device.
+
+    A constructor accepts `fused` for any device, and the first step would fail.
+    """
+    name = f'aten::_fused_{optimizer.lower()}_'
+    key = {'cuda': 'CUDA', 'cpu': 'CPU'}.get(device.type)
+    try:
+        return key is None or torch._C._dispatch_has_kernel_for_dispatch_key(name, key)
+    except RuntimeError:  # there is no such operator at all
+        return False
 
 
 def total_norm(gradients: Sequence[Tensor]) -> Tensor:

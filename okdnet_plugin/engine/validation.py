@@ -16,6 +16,7 @@ from basicsr.utils.registry import METRIC_REGISTRY
 from torch import nn
 from torch.utils.data import DataLoader, Dataset, Subset
 
+from okdnet_plugin.config.registered import needs_clear_picture
 from okdnet_plugin.engine.signals import leave_signals_to_the_parent
 from okdnet_plugin.errors import InputError
 from okdnet_plugin.hints import MapDataset
@@ -134,12 +135,6 @@ def _value_of(arguments: Mapping[str, Any], block: Mapping) -> float:
     if math.isfinite(value) or (value == math.inf and 'psnr' in block['type'].lower()):
         return value
     raise InputError(f'{block["type"]} gives {value} for {height}x{width} (height x width), which is no value')
-
-
-def needs_clear_picture(metric: str) -> bool:
-    """Whether a metric, by its registered name, has no value without a clear picture."""
-    parameters = _parameters_of(metric)
-    return 'img2' in parameters and parameters['img2'].default is not None
 
 
 def _parameters_of(metric: str) -> Mapping[str, inspect.Parameter]:

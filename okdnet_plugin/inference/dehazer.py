@@ -14,7 +14,8 @@ from torch import Tensor, nn
 from okdnet_plugin.errors import InputError
 from okdnet_plugin.inference import backends, memory, tiling
 from okdnet_plugin.inference.backends import Restored
-from okdnet_plugin.inference.weights import Weights, build, load
+from okdnet_plugin.weights import shipped
+from okdnet_plugin.weights.loading import Weights, build, load
 
 _LEAST = 16  # px, the shortest side that every registered network takes
 _SHARE = 0.5  # of the available memory that a picture may need to be restored in one piece
@@ -42,7 +43,9 @@ class Dehazer:
     """A trained network, ready for pictures of any size.
 
     Args:
-        weights: a file (.pth of a training, .safetensors), what `inference.weights.load` has made of it, or a network.
+        weights: a file (.pth of a training, .safetensors), the name of weights that come with the package, what
+            `weights.loading.load` has made of them, or a network. Default: those of `opt`, else `okdnet` of the
+            package.
         opt: option file whose `network_g` describes the network; needed where the file of weights does not tell.
         param_key: weights in the file, for example `params`. Default: `params_ema`, else `params`.
         backend: `auto`, `eager`, `compile`, `onnx` or `openvino`.
@@ -85,6 +88,7 @@ class Dehazer:
         self.strength, self.tile, self.maps = float(strength), tile, maps
         net = _network(weights, opt, param_key)
         self.network = type(net).__name__
+        self._origin = f' (weights {shipped.DEFAULT} of this package)' if weights is None and opt is None else ''
         self._notify = notify or _warn
         has_maps = 'return_branches' in inspect.signature(net.forward).parameters
         self._backend = backends.make(net, backend, precision, device, maps and has_maps)
@@ -93,8 +97,8 @@ class Dehazer:
 
     @property
     def description(self) -> str:
-        """Network, back end, precision and device, in one line."""
-        return f'{self.network}, {self._backend.name}, {self._backend.precision}, {self.device}'
+        """Network, back end, precision and device, in one line; also the weights, where nobody has named any."""
+        return f'{self.network}{self._origin}, {self._backend.name}, {self._backend.precision}, {self.device}'
 
     def __call__(self, picture: Picture) -> Picture:
         """Restore a picture.
@@ -301,7 +305,7 @@ def _network(
         return given.eval().requires_grad_(False)
     if isinstance(given, Weights):
         return build(given)
-    path = None if given is None else fspath(given)
+    path = (shipped.DEFAULT if opt is None else None) if given is None else fspath(given)
     return build(load(path, None if opt is None else fspath(opt), param_key))
 
 

@@ -2,10 +2,13 @@
 
 import contextlib
 import os
-import re
 from os import path as osp
 
 import torch
+
+from okdnet_plugin.engine.memory import is_out_of_memory
+
+__all__ = ['available', 'bytes_per_pixel', 'is_out_of_memory']
 
 # Upper bounds of the peak bytes a pixel, float32, eager, on a CPU, as measured at 512x512: AODNet 158, DCP 88, OKDNet
 # 1502 (2541 before it is fused). The last stands for all other networks, with a margin.
@@ -21,12 +24,6 @@ _CGROUP = (
         '/sys/fs/cgroup/memory/memory.stat',
     ),
 )
-_OUT_OF_MEMORY = getattr(torch, 'OutOfMemoryError', torch.cuda.OutOfMemoryError)  # the first since torch 2.5
-# How PyTorch's CPU allocator, ONNX Runtime, OpenVINO and the C++ library say it.
-_MESSAGES = re.compile(
-    r'DefaultCPUAllocator|not enough memory|[Oo]ut of memory|std::bad_alloc|bad allocation|Failed to allocate|'
-    r"can't allocate|Cannot allocate memory"
-)
 
 
 def bytes_per_pixel(network: str) -> int:
@@ -40,13 +37,6 @@ def available(device: torch.device) -> int:
         free, _ = torch.cuda.mem_get_info(device)
         return free + torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
     return min(_of_system(), *(_of_cgroup(*files) for files in _CGROUP))
-
-
-def is_out_of_memory(error: BaseException) -> bool:
-    """Whether an error of PyTorch, ONNX Runtime, OpenVINO or Python says that memory was short."""
-    if isinstance(error, MemoryError | _OUT_OF_MEMORY):
-        return True
-    return isinstance(error, RuntimeError) and _MESSAGES.search(str(error)) is not None
 
 
 def _of_system() -> int:

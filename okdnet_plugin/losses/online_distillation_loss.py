@@ -1,10 +1,14 @@
 """The loss by which the branches of a network learn from their own aggregate."""
 
 from collections.abc import Mapping, Sequence
+from typing import Annotated, Literal
 
+from annotated_types import Len
 from basicsr.losses.basic_loss import l1_loss
 from basicsr.utils.registry import LOSS_REGISTRY
 from torch import Tensor, nn
+
+Student = Literal['model_free', 'model_based', 'shared']
 
 
 @LOSS_REGISTRY.register()
@@ -24,8 +28,8 @@ class OnlineDistillationLoss(nn.Module):
     def __init__(
         self,
         loss_weight: float = 1.0,
-        reduction: str = 'mean',
-        student_weights: Mapping[str, float] | Sequence[float] | None = None,
+        reduction: Literal['mean', 'sum'] = 'mean',
+        student_weights: Mapping[Student, float] | Annotated[Sequence[float], Len(3, 3)] | None = None,
         detach_teacher: bool = False,
     ):
         super().__init__()

@@ -1,10 +1,15 @@
 """Structural similarity and its negative as a loss."""
 
+from typing import Annotated, Literal
+
 import torch
+from annotated_types import Gt
 from basicsr.losses.loss_util import weight_reduce_loss
 from basicsr.utils.registry import LOSS_REGISTRY
 from torch import Tensor, nn
 from torch.nn import functional as F
+
+from okdnet_plugin.config.types import Odd
 
 
 def ssim_map(
@@ -40,8 +45,7 @@ def ssim_map(
 
         moments = torch.cat([pred, target, pred * pred, target * target, pred * target], 1)
         num = moments.shape[1]
-        # Channels last: the depthwise convolutions are several times faster on a CPU than channels first.
-        blurred = moments.contiguous(memory_format=torch.channels_last)
+        blurred = _laid_out(moments)
         blurred = F.conv2d(blurred, window.view(1, 1, -1, 1).expand(num, 1, -1, 1), groups=num)
         blurred = F.conv2d(blurred, window.view(1, 1, 1, -1).expand(num, 1, 1, -1), groups=num)
         mean_p, mean_t, square_p, square_t, product = blurred.chunk(5, 1)
@@ -50,6 +54,16 @@ def ssim_map(
         luminance = (2 * mean_p * mean_t + c1) / (mean_p**2 + mean_t**2 + c1)
         variances = square_p - mean_p**2 + square_t - mean_t**2
         return luminance * (2 * (product - mean_p * mean_t) + c2) / (variances + c2)
+
+
+def _laid_out(moments: Tensor) -> Tensor:
+    """In the layout in which depthwise convolutions are fast and exact: channels last on a CPU, first elsewhere.
+
+    On a GPU channels last would take them to cuDNN, which may round to TF32, and the variances are differences of
+    nearly equal numbers.
+    """
+    is_cpu = moments.device.type == 'cpu'
+    return moments.contiguous(memory_format=torch.channels_last if is_cpu else torch.contiguous_format)
 
 
 @LOSS_REGISTRY.register()
@@ -64,7 +78,13 @@ class SSIMLoss(nn.Module):
         window_size, sigma: Gaussian window in pixels; the defaults are those of Wang et al. 2004.
     """
 
-    def __init__(self, loss_weight: float = 1.0, reduction: str = 'mean', window_size: int = 11, sigma: float = 1.5):
+    def __init__(
+        self,
+        loss_weight: float = 1.0,
+        reduction: Literal['none', 'mean', 'sum'] = 'mean',
+        window_size: Odd = 11,
+        sigma: Annotated[float, Gt(0)] = 1.5,
+    ):
         super().__init__()
         if reduction not in ('none', 'mean', 'sum'):
             raise ValueError(f'SSIMLoss: reduction is {reduction!r}, but must be one of none, mean, sum')

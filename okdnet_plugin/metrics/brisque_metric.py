@@ -2,6 +2,7 @@
 
 import functools
 import math
+from typing import Literal
 
 import numpy as np
 from basicsr.utils.registry import METRIC_REGISTRY
@@ -28,7 +29,7 @@ def _scorer(svm: str | None, ranges: str | None):
 def calculate_brisque(
     img: np.ndarray,
     crop_border: int = 0,
-    input_order: str = 'HWC',
+    input_order: Literal['HWC', 'CHW', 'HW'] = 'HWC',
     svm: str | None = None,
     ranges: str | None = None,
     **pictures: np.ndarray,

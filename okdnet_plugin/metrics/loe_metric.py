@@ -1,5 +1,7 @@
 """Lightness order error: how far a restored picture changes which places are lighter than which."""
 
+from typing import Literal
+
 import cv2
 import numpy as np
 from basicsr.utils.registry import METRIC_REGISTRY
@@ -87,9 +89,9 @@ def calculate_loe(
     lq: np.ndarray | None = None,
     img2: np.ndarray | None = None,
     crop_border: int = 0,
-    input_order: str = 'HWC',
-    variant: str = 'wang',
-    reference: str = 'input',
+    input_order: Literal['HWC', 'CHW', 'HW'] = 'HWC',
+    variant: Literal[tuple(_SMALLEST)] = 'wang',  # type: ignore[valid-type]
+    reference: Literal['input', 'gt'] = 'input',
 ) -> float:
     """Lightness order error of a restored picture; less is better.
 

@@ -2,6 +2,7 @@
 
 import functools
 from collections.abc import Callable
+from typing import Literal
 
 import numpy as np
 import torch
@@ -51,7 +52,11 @@ def _tensor(picture: np.ndarray) -> torch.Tensor:
 
 @METRIC_REGISTRY.register()
 def calculate_pi(
-    img: np.ndarray, crop_border: int = 0, input_order: str = 'HWC', device: str = 'cpu', **pictures: np.ndarray
+    img: np.ndarray,
+    crop_border: int = 0,
+    input_order: Literal['HWC', 'CHW', 'HW'] = 'HWC',
+    device: str = 'cpu',
+    **pictures: np.ndarray,
 ) -> float:
     """Perceptual index, ((10 - Ma) + NIQE) / 2; less is better.
 
@@ -80,7 +85,7 @@ def calculate_pyiqa_nr(
     img: np.ndarray,
     metric: str,
     crop_border: int = 0,
-    input_order: str = 'HWC',
+    input_order: Literal['HWC', 'CHW', 'HW'] = 'HWC',
     device: str = 'cpu',
     **pictures: np.ndarray,
 ) -> float:
@@ -107,7 +112,7 @@ def calculate_pyiqa_fr(
     img2: np.ndarray,
     metric: str,
     crop_border: int = 0,
-    input_order: str = 'HWC',
+    input_order: Literal['HWC', 'CHW', 'HW'] = 'HWC',
     device: str = 'cpu',
 ) -> float:
     """A metric of the package `pyiqa` that compares with the clear picture, such as `lpips` or `dists`.

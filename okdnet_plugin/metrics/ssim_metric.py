@@ -1,5 +1,7 @@
 """SSIM, in a seventh of the toolbox's time."""
 
+from typing import Literal
+
 import cv2
 import numpy as np
 from basicsr.metrics.metric_util import to_y_channel
@@ -45,7 +47,7 @@ def calculate_fast_ssim(
     img: np.ndarray,
     img2: np.ndarray,
     crop_border: int = 0,
-    input_order: str = 'HWC',
+    input_order: Literal['HWC', 'CHW'] = 'HWC',
     test_y_channel: bool = False,
     **_: object,
 ) -> float:

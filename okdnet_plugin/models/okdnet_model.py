@@ -21,6 +21,7 @@ class OKDNetModel(RestorationModel):
     """
 
     loss_blocks: ClassVar = {**RestorationModel.loss_blocks, 'distill_opt': 'l_distill'}
+    other_loss_blocks: ClassVar = ('distill_opt',)
 
     def init_training_settings(self) -> None:
         network = self.get_bare_model(self.net_g)

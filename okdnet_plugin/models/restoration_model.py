@@ -2,39 +2,43 @@
 
 import contextlib
 import datetime
+import math
 from collections import OrderedDict
 from collections.abc import Iterable, Mapping
-from os import path as osp
 from signal import Signals
-from typing import Any, ClassVar, cast
+from typing import Annotated, Any, ClassVar, Literal, cast
 
 import torch
 import torch.distributed
 from basicsr.archs import build_network
 from basicsr.losses import build_loss
 from basicsr.models.lr_scheduler import MultiStepRestartLR
+from basicsr.models.sr_model import SRModel
 from basicsr.utils import get_root_logger
 from basicsr.utils.registry import MODEL_REGISTRY
+from pydantic import BaseModel, Field
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.optim import Optimizer
-from torch.utils.data import DataLoader
 
-from okdnet_plugin import schema
-from okdnet_plugin.engine import checkpoints, optimizers, randomness, run, validation
+from okdnet_plugin.config.check import refuse_of_model
+from okdnet_plugin.config.keys import options_of
+from okdnet_plugin.config.types import Says
+from okdnet_plugin.engine import checkpoints, optimizers, precision, randomness
+from okdnet_plugin.engine.average import Average, decay_after
 from okdnet_plugin.engine.guard import Statistics, UpdateGuard
-from okdnet_plugin.engine.memory import keep_freed_memory
+from okdnet_plugin.engine.memory import is_out_of_memory, keep_freed_memory
+from okdnet_plugin.engine.run import Run
 from okdnet_plugin.engine.signals import StopRequest, exit_code
 from okdnet_plugin.engine.sync_batch_norm import synchronise
 from okdnet_plugin.engine.torch_versions import (
     compile_network,
-    cpu_has_bf16,
     grad_scaler,
     scale_in_place,
     total_norm,
 )
-from okdnet_plugin.errors import BadUpdatesError, InputError
-from okdnet_plugin.hints import MapDataset
+from okdnet_plugin.errors import BadUpdatesError, InputError, SaveError
+from okdnet_plugin.models.checkpointing import Checkpointing
 from okdnet_plugin.models.validation import Validation
 
 _AMP = {'bf16': torch.bfloat16, 'fp16': torch.float16, 'off': None}
@@ -42,25 +46,12 @@ _PATIENCE = datetime.timedelta(days=1)  # of processes that have ended their sha
 
 
 @MODEL_REGISTRY.register()
-class RestorationModel(Validation):
+class RestorationModel(Checkpointing, Validation):
     """The toolbox's SRModel with one option block a loss, and with what a modern trainer needs.
 
     Args:
         opt: the option file, as for SRModel. The blocks of `train` in `loss_blocks` are losses of the restored picture,
-            each of which can be left out. Beyond SRModel's keys:
-
-            - amp: `bf16`, `fp16` or `off`: autocast of the network in training; losses are float32.
-            - channels_last: lay networks and pictures out with the channels innermost, which is faster.
-            - compile: `true` or a mode of torch.compile, for the training.
-            - tf32: matrix products and convolutions of a GPU in TensorFloat-32.
-            - sync_bn: BatchNorm over the pictures of all processes.
-            - train:optim_g: any class of torch.optim by `type`, with its arguments.
-            - train:accumulate: parts of `batch_size_per_gpu` pictures each, whose gradients make one update.
-            - train:grad_clip: largest L2 norm of the gradient.
-            - train:max_bad_steps: updates in a row that may be left out because they are not finite. Default: 50.
-            - logger:keep_last: saved iterations to keep. logger:save_best: `<dataset>/<metric>`, whose best network
-              is kept as net_g_best.pth.
-            - datasets:val:num_worker_per_gpu: workers that read for the validation; default that of the training.
+            each of which can be left out. `Options` are those beyond SRModel's.
 
     Raises:
         InputError: an option is misspelt, missing, or has a value that there is not.
@@ -70,30 +61,71 @@ class RestorationModel(Validation):
         SystemExit: a signal asked the training to stop, and it has; the code is 128 and the signal's number.
     """
 
-    # Block of the option file under `train` -> name of its value in the log.
+    class Options(BaseModel):
+        class Train(BaseModel):
+            accumulate: Annotated[int, Field(ge=1, le=10**6)] | None = Field(
+                1, description='parts of batch_size_per_gpu pictures each, whose gradients make one update'
+            )
+            grad_clip: Annotated[float, Field(gt=0), Says('the largest L2 norm of the gradient, as 0.01')] | None = (
+                Field(None, description='largest L2 norm of the gradient')
+            )
+            max_bad_steps: Annotated[int, Field(ge=0, le=10**9)] | None = Field(
+                50, description='updates in a row that may be left out as they are not finite'
+            )
+
+        class Logger(BaseModel):
+            keep_last: Annotated[int, Field(ge=1, le=10**9)] | None = Field(
+                None, description='saved iterations to keep; ~ for all'
+            )
+            save_best: str | None = Field(
+                None, description='<data set>/<metric> whose best network is kept as net_g_best.pth'
+            )
+
+        amp: Annotated[Literal['bf16', 'fp16', 'off', False], Says('one of bf16, fp16, off')] | None = Field(
+            None, description='autocast of the network in training: bf16, fp16 or off; losses are float32'
+        )
+        channels_last: bool | None = Field(False, description='channels innermost, which is faster')
+        compile: (
+            Literal[True, False, 'default', 'reduce-overhead', 'max-autotune', 'max-autotune-no-cudagraphs'] | None
+        ) = Field(None, description='torch.compile of the training: true, or a mode by name')
+        tf32: bool | None = Field(False, description='TensorFloat-32 on a GPU, for convolutions too')
+        deterministic: bool | None = Field(
+            False, description='the same numbers each time on a GPU, or an error for what cannot give them'
+        )
+        sync_bn: bool | None = Field(False, description='BatchNorm over the pictures of all processes')
+        train: Train = Train()
+        logger: Logger = Logger()
+
+    # Block of the option file under `train` -> name of its value in the log. Each of them is a loss between the
+    # restored image and the clear one, but for those that compute_losses() computes otherwise.
     loss_blocks: ClassVar = {'pixel_opt': 'l_pix', 'ssim_opt': 'l_ssim', 'perceptual_opt': 'l_percep'}
+    other_loss_blocks: ClassVar[tuple[str, ...]] = ()
 
     def __init__(self, opt: dict):
         self.memory_format = torch.channels_last if opt.get('channels_last') else torch.contiguous_format
-        schema.refuse_of_model(opt)
-        self.check_options(opt)
-        self.run = run.current
+        self.run = Run.of(opt)
+        if not self.run.is_checked:
+            refuse_of_model(opt)
+            self.check_options(opt)
+        self.options: Any = options_of(type(self), opt)
         self.current_iter = 0
         self._untested, self._failures = len(opt['datasets']), []
         self.amp_dtype = _AMP[_amp_of(opt)]
-        if opt.get('tf32') is not None:
-            torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = opt['tf32']
+        precision.use_tf32(bool(opt.get('tf32')))
+        if opt.get('deterministic'):
+            precision.be_deterministic()
         # Sizes of validation pictures and stop requests are no work for a GPU; gloo waits as long as it takes.
         self.cpu_group: Any = torch.distributed.new_group(backend='gloo', timeout=_PATIENCE) if opt['dist'] else None
         super().__init__(opt)
-        if self.is_train and self.amp_dtype is torch.bfloat16 and self.device.type == 'cpu' and not cpu_has_bf16():
-            get_root_logger().warning('amp: bf16 is slower than float32 on this CPU, which has no instructions for it.')
+        complaint = precision.complaint_about_bf16(self.device) if self.amp_dtype is torch.bfloat16 else None
+        if self.is_train and complaint is not None:
+            get_root_logger().warning(complaint)
 
     # -------------------------------------------------------------------------------------------------------- options
 
     @classmethod
     def check_options(cls, opt: dict) -> None:
-        """Find what could not be trained with these devices; the rest is for `okdnet_plugin.schema` to find.
+        """Find what could not be trained with these devices; the rest is for `okdnet_plugin.config` to find.
 
         Raises:
             InputError: so it is.
@@ -124,6 +156,7 @@ class RestorationModel(Validation):
         if self.device.type == 'cpu':
             keep_freed_memory()
         self.net_g.train()
+        self.statistics = Statistics(self.get_bare_model(self.net_g))
         self.setup_ema()
         self.setup_losses()
         self.setup_optimizers()
@@ -132,13 +165,12 @@ class RestorationModel(Validation):
         self.accumulate = train.get('accumulate') or 1
         self.grad_clip = train.get('grad_clip')
         self.scaler = grad_scaler(self.device, enabled=self.amp_dtype is torch.float16)
-        max_bad_steps = train.get('max_bad_steps')
-        self.guard = UpdateGuard(50 if max_bad_steps is None else max_bad_steps, get_root_logger())
+        self.guard = UpdateGuard(self.options.train.max_bad_steps, get_root_logger())
         self.stop_request = StopRequest(self.cpu_group)
         self._random_states = None  # to be taken up with the first iteration after a resume
-        self._saved_iter: int | None = None
-        self._validated: set[tuple[int | str, str]] = set()
-        self._unvalidated: list[DataLoader] = []  # to be made up for after a resume
+        self._saved_iter = None
+        self._validated = set()
+        self._unvalidated = []  # to be made up for after a resume
         if self.run.is_begun:
             self.stop_request.install()
             if self.opt['rank'] == 0:
@@ -151,6 +183,13 @@ class RestorationModel(Validation):
             return
         get_root_logger().info(f'Use Exponential Moving Average with decay: {self.ema_decay}')
         self.net_g_ema = build_network(self.opt['network_g']).to(self.device, memory_format=self.memory_format)
+        self.average = Average(self.net_g_ema, self.get_bare_model(self.net_g))
+        total, needed = self.opt['train'].get('total_iter'), math.ceil(3 / (1 - self.ema_decay))
+        if total is not None and total < needed:
+            get_root_logger().info(
+                f'train:ema_decay {self.ema_decay} takes full effect after about {needed} updates, and total_iter is '
+                f'{total}: the average looks back over a tenth of the updates made; a lower decay suits a short run.'
+            )
         path = self.opt['path'].get('pretrain_network_g')
         if path is None:
             self.model_ema(0)
@@ -159,12 +198,19 @@ class RestorationModel(Validation):
             self.load_network(self.net_g_ema, path, self.opt['path'].get('strict_load_g', True), key)
         self.net_g_ema.eval()
 
+    def model_ema(self, decay: float = 0.999) -> None:
+        """Let the averaged network follow; BasicSR's formula, for BatchNorm's statistics as for weights."""
+        self.average.update(decay)
+
     def setup_losses(self) -> None:
         """Build the losses that the option file gives."""
         train_opt = self.opt['train']
         self.losses = {
             key: build_loss(train_opt[key]).to(self.device) for key in self.loss_blocks if train_opt.get(key)
         }
+        self._unused_losses = set(self.losses)  # until the first step has used them
+        for key, loss in self.losses.items():
+            loss.register_forward_pre_hook(lambda *_, key=key: self._unused_losses.discard(key))
 
     def get_optimizer(self, optim_type: str, params: Iterable[Any], lr: float, **kwargs: Any) -> Optimizer:
         """Any optimiser of torch.optim that needs no closure."""
@@ -204,14 +250,69 @@ class RestorationModel(Validation):
     def optimize_parameters(self, current_iter: int) -> None:
         self.current_iter = current_iter
         self.optimizer_g.zero_grad()
-        net = self.get_bare_model(self.net_g)
-        statistics = Statistics(net)
-        losses = self._accumulate_gradients()
-        self._update(losses, statistics)
+        self.statistics.note()
+        try:
+            losses = self._accumulate_gradients()
+        except (RuntimeError, MemoryError) as error:
+            self._explain(error, is_whole=True)
+            raise
+        self._refuse_unused_losses()
+        try:
+            self._update(losses)
+        except (RuntimeError, MemoryError) as error:
+            self._explain(error, is_whole=False)
+            raise
         self._losses = losses
         if self.ema_decay > 0:
-            self.model_ema(decay=self.ema_decay)
+            self.model_ema(decay_after(current_iter - 1, self.ema_decay))
         self.run.journal.advance()
+
+    def _explain(self, error: RuntimeError | MemoryError, is_whole: bool) -> None:
+        """Say in one line what a step has failed for, if the cure is in the option file.
+
+        Args:
+            error: what the step has met.
+            is_whole: no weight has been updated by the step; where memory was short the network is saved then.
+
+        Raises:
+            InputError: it is.
+        """
+        if precision.is_not_deterministic(error):
+            raise InputError(
+                f'option deterministic: {_first_line(error)}; take it out, or use another network or loss'
+            ) from error
+        if not is_out_of_memory(error):
+            return
+        count, _, height, width = self.lq.shape
+        saved = self._save_before_the_end() if is_whole else ''
+        raise InputError(
+            f'iteration {self.current_iter}: the memory of {self.device} is too small for {count} images of '
+            f'{height}x{width} px at once{saved}. Lower datasets:train:batch_size_per_gpu, for which train:accumulate '
+            f'makes up, or gt_size, or use amp: bf16 ({_first_line(error)})'
+        ) from error
+
+    def _save_before_the_end(self) -> str:
+        """Save the network of the iteration before, where it can be; says so."""
+        before = self.current_iter - 1
+        if self.opt['rank'] != 0 or before < 1 or before == self._saved_iter or 'models' not in self.opt['path']:
+            return ''
+        try:
+            self.optimizer_g.zero_grad()
+            self.statistics.take_back_if(torch.tensor(True, device=self.device))
+            self._refuse_what_is_not_finite()
+            nets = {'params': self.net_g} | ({'params_ema': self.net_g_ema} if hasattr(self, 'net_g_ema') else {})
+            self.save_network(list(nets.values()), 'net_g', before, param_key=list(nets))
+        except (BadUpdatesError, SaveError, RuntimeError, MemoryError):
+            return ''
+        return f'; the network of iteration {before} is saved as net_g_{before}.pth'
+
+    def _refuse_unused_losses(self) -> None:
+        if self._unused_losses:
+            key = sorted(self._unused_losses)[0]
+            raise InputError(
+                f'option train:{key}: {type(self).__name__} declares this loss in loss_blocks and does not compute it; '
+                'compute it in compute_losses(), or take it out of other_loss_blocks'
+            )
 
     def _accumulate_gradients(self) -> dict[str, Tensor]:
         """Gradients of all parts of the batch; returns the losses, each a mean over the parts."""
@@ -223,17 +324,17 @@ class RestorationModel(Validation):
                 if number < len(parts) and isinstance(self.net_g, DistributedDataParallel):
                     stack.enter_context(self.net_g.no_sync())
                 losses = self.compute_losses()
-                loss = _sum(losses.values()) / len(parts)
+                loss = _share(_sum(losses.values()), len(parts))
                 # Not finite in one process: not finite in the gradients of all, which DDP averages.
                 loss = loss * (1 + 0 * loss.detach())
                 self.scaler.scale(loss).backward()
             for name, value in losses.items():
-                share = value.detach() / len(parts)
+                share = _share(value.detach(), len(parts))
                 totals[name] = totals[name] + share if name in totals else share
         self.lq, self.gt = batch
         return totals
 
-    def _update(self, losses: Mapping[str, Tensor], statistics: Statistics) -> None:
+    def _update(self, losses: Mapping[str, Tensor]) -> None:
         self.scaler.unscale_(self.optimizer_g)
         gradients = [
             parameter.grad
@@ -248,29 +349,28 @@ class RestorationModel(Validation):
             scale_in_place(gradients, scale)
         self._step_unless(is_bad)
         self.guard.note(self.current_iter, is_bad, _sum(losses.values()), self.lq_path)
-        statistics.take_back_if(is_bad)
+        self.statistics.take_back_if(is_bad)
         if self.device.type == 'cpu':
             self._look()
 
     def _step_unless(self, is_bad: Tensor) -> None:
         optimizer: Any = self.optimizer_g  # a fused one has two attributes that the class does not declare
-        if self.scaler.is_enabled():
-            self.scaler.step(optimizer)
-            self.scaler.update()
-        elif self.device.type != 'cpu' and _heeds_flag(optimizer):
+        if self.device.type != 'cpu' and optimizers.heeds_flag(optimizer):
             # Fused kernels look at the flag themselves, on the device, as they do for a GradScaler.
             optimizer.grad_scale, optimizer.found_inf = None, is_bad.float()
             optimizer.step()
             del optimizer.grad_scale, optimizer.found_inf
         elif not is_bad:
             optimizer.step()
+        self.scaler.update()  # of the gradients that it has unscaled; nothing without float16
 
     def _look(self) -> None:
         try:
-            self.guard.look()
+            self.guard.look(self.scaler.get_scale() if self.scaler.is_enabled() else None)
         except BadUpdatesError:
             # Beside the others, none of which goes: the update before these may have been the ruinous one.
-            super().save(0, self.current_iter)
+            self._refuse_what_is_not_finite()
+            SRModel.save(self, 0, self.current_iter)
             raise
 
     def compute_losses(self) -> dict[str, Tensor]:
@@ -289,14 +389,18 @@ class RestorationModel(Validation):
         return result.float() if isinstance(result, Tensor) else type(result)(*(tensor.float() for tensor in result))
 
     def picture_losses(self, picture: Tensor) -> dict[str, Tensor]:
-        """The losses between a restored picture and the clear one, shapes (N, 3, H, W)."""
+        """The losses between a restored picture and the clear one, shapes (N, 3, H, W): of every declared block.
+
+        A loss may be of parts, as PerceptualLoss: the first has the block's name in the log, others have their own.
+        """
         losses = OrderedDict()
-        for key in ('pixel_opt', 'ssim_opt'):
-            if key in self.losses:
-                losses[self.loss_blocks[key]] = self.losses[key](picture, self.gt)
-        if 'perceptual_opt' in self.losses:
-            parts = zip(('l_percep', 'l_style'), self.losses['perceptual_opt'](picture, self.gt), strict=True)
-            losses.update((name, value) for name, value in parts if value is not None)
+        for key in (key for key in self.losses if key not in self.other_loss_blocks):
+            name, value = self.loss_blocks[key], self.losses[key](picture, self.gt)
+            values = value if isinstance(value, tuple | list) else (value,)
+            second = 'l_style' if key == 'perceptual_opt' else f'{name}_2'
+            names = [name, second, *(f'{name}_{number}' for number in range(3, len(values) + 1))]
+            parts = zip(names, values, strict=False)
+            losses.update((part, loss) for part, loss in parts if loss is not None)
         return losses
 
     def get_current_log(self) -> dict[str, float]:
@@ -305,134 +409,7 @@ class RestorationModel(Validation):
         self.log_dict = self.reduce_loss_dict(self._losses)
         return self.log_dict
 
-    # ------------------------------------------------------------------------------------------- saving and going on
-
-    def save(self, epoch: int, current_iter: int) -> None:
-        """Save networks and state, give the newest network its second name `net_g_latest.pth`, remove old ones.
-
-        Args:
-            epoch: for the state; -1 at the end of the training.
-            current_iter: iterations made; -1 at the end of the training.
-        """
-        current_iter = self.current_iter if current_iter == -1 else current_iter
-        if current_iter != self._saved_iter:
-            self._look()
-            super().save(max(epoch, 0), current_iter)
-            self._saved_iter = current_iter
-        # Also after the state that a killed process has saved as its last work.
-        if self.opt['rank'] != 0:
-            return
-        models, states = self.opt['path']['models'], self.opt['path']['training_states']
-        checkpoints.link(osp.join(models, f'net_g_{current_iter}.pth'), osp.join(models, 'net_g_latest.pth'))
-        if self.opt['logger'].get('keep_last'):
-            checkpoints.keep_newest(self.opt['logger']['keep_last'], current_iter, models, states)
-
-    def more_of_training_state(self) -> dict:
-        """What a state holds beside the toolbox's keys, gathered from all processes."""
-        best = {
-            dataset: {name: {**record, 'val': float(record['val'])} for name, record in records.items()}
-            for dataset, records in getattr(self, 'best_metric_results', {}).items()
-        }
-        return {
-            'optimizer': type(self.optimizer_g).__name__,
-            # Those of the state that the run goes on from, as long as they have not been taken up.
-            'random_states': validation.gather(self._random_states or randomness.get_state(), self.cpu_group),
-            'best_metric_results': best,
-            'scaler': self.scaler.state_dict(),
-            'guard': self.guard.state_dict(),
-            'is_validated': self._is_validated(),
-        }
-
-    def resume_training(self, resume_state: dict) -> None:
-        """Take optimisers, schedules, random numbers, best figures and counters up from a state.
-
-        Raises:
-            InputError: the state is of another optimiser.
-        """
-        self._check_optimizer_of(resume_state)
-        super().resume_training(resume_state)
-        self.current_iter = self._saved_iter = resume_state['iter']
-        if 'random_states' not in resume_state:
-            get_root_logger().warning(
-                'The state holds no random numbers (another model or version saved it): the run goes on with new ones.'
-            )
-            return
-        states = resume_state['random_states']
-        if len(states) == self.opt['world_size']:
-            self._random_states = states[self.opt['rank']]
-        else:
-            get_root_logger().warning(
-                f'The state was saved by {len(states)} processes and goes on with {self.opt["world_size"]}: '
-                'dropout draws new random numbers.'
-            )
-        has_metrics = bool((self.opt.get('val') or {}).get('metrics'))
-        for dataset, records in resume_state['best_metric_results'].items() if has_metrics else ():
-            self._initialize_best_metric_results(dataset)
-            known = self.best_metric_results[dataset]
-            known.update((metric, record) for metric, record in records.items() if metric in known)
-        val = self.opt.get('val')
-        if resume_state['is_validated']:
-            self._validated = {
-                (self.current_iter, cast(MapDataset, loader.dataset).opt['name']) for loader in self.run.val_loaders
-            }
-        elif val is not None and self.current_iter > 0 and self.current_iter % val['val_freq'] == 0:
-            self._unvalidated = list(self.run.val_loaders)
-        if self.scaler.is_enabled() and resume_state['scaler']:
-            self.scaler.load_state_dict(resume_state['scaler'])
-        self.guard.load_state_dict(resume_state['guard'])
-
-    def _check_optimizer_of(self, state: dict) -> None:
-        """Say what of the option file does not count, because the state decides it."""
-        name = type(self.optimizer_g).__name__
-        if state.get('optimizer', name) != name:
-            raise InputError(
-                f'option train:optim_g:type is {name}, but the state is of {state["optimizer"]}; write that again, or '
-                'begin a new run from the weights by path:pretrain_network_g'
-            )
-        of_state = state['optimizers'][0]['param_groups'][0]
-        # How an update is computed is no part of what it is.
-        for group in state['optimizers'][0]['param_groups']:
-            group.update({key: self.optimizer_g.defaults[key] for key in ('fused', 'foreach') if key in group})
-        for key, wanted in self.optimizer_g.defaults.items():
-            saved = of_state.get('initial_lr' if key == 'lr' else key)  # the rate itself follows the schedule
-            if None not in (wanted, saved) and _plain(saved) != _plain(wanted):
-                get_root_logger().warning(
-                    f'option train:optim_g:{key} is {wanted}, but the run goes on with {saved}, as its state says; for '
-                    'another value begin a new run from the weights by path:pretrain_network_g'
-                )
-
-    def load_network(
-        self, net: nn.Module, load_path: str, strict: bool = True, param_key: str | None = 'params'
-    ) -> None:
-        """As in the toolbox.
-
-        Raises:
-            InputError: the file is damaged, holds objects that could run code, or does not fit the network.
-        """
-        try:
-            super().load_network(net, load_path, strict, param_key)
-        except Exception as error:
-            content: Any = checkpoints.load(load_path)  # says what is wrong with the file, if that is it
-            if isinstance(error, KeyError):
-                raise InputError(
-                    f"{load_path} has no '{param_key}', but {', '.join(list(content)[:3])} …; write one of its keys as "
-                    'param_key_g, or param_key_g: ~ if it holds the weights alone'
-                ) from error
-            if isinstance(error, RuntimeError) and 'loading state_dict' in str(error):
-                text = ' '.join(str(error).split())
-                raise InputError(
-                    f'{load_path} does not fit the network: {text[:300]}{" …" if len(text) > 300 else ""}; give the '
-                    'weights of this network, with the same arguments'
-                ) from error
-            raise
-
-    def _print_different_keys_loading(self, crt_net: nn.Module, load_net: dict, strict: bool = True) -> None:
-        """As in the toolbox, but not for a strict load, which says by itself what does not fit.
-
-        Before it, keys may still have other names: some networks take the weights that their authors published.
-        """
-        if not strict:
-            super()._print_different_keys_loading(crt_net, load_net, strict)
+    # ------------------------------------------------------------------------------------------------------ stopping
 
     def _stop(self, signal: Signals) -> None:
         self.save(0, self.current_iter)
@@ -451,15 +428,12 @@ def _sum(losses: Iterable[Tensor]) -> Tensor:
     return sum(others, first)
 
 
-def _plain(value: Any) -> Any:
-    return list(value) if isinstance(value, tuple | list) else value
+def _share(value: Tensor, count: int) -> Tensor:
+    return value / count if count > 1 else value
 
 
-def _heeds_flag(optimizer: Optimizer) -> bool:
-    """Whether it leaves an update out by itself."""
-    groups = optimizer.param_groups
-    # SGD would begin its momentum with what lies in memory.
-    return all(group.get('fused') and not group.get('momentum') for group in groups)
+def _first_line(error: BaseException) -> str:
+    return next(iter(str(error).splitlines()), type(error).__name__).split('. ')[0]
 
 
 def _amp_of(opt: Mapping) -> str:

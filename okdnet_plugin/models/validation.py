@@ -52,6 +52,7 @@ class Validation(SRModel):
     _unvalidated: list[DataLoader]
     _untested: int
     _failures: list[str]
+    lq_path: list[str]
 
     def validation(
         self, dataloader: DataLoader, current_iter: int | str, tb_logger: object, save_img: bool = False

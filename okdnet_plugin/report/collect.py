@@ -65,7 +65,7 @@ def collect(plan: Plan, evaluation: Evaluation, command: str) -> dict:
             {
                 'key': test_set.label,
                 'label': test_set.label,
-                'pictures': len(test_set.dataset) if test_set.dataset else None,
+                'pictures': len(plan.places(test_set)) if test_set.dataset else None,
                 'has_clear': test_set.has_clear,
                 'missing': test_set.missing,
             }
@@ -86,7 +86,7 @@ def measured(plan: Plan, evaluation: Evaluation) -> dict[tuple[str, str], list[d
         for test_set in plan.sets:
             if not method.missing and not test_set.missing:
                 fingerprint = plan.fingerprint(method, test_set)
-                places = [(fingerprint, index) for index in range(len(test_set.read()))]
+                places = [(fingerprint, index) for index in plan.places(test_set)]
                 groups[method.label, test_set.label] = [lines[place] for place in places if place in lines]
     return groups
 
@@ -262,7 +262,7 @@ def _table(number: int, plan: Plan, results: Sequence[Mapping], costs: Mapping) 
         }
         for row in table.rows
     ]
-    lengths = {test_set.label: len(test_set.dataset) for test_set in plan.sets if test_set.dataset}
+    lengths = {test_set.label: len(plan.places(test_set)) for test_set in plan.sets if test_set.dataset}
     own = [f'{name} {lengths[name]}' for name in dict.fromkeys(row.set for row in table.rows) if name in lengths]
     note = table.note + (f' Pictures measured here: {", ".join(own)}.' if own else '')
     return {'title': table.title, 'note': note, 'columns': list(table.methods), 'rows': rows}

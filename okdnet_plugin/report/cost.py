@@ -82,7 +82,7 @@ def _resident_mb(peak: bool) -> float:
 
 
 def _measure_memory(job: Mapping) -> float:
-    from okdnet_plugin.cli import load_plugins
+    from okdnet_plugin.plugins import load_plugins
 
     load_plugins()
     from basicsr.archs import build_network

@@ -98,7 +98,7 @@ class Evaluation:
             if test_set.missing:
                 continue
             fingerprint = self.plan.fingerprint(method, test_set)
-            share = range(self.rank, len(test_set.read()), self.world_size)
+            share = self.plan.places(test_set)[self.rank :: self.world_size]
             places = [place for place in share if (fingerprint, place) not in done]
             if places:
                 yield test_set, fingerprint, places

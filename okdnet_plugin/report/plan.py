@@ -17,15 +17,21 @@ from basicsr.utils.registry import DATASET_REGISTRY
 from torch import nn
 
 import okdnet_plugin
-from okdnet_plugin import schema
+from okdnet_plugin.config.check import refuse
 from okdnet_plugin.data.options import require
-from okdnet_plugin.engine import checkpoints
 from okdnet_plugin.engine.validation import figures_of
 from okdnet_plugin.errors import InputError
 from okdnet_plugin.hints import MapDataset
-from okdnet_plugin.inference.weight_files import key_of
+from okdnet_plugin.weights import reading
 
-_DEFAULTS = {'tables': [1, 2, 3], 'cost_size': [460, 620], 'cost_rounds': 5, 'examples': 2, 'num_worker': 1}
+_DEFAULTS = {
+    'tables': [1, 2, 3],
+    'cost_size': [460, 620],
+    'cost_rounds': 5,
+    'examples': 2,
+    'num_worker': 1,
+    'limit': None,
+}
 # What is measured of a picture; PSNR and SSIM are of the luma with y, else of RGB.
 PROTOCOLS = {
     'rgb': 'whole picture',
@@ -159,6 +165,11 @@ class Plan:
     def available_metrics(self) -> dict[str, Mapping]:
         return {metric.key: arguments_of(metric.block) for metric in self.metrics if metric.missing is None}
 
+    def places(self, test_set: TestSet) -> list[int]:
+        """Which samples of a test set are measured: all, or `limit` of them at equal distances."""
+        count, limit = len(test_set.read()), self.settings['limit']
+        return list(range(count)) if limit is None or limit >= count else [i * count // limit for i in range(limit)]
+
     def fingerprint(self, method: Method, test_set: TestSet) -> str:
         """What the figures of a method on a test set depend on; figures of another one are measured again."""
         weights = method.weights and _digest(method.weights)
@@ -176,12 +187,13 @@ def read(opt: Mapping) -> Plan:
         opt: the option file. `methods`: a block for each, with `network_g` and `path` as in any option file, or
             `missing`, a text that says why there are no figures. `datasets`: a block for each. `metrics`: as under
             `val`. `protocol`: rgb, y or resize256. `report`: tables of the paper to be set beside, cost_size
-            [height, width] and cost_rounds of the cost, examples (best and worst pictures), num_worker.
+            [height, width] and cost_rounds of the cost, examples (best and worst pictures), num_worker, limit
+            (samples of a test set that are measured at most, at equal distances).
 
     Raises:
         InputError: a key or a value is wrong, or a registered name unknown.
     """
-    schema.refuse(opt, phase='report')
+    refuse(opt, phase='report')
     protocol = opt.get('protocol') or 'rgb'
     settings = {**_DEFAULTS, **{key: value for key, value in (opt.get('report') or {}).items() if value is not None}}
     methods = [_method(label, block or {}) for label, block in opt['methods'].items()]
@@ -203,7 +215,7 @@ def _read_once(path: str, time: int) -> tuple[str, str | None]:
     """Digest of a file of weights, and the key of those to be taken."""
     with open(path, 'rb') as file:
         digest = hashlib.sha256(file.read()).hexdigest()
-    return digest, key_of(checkpoints.load(path))
+    return digest, reading.read(path).key
 
 
 def _content_of(block: Mapping) -> str:

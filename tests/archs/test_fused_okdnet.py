@@ -5,7 +5,7 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from okdnet_plugin.archs.fused_okdnet import fold_batch_norms
+from okdnet_plugin.archs.fused_okdnet import fold_batch_norms, fuse
 from okdnet_plugin.archs.okdnet_arch import OKDNet
 
 SMALL = {'num_feat': 8, 'num_blocks': (1, 2, 1), 'growth': 4}
@@ -42,7 +42,7 @@ def test_every_branch_is_as_before(options, size):
     net = trained(**(SMALL | options))
     hazy = torch.rand(2, 3, *size)
     with torch.no_grad():
-        expected, got = net(hazy, return_branches=True), net.fuse()(hazy, return_branches=True)
+        expected, got = net(hazy, return_branches=True), fuse(net)(hazy, return_branches=True)
     assert expected.output.std() > 0.03
     for name, one, other in zip(expected._fields, expected, got, strict=True):
         torch.testing.assert_close(other, one, atol=1e-5, rtol=0, msg=lambda text, name=name: f'{name}: {text}')
@@ -52,13 +52,13 @@ def test_output_of_the_whole_network_is_as_before():
     net = trained()
     hazy = torch.rand(1, 3, 61, 50)
     with torch.no_grad():
-        torch.testing.assert_close(net.fuse()(hazy), net(hazy), atol=1e-5, rtol=0)
+        torch.testing.assert_close(fuse(net)(hazy), net(hazy), atol=1e-5, rtol=0)
 
 
 def test_given_airlight_is_used():
     net = trained(**SMALL)
     hazy, airlight = torch.rand(2, 3, 20, 21), torch.rand(2, 3, 1, 1)
-    fused = net.fuse()
+    fused = fuse(net)
     with torch.no_grad():
         torch.testing.assert_close(fused(hazy, airlight=airlight), net(hazy, airlight=airlight), atol=1e-5, rtol=0)
         own = fused.estimate_airlight(hazy)
@@ -74,13 +74,13 @@ def test_operations_are_fewer(size):
         return counter.get_total_flops()
 
     net = OKDNet().eval()
-    assert operations(net.fuse()) < operations(net)
+    assert operations(fuse(net)) < operations(net)
 
 
 def test_the_trained_network_stays_as_it_is():
     net = trained(**SMALL).train()
     before = {key: value.clone() for key, value in net.state_dict().items()}
-    fused = net.fuse()
+    fused = fuse(net)
     for parameter in fused.parameters():
         parameter.zero_()
     assert net.training
@@ -90,7 +90,7 @@ def test_the_trained_network_stays_as_it_is():
 
 
 def test_fused_network_is_for_inference_alone():
-    fused = trained(**SMALL).fuse()
+    fused = fuse(trained(**SMALL))
     assert not any(parameter.requires_grad for parameter in fused.parameters())
     assert not any(isinstance(module, nn.BatchNorm2d | nn.Dropout2d) for module in fused.modules())
     assert fused.eval() is fused
@@ -104,7 +104,7 @@ def test_fused_network_is_for_inference_alone():
 def test_half_precision_stays_near_and_pictures_are_float32(aggregation):
     net = trained(**SMALL, aggregation=aggregation)
     hazy = torch.rand(1, 3, 40, 36)
-    fused = net.fuse().set_precision(torch.bfloat16)
+    fused = fuse(net).set_precision(torch.bfloat16)
     with torch.no_grad():
         expected, got = net(hazy, return_branches=True), fused(hazy, return_branches=True)
     assert fused.dtype == torch.bfloat16

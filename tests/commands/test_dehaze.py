@@ -18,8 +18,9 @@ from basicsr.archs import build_network
 from PIL import Image
 
 from okdnet_plugin import cli
-from okdnet_plugin.inference import result_files, run
-from okdnet_plugin.inference.picture_files import OpenedPicture
+from okdnet_plugin import files as result_files
+from okdnet_plugin.inference import run_jobs as run
+from okdnet_plugin.inference.images.reading import OpenedPicture
 
 OKDNET = {'type': 'OKDNet', 'num_feat': 8, 'num_blocks': [1, 1, 1], 'growth': 4}
 DCP = ['--network', 'DCP']
@@ -210,7 +211,6 @@ def test_two_results_of_one_name_are_refused_before_work_begins(inputs, options,
         (['-i', 'a.png', '-o', 'clear.avi', *DCP], 'output clear.avi: .avi is not written'),
         (['-i', 'a.png', '-o', 'out', *DCP, '--device', 'xpu'], "device is 'xpu'"),
         (['-i', 'a.png', 'b.png', '-o', '-', *DCP], 'the standard output takes one picture'),
-        (['-i', 'a.png', '-o', 'out'], 'no network is named'),
         (['-i', 'a.png', '-o', 'out', '--network', 'OKDNet'], 'OKDNet has weights to load'),
         (['-i', 'a.png', '-o', 'out', '--network', 'DPC'], 'DPC'),
         (['-i', 'a.png', '-o', 'out', *DCP, '--strength', '2'], 'strength is 2.0'),

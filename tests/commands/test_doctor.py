@@ -13,7 +13,18 @@ from okdnet_plugin.commands.doctor import main
 from okdnet_plugin.doctor.examination import GROUPS, SELF_TEST, Group
 from okdnet_plugin.doctor.finding import ok, warning, wrong
 
-KEYS = {'python', 'torch', 'torchvision', 'basicsr', 'numpy', 'lmdb', 'plugin.okdnet', 'gpu', 'decoder', 'disk'}
+KEYS = {
+    'torch',
+    'torchvision',
+    'basicsr',
+    'numpy',
+    'lmdb',
+    'environment',
+    'fits',
+    'patch.save_whole_files',
+    'gpu',
+    'disk',
+}
 
 
 @pytest.fixture
@@ -21,7 +32,7 @@ def examined(monkeypatch):
     """Let the examination find something."""
 
     def make(*findings):
-        monkeypatch.setattr(doctor, 'examine', lambda groups, seconds: [(GROUPS[0], found) for found in findings])
+        monkeypatch.setattr(doctor, 'examine', lambda groups: [(GROUPS[0], found) for found in findings])
 
     return make
 
@@ -36,13 +47,12 @@ def test_whole_examination_as_json(tmp_path):
     result = basicsr('doctor', '--json', cwd=tmp_path)
     report = json.loads(result.stdout)
     checks = {check['key']: check for check in report['checks']}
-    assert checks.keys() >= KEYS
+    assert {key.partition('.')[0] if key.startswith('fits') else key for key in checks} >= KEYS
     assert {'self_test.step', 'self_test.save'} <= checks.keys()
     assert next(check['group'] for check in report['checks'] if check['key'] == 'self_test.step') == 'self_test'
-    assert report['counts']['ok'] > 40
-    wrong_ones = [check for check in report['checks'] if check['status'] == 'wrong']
-    assert not [check for check in wrong_ones if not check['key'].startswith('command.')], wrong_ones
-    assert result.returncode == int(bool(wrong_ones))
+    assert report['counts']['ok'] > 35
+    assert not [check for check in report['checks'] if check['status'] == 'wrong']
+    assert result.returncode == 0
     assert not list(tmp_path.iterdir())
 
 
@@ -59,7 +69,7 @@ def test_exit_code_is_1_if_something_is_wrong(findings, code, examined, capsys):
 
 def test_quick_leaves_out_the_self_test_alone(monkeypatch, capsys):
     asked = []
-    monkeypatch.setattr(doctor, 'examine', lambda groups, seconds: asked.append(groups) or [])
+    monkeypatch.setattr(doctor, 'examine', lambda groups: asked.append(groups) or [])
     main(['--quick'])
     main([])
     assert asked == [[group for group in GROUPS if group != SELF_TEST], list(GROUPS)]
@@ -103,17 +113,17 @@ def test_environment_in_which_the_package_cannot_be_imported_is_examined(module,
     result = run(*command, cwd=tmp_path, **environment)
     assert result.returncode == 1, result.stderr
     checks = {check['key']: check for check in json.loads(result.stdout)['checks']}
-    assert error in checks['import']['text']
-    assert cure in checks['import']['cure']
-    assert checks['plugins.not_tried']['status'] == 'warning'
-    assert {'python', 'disk', 'lmdb', 'memory'} <= checks.keys()
+    assert error in checks[module]['text']
+    assert cure in checks[module]['cure']
+    assert checks['patches.not_tried']['status'] == 'warning'
+    assert {'numpy', 'disk', 'lmdb'} <= checks.keys()
 
 
 def test_removed_folder_is_one_line(tmp_path):
     command = f'mkdir gone; cd gone; rmdir ../gone; {sys.executable} -m okdnet_plugin doctor'
     result = run('bash', '-c', command, cwd=tmp_path)
-    assert result.returncode == 1
-    assert result.stderr == ('basicsr doctor: wrong: the current folder has been removed; change to one that exists\n')
+    assert result.returncode == 2
+    assert result.stderr == 'basicsr: error: the current folder has been removed; change to one that exists\n'
 
 
 def test_other_commands_point_to_the_doctor_where_the_package_cannot_be_imported(tmp_path):
@@ -121,5 +131,4 @@ def test_other_commands_point_to_the_doctor_where_the_package_cannot_be_imported
     result = run(sys.executable, '-m', 'okdnet_plugin', 'train', '-opt', 'x.yml', cwd=tmp_path, **environment)
     assert result.returncode == 1
     assert 'ImportError: no library' in result.stderr
-    if sys.version_info >= (3, 11):
-        assert '`basicsr doctor` says what is wrong' in result.stderr
+    assert '`basicsr doctor` says what is wrong' in result.stderr

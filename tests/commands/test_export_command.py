@@ -6,12 +6,13 @@ import torch
 from conftest import basicsr
 from okdnet_plugin.commands.export import main
 from okdnet_plugin.errors import InputError
-from okdnet_plugin.inference import recognise, weights
+from okdnet_plugin.weights import arch_detection
+from okdnet_plugin.weights import loading as weights
 
 
 @pytest.fixture
 def path(tmp_path) -> str:
-    torch.save({'params': recognise.make({'type': 'AODNet'}).state_dict()}, tmp_path / 'net.pth')
+    torch.save({'params': arch_detection.make({'type': 'AODNet'}).state_dict()}, tmp_path / 'net.pth')
     return str(tmp_path / 'net.pth')
 
 

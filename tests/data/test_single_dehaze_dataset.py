@@ -86,15 +86,15 @@ def test_an_lmdb_is_read(tmp_path):
     ('more', 'message'),
     [
         ({'phase': 'train'}, 'training needs clear pictures; use PairedDehazeDataset'),
-        ({'dataroot_gt': 'x'}, "unknown option 'dataroot_gt' .did you mean dataroot_lq"),
-        ({'dataroot_lq': None}, "option 'dataroot_lq' is missing"),
+        ({'dataroot_gt': 'x'}, 'dataroot_gt: SingleDehazeDataset does not read it .did you mean dataroot_lq'),
+        ({'dataroot_lq': None}, 'option dataroot_lq is missing'),
         ({'recursive': 'yes'}, "recursive is 'yes'; write true or false"),
         ({'recursive': 1}, 'recursive is 1; write true or false'),
-        ({'name': None}, "option 'name' is missing; add it"),
-        ({'name': 2024}, 'name is 2024; write a text, numbers in quotation marks'),
+        ({'name': None}, 'option name is missing; add it'),
+        ({'name': 2024}, 'name is 2024; write a string'),
         ({'resize': -1}, 'resize is -1; write'),
         ({'on_error': 'skip'}, 'on_error: skip is for training'),
-        ({'on_error': 'ignore'}, "on_error is 'ignore'; write raise or skip"),
+        ({'on_error': 'ignore'}, "on_error is 'ignore'; write one of raise, skip"),
     ],
 )
 def test_a_wrong_option_is_named(tmp_path, more, message):

@@ -134,8 +134,8 @@ def test_process_killed_in_a_write_leaves_the_old_file_whole_and_what_can_be_rem
 
 
 def test_only_temporary_files_are_removed_as_leftovers(tmp_path):
-    kept = ['.gitignore', '.net.tmp', '4.state', 'net_g_4.pth', 'net_g_4.pth.12.tmp', '.net_g_4.pth.12.tmp.bak']
-    for name in [*kept, '.net_g_4.pth.12.tmp', '.4.state.12345.tmp']:
+    kept = ['.gitignore', '.net.tmp', '4.state', 'net_g_4.pth', '.important.2024.tmp', '.okdnet-1-2.tmp.bak']
+    for name in [*kept, '.okdnet-12-0.tmp', '.okdnet-12345-678.tmp']:
         (tmp_path / name).touch()
     checkpoints.remove_leftovers(str(tmp_path), str(tmp_path / 'nowhere'))
     assert names(tmp_path) == sorted(kept)
@@ -242,7 +242,7 @@ def test_pickle_that_breaks_off_in_a_number_is_refused(tmp_path):
 
 def test_missing_file_and_folder_are_refused(tmp_path):
     assert 'No such file' in message_of_refusal(checkpoints.load, tmp_path / 'net.pth')
-    assert 'Is a directory' in message_of_refusal(checkpoints.load, tmp_path)
+    assert 'is a folder' in message_of_refusal(checkpoints.load, tmp_path)
 
 
 @pytest.mark.parametrize(

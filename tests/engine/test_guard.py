@@ -5,6 +5,7 @@ import logging
 import pytest
 import torch
 from torch import nn
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from conftest import in_two_processes
 from okdnet_plugin.engine.guard import Statistics, UpdateGuard
@@ -128,6 +129,32 @@ def test_pictures_are_those_of_the_process_whose_loss_is_not_finite(tmp_path):
     assert in_two_processes(report_of, tmp_path) == [['1.png', '0.png, 1.png']] * 2
 
 
+# ------------------------------------------------------------------------------------------------ the scale of float16
+
+
+def test_lowering_the_scale_is_no_bad_update_and_blames_no_picture(guard, caplog):
+    with caplog.at_level(logging.INFO):
+        note(guard, *[True] * 5, loss=1.0)
+        guard.look(scale=2048.0)
+    assert guard.skipped == 5
+    assert not guard.is_leaving_out
+    assert [record.levelname for record in caplog.records] == ['INFO'] * 5
+    assert not any('.png' in message for message in caplog.messages)
+
+
+def test_a_gradient_that_no_scale_makes_finite_ends_the_run(guard):
+    note(guard, True, True, True, loss=1.0)
+    with pytest.raises(BadUpdatesError, match='3 updates in a row'):
+        guard.look(scale=0.5)
+
+
+def test_a_loss_that_is_not_finite_is_bad_at_any_scale(guard, caplog):
+    note(guard, True, loss=float('nan'))
+    guard.look(scale=65536.0)
+    assert guard.is_leaving_out
+    assert '1_a.png' in caplog.text
+
+
 # ----------------------------------------------------------------------------------------------------------- statistics
 
 
@@ -144,6 +171,7 @@ def buffers(net):
 
 def after_a_bad_pass(net, is_bad):
     statistics = Statistics(net)
+    statistics.note()
     net(torch.full((2, 3, 5, 5), float('nan')))
     statistics.take_back_if(torch.tensor(is_bad))
     return buffers(net)
@@ -165,6 +193,7 @@ def test_statistics_stay_after_a_good_pass(net):
 
 def test_statistics_are_those_of_the_moment(net):
     statistics = Statistics(net)
+    statistics.note()
     expected = buffers(net)
     for _ in range(3):
         net(torch.rand(2, 3, 5, 5))
@@ -172,6 +201,31 @@ def test_statistics_are_those_of_the_moment(net):
     assert all(torch.equal(buffer, expected[name]) for name, buffer in net.named_buffers())
 
 
+def test_choosing_takes_a_few_operations_however_many_there_are():
+    counts = []
+    for norms in (1, 20):
+        net = nn.Sequential(*(nn.BatchNorm2d(3) for _ in range(norms)))
+        statistics = Statistics(net)
+        is_bad = torch.tensor(False)
+        with Operations() as operations:
+            statistics.note()
+            statistics.take_back_if(is_bad)
+        counts.append(operations.count)
+    assert counts[0] == counts[1] <= 8
+
+
+class Operations(TorchDispatchMode):
+    """Counts what is dispatched."""
+
+    count = 0
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        self.count += 1
+        return function(*args, **(kwargs or {}))
+
+
 def test_network_without_statistics_is_left_alone():
     net = nn.Sequential(nn.Linear(2, 2), nn.BatchNorm1d(2, track_running_stats=False), nn.GroupNorm(1, 2))
-    Statistics(net).take_back_if(torch.tensor(True))
+    statistics = Statistics(net)
+    statistics.note()
+    statistics.take_back_if(torch.tensor(True))

@@ -8,10 +8,10 @@ from torch import nn
 
 from conftest import write_options
 from okdnet_plugin.errors import InputError, SaveError
-from okdnet_plugin.inference import export as export_module
-from okdnet_plugin.inference import recognise
-from okdnet_plugin.inference.export import export
-from okdnet_plugin.inference.weights import Weights, build, load
+from okdnet_plugin.inference.export import exporting as export_module
+from okdnet_plugin.inference.export.exporting import export
+from okdnet_plugin.weights import arch_detection
+from okdnet_plugin.weights.loading import Weights, build, load
 
 SMALL = {'type': 'OKDNet', 'num_feat': 8, 'num_blocks': [1, 1, 1], 'growth': 4}
 GCANET = {'type': 'GCANet', 'num_feat': 4}
@@ -20,7 +20,7 @@ SIZES = [(1, 3, 16, 16), (2, 3, 33, 50), (3, 3, 64, 41)]
 
 def weights_of(network: dict) -> Weights:
     torch.manual_seed(0)
-    net = recognise.make(network).train()
+    net = arch_detection.make(network).train()
     if network['type'] == 'OKDNet':
         net(torch.rand(2, 3, 32, 32))  # statistics that differ from those of the start
     return Weights(network, net.state_dict(), {'licence': 'CC0-1.0'})
@@ -124,7 +124,7 @@ def test_metadata_tell_of_the_training(tmp_path, train_options):
     assert str(tmp_path.parent) not in ''.join(told.values())  # where data lay is nobody's affair
     export(load(network, param_key='params'), str(tmp_path / 'other.safetensors'))
     assert 'metrics' not in load(str(tmp_path / 'other.safetensors')).metadata  # the average was validated
-    assert int(told['parameters']) == sum(parameter.numel() for parameter in recognise.make(SMALL).parameters())
+    assert int(told['parameters']) == sum(parameter.numel() for parameter in arch_detection.make(SMALL).parameters())
 
 
 @pytest.mark.parametrize(('better', 'wanted'), [('higher', 4), ('lower', 6)])

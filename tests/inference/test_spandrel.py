@@ -6,7 +6,9 @@ import torch
 spandrel = pytest.importorskip('spandrel')
 
 from okdnet_plugin import spandrel_arch  # noqa: E402
-from okdnet_plugin.inference import export, recognise, weights  # noqa: E402
+from okdnet_plugin.inference.export import exporting as export  # noqa: E402
+from okdnet_plugin.weights import arch_detection  # noqa: E402
+from okdnet_plugin.weights import loading as weights  # noqa: E402
 
 SMALL = {'num_feat': 8, 'num_blocks': [1, 2, 1], 'growth': 4}
 
@@ -22,7 +24,7 @@ def registry():
 def okdnet() -> weights.Weights:
     torch.manual_seed(0)
     network = {'type': 'OKDNet', **SMALL}
-    return weights.Weights(network, recognise.make(network).state_dict())
+    return weights.Weights(network, arch_detection.make(network).state_dict())
 
 
 @pytest.mark.parametrize('ending', ['pth', 'safetensors'])
@@ -49,7 +51,7 @@ def test_file_of_a_training_with_both_weights_is_loaded(tmp_path, registry, okdn
 
 @pytest.mark.parametrize('name', ['AODNet', 'GCANet'])
 def test_comparison_networks_are_known_too(registry, name):
-    model = registry.load(recognise.make({'type': name}).state_dict())
+    model = registry.load(arch_detection.make({'type': name}).state_dict())
     assert model.architecture.id == name
 
 

@@ -12,7 +12,6 @@ from mmengine.registry import DATASETS, MODELS
 
 import okdnet_plugin.mm  # noqa: F401
 from conftest import REPOSITORY
-from okdnet_plugin import option_file
 
 OPTIONS = REPOSITORY / 'options'
 # Keys of the toolbox's loader, which MMEngine has under other names.
@@ -83,7 +82,7 @@ def test_data_sets_of_both_sides_are_the_same(model_options):
 @pytest.mark.parametrize(('yaml', 'config'), [('okdnet.yml', 'okdnet_mm.py'),
                                               ('okdnet_quickstart.yml', 'okdnet_mm_demo.py')])  # fmt: skip
 def test_the_shipped_experiment_is_that_of_basicsr(yaml, config):
-    opt = option_file.load(str(OPTIONS / yaml))
+    opt = config.load(str(OPTIONS / yaml))
     cfg = Config.fromfile(str(OPTIONS / config), import_custom_modules=False)
     train = opt['train']
 

@@ -8,6 +8,7 @@ from basicsr.data import build_dataset
 from basicsr.models import build_model
 from basicsr.utils import set_random_seed
 
+from okdnet_plugin.compat.checking import prepare
 from okdnet_plugin.errors import InputError, UnknownNameError
 
 RIDNET = {'type': 'RIDNet', 'in_channels': 3, 'mid_channels': 16, 'out_channels': 3, 'num_block': 1}
@@ -101,8 +102,10 @@ def test_network_without_branches_is_refused(model_options):
 
 def test_batch_of_one_is_refused_before_the_first_step(model_options):
     model_options['datasets']['train']['batch_size_per_gpu'] = 1
-    with pytest.raises(InputError, match='batch_size_per_gpu is 1'):
-        build_model(model_options)
+    with pytest.raises(
+        InputError, match=r'OKDNet does not take a batch of shape \[1, 3, 32, 32\]: OKDNet cannot train on one picture'
+    ):
+        prepare(model_options)
 
 
 def test_misspelt_loss_block_is_refused(model_options):

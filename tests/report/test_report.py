@@ -208,6 +208,21 @@ def test_a_report_that_was_interrupted_goes_on(options, monkeypatch, tmp_path):
     assert calls == []
 
 
+def test_a_limit_takes_samples_at_equal_distances_and_the_whole_set_goes_on_from_them(options):
+    options['report']['limit'] = 3
+    report, evaluation = measure(options)
+    assert [s['pictures'] for s in report['sets']] == [3, 3, None]
+    assert result(report, 'OKDNet', 'SOTS-indoor')['figures']['psnr']['count'] == 3
+    assert [line['index'] for line in evaluation.lines() if line['set'] == 'SOTS-indoor'] == [0, 2, 5] * 2
+    del options['report']['limit']
+    report, evaluation = measure(options)
+    assert result(report, 'OKDNet', 'SOTS-indoor')['figures']['psnr']['count'] == 8
+    of_set = [
+        line['index'] for line in evaluation.lines() if (line['method'], line['set']) == ('OKDNet', 'SOTS-indoor')
+    ]
+    assert sorted(of_set) == list(range(8))
+
+
 def test_other_weights_are_measured_again_and_others_are_not(options, monkeypatch):
     measure(options)
     calls = count_calls(monkeypatch)

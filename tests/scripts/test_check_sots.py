@@ -1,19 +1,13 @@
-import importlib.util
-from pathlib import Path
-
 import cv2
 import numpy as np
 import pytest
 
-SCRIPT = Path(__file__).parents[2] / 'scripts' / 'check_sots.py'
+from conftest import load_script
 
 
 @pytest.fixture(scope='module')
 def script():
-    spec = importlib.util.spec_from_file_location('check_sots', SCRIPT)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load_script('scripts/check_sots.py')
 
 
 @pytest.fixture

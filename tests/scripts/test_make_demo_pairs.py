@@ -1,4 +1,3 @@
-import importlib.util
 import subprocess
 import sys
 from pathlib import Path
@@ -7,6 +6,7 @@ import cv2
 import numpy as np
 import pytest
 
+from conftest import load_script
 from okdnet_plugin.data.layouts import get_layout, pair_names
 
 SCRIPT = Path(__file__).parents[2] / 'scripts' / 'make_demo_pairs.py'
@@ -14,12 +14,7 @@ SCRIPT = Path(__file__).parents[2] / 'scripts' / 'make_demo_pairs.py'
 
 @pytest.fixture(scope='module')
 def script():
-    spec = importlib.util.spec_from_file_location('make_demo_pairs', SCRIPT)
-    module = importlib.util.module_from_spec(spec)
-    # A dataclass looks its module up.
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    return module
+    return load_script('scripts/make_demo_pairs.py')
 
 
 @pytest.fixture(scope='module')

@@ -1,15 +1,12 @@
-import importlib.util
 import sys
-from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
 
 import okdnet_plugin
+from conftest import load_script
 from okdnet_plugin.inference.backends import Restored
-
-SCRIPT = Path(__file__).parents[2] / 'scripts' / 'measure_flicker.py'
 
 
 class Offset:
@@ -27,9 +24,7 @@ class Offset:
 
 @pytest.fixture
 def measure(tmp_path, monkeypatch):
-    spec = importlib.util.spec_from_file_location('measure_flicker', SCRIPT)
-    script = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(script)
+    script = load_script('scripts/measure_flicker.py')
     monkeypatch.setattr(okdnet_plugin, 'Dehazer', Offset, raising=False)
     picture = np.random.default_rng(0).integers(60, 180, (6, 9, 3), dtype=np.uint8)
     cv2.imwrite(str(tmp_path / 'hazy.png'), cv2.resize(picture, (96, 64)))

@@ -1,9 +1,7 @@
 """The command that prepares public data sets, on made trees of small pictures."""
 
-import importlib.util
 import re
 import shutil
-import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,11 +10,10 @@ import numpy as np
 import pytest
 import yaml
 
+from conftest import load_script
 from okdnet_plugin.data.paired_dehaze_dataset import PairedDehazeDataset
 from okdnet_plugin.data.picture_sources import open_lmdb
 from okdnet_plugin.data.public_datasets import DATASETS, Release
-
-SCRIPT = Path(__file__).parents[2] / 'scripts' / 'prepare_reside.py'
 
 TREE = {
     'its': (
@@ -37,11 +34,7 @@ TREE = {
 
 @pytest.fixture(scope='module')
 def script():
-    spec = importlib.util.spec_from_file_location('prepare_reside', SCRIPT)
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    return module
+    return load_script('scripts/prepare_reside.py')
 
 
 @pytest.fixture(scope='module')

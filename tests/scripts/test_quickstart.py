@@ -5,13 +5,13 @@ from pathlib import Path
 
 import pytest
 
-from okdnet_plugin import option_file
+from okdnet_plugin import config
 
 REPOSITORY = Path(__file__).parents[2]
 
 
 def options(name):
-    return option_file.load(str(REPOSITORY / 'options' / name))
+    return config.load(str(REPOSITORY / 'options' / name))
 
 
 @pytest.fixture

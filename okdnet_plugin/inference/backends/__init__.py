@@ -17,6 +17,7 @@ import re
 import torch
 from torch import nn
 
+from okdnet_plugin.archs.fused_okdnet import fuse
 from okdnet_plugin.errors import InputError, did_you_mean
 from okdnet_plugin.inference.backends.base import BackEnd, Restored
 
@@ -29,7 +30,7 @@ PRECISIONS = ('fp32', 'bf16', 'fp16')
 def make(
     net: nn.Module, name: str = 'auto', precision: str = 'fp32', device: str = 'auto', maps: bool = False
 ) -> BackEnd:
-    """A back end for a network; one that can be fused (`OKDNet.fuse`) is.
+    """A back end for a network; one that has a fused form is fused.
 
     Args:
         net: a registered network in eval mode, on the CPU, in float32; it stays as it is.
@@ -49,7 +50,7 @@ def make(
         raise InputError('precision fp16 needs a GPU; on a CPU write bf16 or fp32')
     if name in ('onnx', 'openvino') and place.type != 'cpu':
         raise InputError(f'back end {name} runs on the CPU alone, not on {place}; write eager or compile')
-    net = net.fuse() if hasattr(net, 'fuse') else net  # pyright: ignore[reportCallIssue]
+    net = fuse(net)
     if name != 'auto':
         return _make(net, name, precision, place, maps)
     if place.type == 'cpu' and importlib.util.find_spec('openvino') and any(True for _ in net.parameters()):

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
-from okdnet_plugin.errors import InputError
+from okdnet_plugin.errors import InputError, one_line
 from okdnet_plugin.inference.backends.base import BackEnd
 
 # Of a result's mean difference from torch; much less than what a size that was taken for constant makes.
@@ -32,9 +32,9 @@ class Graph(BackEnd):
         except InputError:
             raise
         except Exception as error:  # of whatever kind the exporter, the runtime or the network raises
-            first = (str(error).strip().splitlines() or [''])[0]
             raise InputError(
-                f'back end {self.name} cannot run {network} ({type(error).__name__}: {first[:200]}); write eager'
+                f'back end {self.name} cannot run {network} ({type(error).__name__}: {one_line(error, 200)}); write '
+                'eager'
             ) from error
         if not difference < TOLERANCES[precision]:
             raise InputError(f'back end {self.name} runs {network} wrongly (off by {difference:.2g}); write eager')

@@ -5,7 +5,7 @@ from torch import Tensor
 
 from okdnet_plugin.errors import InputError
 from okdnet_plugin.inference.backends.graphs import Graph, quiet
-from okdnet_plugin.inference.formats import need_dynamic_export
+from okdnet_plugin.inference.export.exporters import need_dynamic_export
 
 
 class OnnxRuntime(Graph):

@@ -8,6 +8,7 @@ import os
 from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, cast
 
+from okdnet_plugin import files
 from okdnet_plugin.errors import InputError, SaveError, did_you_mean
 from okdnet_plugin.inference.video.colour import Colour, depth_of, display_matrix
 from okdnet_plugin.inference.video.encoding import (
@@ -59,8 +60,7 @@ class VideoTarget:
         if encoding.codec:
             check_codec(encoding.codec, self._format)
         self.codec = encoding.codec
-        folder, name = os.path.split(path)
-        self._temporary = os.path.join(folder, f'.{name[:50]}.{os.getpid()}.tmp')
+        self._temporary = files.begin(path)
         self._container: OutputContainer | None = None
         self._copies: dict[int, Stream] = {}
         self._clocks: dict[int, int] = {}
@@ -98,7 +98,7 @@ class VideoTarget:
         try:
             self._container = av.open(f'file:{self._temporary}', 'w', format=self._format, options=self._muxing())
         except OSError as error:
-            raise _save_error(self.path, error) from error
+            raise files.save_error(self.path, error, 'Nothing is left of it') from error
         self._add_video(first, pixel_format, colour, width, height)
         self._add_others()
         self._container.metadata.update(_lasting(self._source.container.metadata))
@@ -157,17 +157,14 @@ class VideoTarget:
         with self._saving():
             self.write(None)
             self._container.close()
-            with open(self._temporary, 'rb+') as file:
-                os.fsync(file.fileno())
-            os.replace(self._temporary, self.path)
+            files.publish(self._temporary, self.path)
 
     def abandon(self) -> None:
         """Leave nothing of it; after `finish` this does nothing."""
         if self._container is not None:
             with contextlib.suppress(Exception):  # it may fail for the cause for which it is abandoned
                 self._container.close()
-        with contextlib.suppress(OSError):
-            os.remove(self._temporary)
+        files.discard(self._temporary)
 
     def _add_video(self, first: VideoFrame, pixel_format: str, colour: Colour, width: int, height: int) -> None:
         from av.codec.context import Flags
@@ -251,11 +248,7 @@ class VideoTarget:
         except SaveError:
             raise
         except (OSError, FFmpegError) as error:
-            raise _save_error(self.path, error) from error
-
-
-def _save_error(path: str, error: Exception) -> SaveError:
-    return SaveError(f'{path} cannot be written: {getattr(error, "strerror", None) or error}. Nothing is left of it')
+            raise files.save_error(self.path, error, 'Nothing is left of it') from error
 
 
 def _options_of(context) -> tuple:

@@ -1,0 +1,219 @@
+"""Blocks of an option file: which keys they have, what each may be, and what is inside it."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Annotated, Any, Literal, NamedTuple, get_args, get_origin
+
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, create_model
+from pydantic.fields import FieldInfo
+
+from okdnet_plugin.config.types import bare, from_hint, joined, members, note_of
+
+Kind = Literal['network', 'loss', 'metric', 'dataset', 'optimizer', 'scheduler', 'model']
+ALWAYS = ('train', 'test', 'report')
+NOTHING: Any = object()
+_ADAPTERS: dict[int, tuple[Any, TypeAdapter]] = {}
+
+
+class Typed(NamedTuple):
+    """A block whose `type` is a registered name, which decides its other keys."""
+
+    kind: Kind
+
+
+class Parts(NamedTuple):
+    """Blocks of data sets, whose keys may stand beside them as well, as defaults for all.
+
+    Args:
+        extra: what each block has besides; a class of options.
+    """
+
+    extra: type[BaseModel]
+
+
+class Keys(BaseModel):
+    """Base of the blocks that BasicSR and the commands read: a field is a key, its description a line about it."""
+
+    model_config = ConfigDict(protected_namespaces=())
+
+
+def key(says: str, needed: Iterable[str] = ()) -> Any:
+    """A key of such a block.
+
+    Args:
+        says: what it means, in a line.
+        needed: phases in which it has to be there: of train, test and report.
+    """
+    return Field(None, description=says, json_schema_extra={'needed': list(needed)})
+
+
+@dataclass(frozen=True)
+class Key:
+    """What one key of a block may be.
+
+    Args:
+        annotation: a type that pydantic validates.
+        says: what it means, in a line.
+        needed: phases in which it has to be there.
+        inside: the block that it holds: fixed, or decided by its `type`.
+        each: the block is one of several, under names of the user's.
+        default: its value where it is left out; NOTHING if there is none, or nobody knows.
+        is_guess: the annotation is taken from a default or a description: another value may be right.
+    """
+
+    annotation: Any
+    says: str = ''
+    needed: tuple[str, ...] = ()
+    inside: Block | Typed | None = None
+    each: bool = False
+    default: Any = NOTHING
+    is_guess: bool = False
+
+    @property
+    def adapter(self) -> TypeAdapter:
+        """What validates a value; made once for each annotation, which takes a millisecond."""
+        known = _ADAPTERS.get(id(self.annotation))
+        if known is None:  # the annotation is kept, so that no other one gets its id
+            known = _ADAPTERS[id(self.annotation)] = (self.annotation, TypeAdapter(self.annotation))
+        return known[1]
+
+    def optional(self) -> Key:
+        return replace(self, needed=())
+
+
+@dataclass(frozen=True)
+class Block:
+    """The keys of one mapping.
+
+    Args:
+        name: who reads it, for messages.
+        keys: what it reads.
+        is_open: whoever reads it may read other keys as well.
+        noun: what messages call a key.
+        near: further names that whoever reads it reads, of which no more is known.
+        strict: keys of which a near miss is a mistake, though the block is open.
+    """
+
+    name: str
+    keys: Mapping[str, Key] = field(default_factory=dict)
+    is_open: bool = False
+    noun: Literal['key', 'argument'] = 'key'
+    near: frozenset[str] = frozenset()
+    strict: frozenset[str] = frozenset()
+
+    def __or__(self, other: Block) -> Block:
+        """With the keys of another block, which go first where both have one; blocks inside are joined as well."""
+        keys = {**self.keys, **other.keys}
+        for name in self.keys.keys() & other.keys.keys():
+            mine, others = self.keys[name].inside, other.keys[name].inside
+            if isinstance(mine, Block) and isinstance(others, Block):
+                keys[name] = replace(self.keys[name], inside=mine | others)
+        return replace(self, keys=keys, is_open=self.is_open or other.is_open, near=self.near | other.near)
+
+    def but(self, name: str, is_open: bool, near: frozenset[str] = frozenset()) -> Block:
+        """The same keys under another name, open or not, in the blocks inside as well."""
+        keys = {
+            key: replace(one, inside=one.inside.but(name, is_open, near)) if isinstance(one.inside, Block) else one
+            for key, one in self.keys.items()
+        }
+        return replace(self, name=name, keys=keys, is_open=is_open, near=near)
+
+
+# ------------------------------------------------------------------------------------------------- what a class declares
+
+
+def declared(target: object) -> list[type[BaseModel]]:
+    """The inner `Options` of a class and of those that it is built on, the class's own first."""
+    return [vars(one)['Options'] for one in getattr(target, '__mro__', ()) if _has_options(one)]
+
+
+def declares(target: object) -> bool:
+    """Whether a class says itself, not its parents alone, which options it reads."""
+    return _has_options(target)
+
+
+def _has_options(target: Any) -> bool:
+    options = vars(target).get('Options') if isinstance(target, type) else None
+    return isinstance(options, type) and issubclass(options, BaseModel)
+
+
+def options_of(target: type, opt: Mapping) -> Any:
+    """The options of a class as an object: `options.train.grad_clip`, with the defaults of what is left out.
+
+    Args:
+        target: a class with an inner `Options`; those of its parents belong to it.
+        opt: the block of the option file, which has been checked; keys of others are passed over.
+    """
+    return joined_options(tuple(declared(target))).model_validate(_without_nothing(opt))
+
+
+def _without_nothing(value: object) -> object:
+    """Without the keys that are empty (`~`), which leaves their defaults."""
+    if not isinstance(value, Mapping):
+        return value
+    return {name: _without_nothing(one) for name, one in value.items() if one is not None}
+
+
+@functools.cache
+def joined_options(classes: tuple[type[BaseModel], ...]) -> type[BaseModel]:
+    """One class of options from several, in which the first ones win; blocks of the same name are joined."""
+    bases: list[type[BaseModel]] = []
+    for one in classes:
+        if not any(issubclass(before, one) for before in bases):
+            bases.append(one)
+    if len(bases) == 1:
+        return bases[0]
+    inner: dict[str, list[type[BaseModel]]] = {}
+    for base in bases:
+        for name, info in base.model_fields.items():
+            if isinstance(info.annotation, type) and issubclass(info.annotation, BaseModel):
+                inner.setdefault(name, []).append(info.annotation)
+    blocks: dict[str, Any] = {}
+    for name, kinds in inner.items():
+        both = joined_options(tuple(kinds))
+        blocks[name] = (both, Field(default_factory=both))
+    return create_model('Options', __base__=tuple(bases), **blocks)
+
+
+@functools.cache
+def block_of(written: type[BaseModel], name: str = '') -> Block:
+    """The block that a class of options describes, under the name of who reads it."""
+    return Block(name, {info.alias or key: _key_of(info, name) for key, info in written.model_fields.items()})
+
+
+def _key_of(info: FieldInfo, reader: str) -> Key:
+    annotation: Any = info.annotation
+    for note in info.metadata:
+        annotation = Annotated[annotation, note]
+    extra = info.json_schema_extra if isinstance(info.json_schema_extra, dict) else {}
+    needed = tuple(str(phase) for phase in extra.get('needed', ALWAYS if info.is_required() else ()))  # type: ignore[union-attr]
+    default = NOTHING if info.is_required() or info.default_factory or info.default is None else info.default
+    inside, each = _inside(annotation, reader)
+    if inside is not None:
+        others = [one for one in members(annotation) if not _is_mapping(one) and bare(one) is not type(None)]
+        empty = [None for one in members(annotation) if bare(one) is type(None)]
+        annotation, default = joined([dict, *others, *empty]), NOTHING
+    return Key(from_hint(annotation), info.description or '', needed, inside, each, default)
+
+
+def _is_mapping(annotation: object) -> bool:
+    kind = bare(annotation)
+    return get_origin(kind) is dict or kind is dict or (isinstance(kind, type) and issubclass(kind, BaseModel))
+
+
+def _inside(annotation: object, reader: str) -> tuple[Block | Typed | None, bool]:
+    typed = note_of(annotation, Typed)
+    if typed is not None:
+        return typed, False
+    for member in members(annotation):
+        kind = bare(member)
+        if isinstance(kind, type) and issubclass(kind, BaseModel):
+            return block_of(kind, reader), False
+        if get_origin(kind) is dict:
+            inside, _ = _inside(get_args(kind)[1], reader)
+            if inside is not None:
+                return inside, True
+    return None, False

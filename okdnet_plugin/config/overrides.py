@@ -1,0 +1,93 @@
+"""`--set train.optim_g.lr=5e-4`: values that the command line puts in place of an option file's."""
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+from okdnet_plugin.config.items import BASE, DELETE, Item, Key, KeyPath, item_of, parse_key_path
+from okdnet_plugin.errors import InputError, did_you_mean
+
+Typed = Callable[[Item, KeyPath, str], object]  # makes a value of a text, for a key path of an option file
+
+
+class Override(NamedTuple):
+    """One `KEY=VALUE`, and the option of the command line that said it."""
+
+    text: str
+    option: str = '--set'
+
+
+def apply(root: Item, overrides: Sequence[Override | str], typed: Typed) -> Item:
+    """An option file with overrides, one after the other; texts are those of `--set`.
+
+    `KEY=~` empties a key, `KEY=_delete_` takes it out. Blocks that are not there are made; whether anything reads them
+    is for the check of the options to say.
+
+    Args:
+        root: what the file says; it is not changed.
+        overrides: `KEY=VALUE`, keys parted by points, or by colons as in the toolbox; numbers are indices in a list.
+        typed: makes the value of a text: called with the file so far, the key path and the text.
+
+    Raises:
+        InputError: an override is no KEY=VALUE, or its key cannot be in this file.
+    """
+    for override in overrides:
+        text, option = override if isinstance(override, Override) else (override, '--set')
+        written, equals, value = text.partition('=')
+        keys, place, value = parse_key_path(written), f'{option} {written.strip()}', value.strip()
+        if not equals or keys is None:
+            raise InputError(f'{option} {text}: write KEY=VALUE, for example {option} train.ema_decay=0.99')
+        if BASE in keys or DELETE in keys:
+            raise InputError(f'{place}: a file says what it builds on; write KEY={DELETE} to take a key out')
+        path = _path(root, keys, place)
+        if value == DELETE:
+            root = _without(root, path, place)
+        else:
+            root = _with(root, path, item_of(_value(root, path, value, place, typed), place))
+    return root
+
+
+def _value(root: Item, path: KeyPath, text: str, place: str, typed: Typed) -> object:
+    if '${' in text:
+        return text  # a reference gets its type from what it names
+    try:
+        return typed(root, path, text)
+    except InputError as error:
+        raise InputError(f'{place}: {error}') from error
+
+
+def _path(root: Item, keys: Sequence[str], place: str) -> KeyPath:
+    """Keys as the file has them: a number may be an index, or a key that YAML has read as a number."""
+    path: list[Key] = []
+    item: Item | None = root
+    for key in keys:
+        before = '.'.join(map(str, path))
+        if item is not None and isinstance(item.value, list) and item.child(key) is None:
+            raise InputError(f'{place}: {before} is a list of {len(item.value)}; write an index from 0 on in it')
+        if item is not None and item.value is not None and not isinstance(item.value, dict | list):
+            raise InputError(f'{place}: {before} is {item.value!r}, not a block, so it has no {key}; name its block')
+        path.append(item.key(key) if item is not None else key)
+        item = item.child(key) if item is not None else None
+    return tuple(path)
+
+
+def _with(item: Item | None, path: Sequence[Key], new: Item) -> Item:
+    if not path:
+        return new
+    key, *rest = path
+    if item is not None and isinstance(item.value, list):
+        return Item([_with(old, rest, new) if at == key else old for at, old in item.children()], item.place)
+    old: dict[Key, Item] = {} if item is None or item.value is None else item.value
+    return Item(old | {key: _with(old.get(key), rest, new)}, item.place if item is not None and old else new.place)
+
+
+def _without(item: Item, path: Sequence[Key], place: str) -> Item:
+    key, *rest = path
+    child = item.child(key)
+    if child is None:
+        hint = did_you_mean(key, [str(known) for known, _ in item.children()])
+        raise InputError(f'{place}={DELETE}: there is no {key} to take out{hint}; correct the key')
+    if isinstance(item.value, list):
+        kept = [_without(old, rest, place) if rest and old is child else old for old in item.value]
+        return Item(kept if rest else [old for old in item.value if old is not child], item.place)
+    kept = {name: old for name, old in item.value.items() if old is not child or rest}
+    return Item(kept | ({key: _without(child, rest, place)} if rest else {}), item.place)

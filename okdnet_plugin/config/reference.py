@@ -1,0 +1,149 @@
+"""The keys of option files as lines to read, and as the page docs/config_reference.md."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from okdnet_plugin.config.blocks import DataSet, Loader
+from okdnet_plugin.config.docstrings import summary_of
+from okdnet_plugin.config.keys import NOTHING, Block, Key, Kind, Typed, block_of, declared, declares, joined_options
+from okdnet_plugin.config.messages import shown
+from okdnet_plugin.config.registered import (
+    LISTED,
+    NOUNS,
+    block_of_type,
+    find,
+    is_basicsrs,
+    names_of,
+    type_key,
+    unknown_name,
+)
+from okdnet_plugin.config.types import described
+from okdnet_plugin.config.walk import declaring_models, top_block
+from okdnet_plugin.errors import InputError, did_you_mean
+
+_KINDS: tuple[Kind, ...] = ('dataset', 'network', 'loss', 'metric')
+_HEAD = """\
+# Keys of option files
+
+`basicsr options --write-docs` makes this page and options/schema.json from what the classes declare; do not edit them.
+`*` marks what has to be there. Arguments of BasicSR's own classes are those of their constructors: `basicsr list`.
+"""
+
+
+def lines(model: str, below: str | None = None) -> list[str]:
+    """A line for each key that a model reads: the key, what it may be, what it means; `*` where it has to be there.
+
+    Args:
+        model: `model_type`.
+        below: list only this key and what is below it, parted by colons or points, as train.optim_g.
+
+    Raises:
+        InputError: there is no such model or key.
+    """
+    if find('model', model) is None:
+        raise InputError(f'--model: {unknown_name("model", model)}')
+    rows = list(_rows(top_block({'model_type': model, 'network_g': {}}, 'train'), ''))
+    if below is not None:
+        below = below.replace('.', ':').strip(':')
+        if below.startswith('datasets:'):
+            rows += _rows_of_data_sets(':'.join(below.split(':')[:2]))
+        known = [name for name, *_ in rows]
+        rows = [row for row in rows if row[0] == below or row[0].startswith(f'{below}:')]
+        if not rows:
+            raise InputError(f"{model} reads no key '{below}'{did_you_mean(below, known)}; `basicsr options` lists all")
+    width = max(len(name) for name, *_ in rows) + 2
+    return [f'{name + star:<{width}}{says} ({kind})' for name, star, says, kind in rows]
+
+
+def _rows(block: Block, prefix: str) -> Iterator[tuple[str, str, str, str]]:
+    for name, key in block.keys.items():
+        path = f'{prefix}{name}'
+        yield path, '*' if 'train' in key.needed else '', key.says, kind_of(key)
+        if isinstance(key.inside, Block) and not key.each:
+            yield from _rows(key.inside, f'{path}:')
+
+
+def _rows_of_data_sets(label: str) -> list[tuple[str, str, str, str]]:
+    """The keys of all data sets, then those of the classes that declare some, each with the classes that read it."""
+    common = Block('', {'type': type_key('dataset')}) | block_of(DataSet) | block_of(Loader)
+    rows = list(_rows(common, f'{label}:'))
+    readers: dict[str, list[str]] = {}
+    keys: dict[str, Key] = {}
+    for name, target in _declaring('dataset'):
+        for key, one in _own(target).keys.items():
+            readers.setdefault(key, []).append(name)
+            keys.setdefault(key, one)
+    rows += [
+        (f'{label}:{key}', '', f'{keys[key].says} [{", ".join(names)}]', kind_of(keys[key]))
+        for key, names in readers.items()
+        if key not in common.keys
+    ]
+    return rows
+
+
+def kind_of(key: Key) -> str:
+    """What a key may be, in words."""
+    if isinstance(key.inside, Typed):
+        kind = key.inside.kind
+        names = f'`basicsr list {LISTED[kind]}`' if kind in LISTED else ', '.join(names_of(kind))
+        article = 'an' if kind == 'optimizer' else 'a'
+        return f'{"blocks" if key.each else "a block"} with the type of {article} {NOUNS[kind]}: {names}'
+    return 'a block' if isinstance(key.inside, Block) else described(key.annotation)
+
+
+# ------------------------------------------------------------------------------------------------------------- the page
+
+
+def page() -> str:
+    """The keys of an option file and of every class of this package that is named in one, as Markdown."""
+    parts = [_HEAD, '## Trainings and tests\n', _table(top_block({'model_type': 'SRModel', 'network_g': {}}, 'train'))]
+    data_set = Block('', {'type': type_key('dataset')}) | block_of(DataSet) | block_of(Loader)
+    parts += ['## Every data set\n', _table(data_set), '## Reports\n', _table(top_block({}, 'report'))]
+    for model in declaring_models():
+        if _is_ours(model) and declares(model):
+            options = block_of(joined_options(tuple(declared(model))))
+            parts += [f'## Model {model.__name__}\n', f'{summary_of(model)}.\n', _table(options)]
+    for kind in _KINDS:
+        for name, target in _declaring(kind):
+            block = _own(target) if kind == 'dataset' else block_of_type(kind, name)
+            title = f'## {NOUNS[kind].capitalize()} {name}\n'
+            parts += [title, f'{summary_of(target).rstrip(".")}.\n', _table(block)]
+    return '\n'.join(parts)
+
+
+def _declaring(kind: Kind) -> list[tuple[str, Callable]]:
+    """Names and classes of this package that say what they read."""
+    found = [(name, find(kind, name)) for name in names_of(kind)]
+    return [(name, one) for name, one in found if one is not None and _is_ours(one)]
+
+
+def _is_ours(target: Any) -> bool:
+    return target.__module__.split('.')[0] == __name__.split('.')[0] and not is_basicsrs(target)
+
+
+def _own(target: Any) -> Block:
+    return block_of(joined_options(tuple(declared(target))))
+
+
+def _table(block: Block | None) -> str:
+    rows = [f'| {" | ".join(row)} |' for row in _cells(block, '')] if block else []
+    if not rows:
+        return 'It has none.\n'
+    return '\n'.join(['| key | value | default | meaning |', '|---|---|---|---|', *rows, ''])
+
+
+def _cells(block: Block, prefix: str) -> Iterator[tuple[str, str, str, str]]:
+    for name, key in block.keys.items():
+        if name == 'type' and block.noun == 'argument':
+            continue
+        default = '' if key.default is NOTHING else shown(_plain(key.default)).replace('|', '\\|')
+        star = ' *' if {'train', 'report'} & set(key.needed) else ''
+        yield f'`{prefix}{name}`{star}', kind_of(key).replace('|', '\\|'), default, key.says.replace('|', '\\|')
+        if isinstance(key.inside, Block) and not key.each:
+            yield from _cells(key.inside, f'{prefix}{name}:')
+
+
+def _plain(value: object) -> object:
+    return list(value) if isinstance(value, tuple) else value

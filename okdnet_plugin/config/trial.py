@@ -1,0 +1,175 @@
+"""What only a try shows: whether data sets, losses and a first batch can be made, and the network takes it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from copy import deepcopy
+from os import path as osp
+from typing import Any
+
+import torch
+from torch import nn
+from torch.utils.data import default_collate
+
+from okdnet_plugin.config.messages import Mistake
+from okdnet_plugin.config.registered import find, is_basicsrs
+from okdnet_plugin.config.walk import Phase, is_closed, losses_of, model_of
+from okdnet_plugin.errors import InputError
+
+_DOWNLOADS = ('PerceptualLoss',)  # losses that read weights when they are made
+_MOST_SAMPLES = 2**31  # of an epoch; their order is drawn at once
+
+
+def attempts(opt: Mapping, phase: Phase) -> Iterator[Mistake]:
+    """What the parts of a run say when they are made, of an option file without other mistakes.
+
+    Args:
+        opt: the option file as it is written.
+        phase: train or test.
+    """
+    sets = {}
+    for label, block in opt['datasets'].items():
+        scale = {'scale': opt['scale']} if 'scale' in opt else {}
+        roots = {key: osp.expanduser(block[key]) for key in ('dataroot_gt', 'dataroot_lq') if block.get(key)}
+        try:
+            sets[label] = construct({**block, **scale, **roots, 'phase': str(label).split('_')[0]})
+        except Exception as error:  # of another plugin it may be any
+            yield Mistake(('datasets', label), f': {_complaint(block, error)}', 'wrong value')
+    if phase == 'train':
+        for key in losses_of(model_of(opt)):
+            if opt['train'].get(key):
+                yield from _loss(key, opt['train'][key])
+        if 'train' in sets:
+            try:
+                first_batch(opt, sets['train'])
+            except InputError as error:
+                yield Mistake(('datasets', 'train'), f': {error}', 'wrong value')
+
+
+def where(opt: Mapping) -> str:
+    """What the messages of a data set begin with."""
+    return f'phase {opt.get("phase")}, data set {opt.get("name") or "without name"}'
+
+
+def construct(block: Mapping) -> Any:
+    """Make a data set.
+
+    Args:
+        block: its block, with the phase.
+
+    Raises:
+        InputError: it cannot be made; a data set that is not BasicSR's may raise anything.
+    """
+    make = find('dataset', block['type'])
+    assert make is not None, 'the check has looked its name up'
+    try:
+        return make(deepcopy(dict(block)))
+    except InputError:
+        raise
+    except Exception as error:  # BasicSR's data sets complain in many ways
+        if not is_basicsrs(make):
+            raise
+        raise InputError(f'{where(block)}: {_complaint(block, error)}') from error
+
+
+def _complaint(block: Mapping, error: Exception) -> str:
+    if isinstance(error, InputError):
+        return str(error)
+    said = ' '.join(str(error).split())
+    return f'{block["type"]} cannot be made: {type(error).__name__}{said and ": "}{said}; see its docstring'
+
+
+def _loss(key: str, block: Mapping) -> Iterator[Mistake]:
+    make, arguments = find('loss', block['type']), {name: one for name, one in block.items() if name != 'type'}
+    if make is None or block['type'] in _DOWNLOADS:
+        return
+    try:
+        make(**deepcopy(arguments))
+    except (TypeError, ValueError, AssertionError) as error:
+        yield Mistake(('train', key), f': {_complaint(block, error)}', 'wrong value')
+
+
+def first_batch(opt: Mapping, data_set: Any, world_size: int = 1) -> None:
+    """Draw a batch of a training, and see that the network takes it.
+
+    Args:
+        opt: the option file.
+        data_set: that of the training.
+        world_size: processes.
+
+    Raises:
+        InputError: the data set does not fill a batch, its samples do not fit into one, or the network refuses it.
+    """
+    block, place = opt['datasets']['train'], where({'phase': 'train', **opt['datasets']['train']})
+    accumulate = opt['train'].get('accumulate') or 1
+    check_batches(block, len(data_set), block['batch_size_per_gpu'] * accumulate, world_size)
+    samples = [data_set[index % len(data_set)] for index in range(block['batch_size_per_gpu'])]
+    try:
+        batch = default_collate([_tensors(sample) for sample in samples])
+    except RuntimeError as error:
+        shapes = {str(list(one.shape)) for sample in samples for one in _tensors(sample).values()}
+        raise InputError(
+            f'{place}: samples do not fit into one batch, as their shapes differ: {", ".join(sorted(shapes))}; crop or '
+            'resize them to one size'
+        ) from error
+    name = (opt.get('network_g') or {}).get('type')
+    if 'lq' in batch and 'gt' in batch and find('network', name) is not None and _calls_net_g_alone(opt):
+        _pass_through(opt['network_g'], batch['lq'], batch['gt'], place)
+
+
+def check_batches(block: Mapping, length: int, batch_size: int, world_size: int) -> None:
+    """See that a data set fills a batch in each process.
+
+    Raises:
+        InputError: it does not, or an epoch has more samples than can be counted.
+    """
+    samples = -(-int(length * (block.get('dataset_enlarge_ratio') or 1)) // world_size)
+    cure = 'epoch_length' if block.get('type') == 'MixedDataset' else 'dataset_enlarge_ratio, which repeats them'
+    place = where({'phase': 'train', **block})
+    if samples > _MOST_SAMPLES:
+        raise InputError(f'{place}: an epoch would have {samples} samples; lower {cure.split(chr(44))[0]}')
+    if samples < batch_size:
+        raise InputError(
+            f'{place}: {length} pictures do not fill a batch of {batch_size} (batch_size_per_gpu x train:accumulate) '
+            f'in each of {world_size} processes; raise {cure}, or lower batch_size_per_gpu'
+        )
+
+
+def _tensors(sample: Mapping) -> dict[str, torch.Tensor]:
+    return {key: one for key, one in sample.items() if isinstance(one, torch.Tensor)}
+
+
+def _calls_net_g_alone(opt: Mapping) -> bool:
+    """Whether the model is known to give its network the low-quality batch alone."""
+    model = model_of(opt)
+    return model is not None and (is_closed(model) or model.__name__ == 'SRModel')
+
+
+def _pass_through(block: Mapping, lq: torch.Tensor, gt: torch.Tensor, place: str) -> None:
+    """Run the network on shapes alone; what it refuses there, it has to refuse in earnest, to be refused here."""
+    failure: Exception | None = None
+    shape: Any = None
+    for built_on, run_on in (('meta', 'meta'), ('cpu', 'meta'), ('cpu', 'cpu')):
+        try:
+            with torch.no_grad(), torch.random.fork_rng(devices=[]):
+                arguments = {name: deepcopy(one) for name, one in block.items() if name != 'type'}
+                with torch.device(built_on):
+                    net: nn.Module = find('network', block['type'])(**arguments)  # type: ignore[misc]
+                few = lq[:2] if run_on == 'cpu' else lq
+                with torch.device(run_on):
+                    shape = getattr(net.to(run_on).train()(few.to(run_on)), 'shape', None)
+        except Exception as error:  # a network may refuse in any way
+            failure = error
+        else:
+            break
+    else:
+        said = ' '.join(str(failure).split())[:300]
+        raise InputError(
+            f'{place}: {block["type"]} does not take a batch of shape {list(lq.shape)}: {said}; change its arguments, '
+            'the crop, or the batch size'
+        ) from failure
+    if shape is not None and lq.dim() == 4 and tuple(shape[1:]) != tuple(gt.shape[1:]):
+        raise InputError(
+            f'{place}: {block["type"]} makes {list(shape)} of a batch of shape {list(lq.shape)}, but the clear pictures '
+            f'are {list(gt.shape)}; make scale, its arguments and the data set agree'
+        )

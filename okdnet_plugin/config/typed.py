@@ -1,0 +1,87 @@
+"""A text of the command line as the value that is expected at its key."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any, get_args, get_origin
+
+from pydantic import TypeAdapter, ValidationError
+
+from okdnet_plugin.config.keys import Block, Key
+from okdnet_plugin.config.messages import shown
+from okdnet_plugin.config.types import bare, choices_of, described, members
+from okdnet_plugin.config.walk import KeyPath, nodes_of, phase_of
+from okdnet_plugin.config.yaml_values import read_value
+from okdnet_plugin.errors import InputError, did_you_mean
+
+_COMMENT = re.compile(r'(^|\s)#')
+
+
+def typed(opt: Mapping, key_path: Sequence[Any], text: str) -> object:
+    """Read the value of an override.
+
+    A number is one without a point before its exponent, too; a text stays one where a text is expected, whatever YAML
+    makes of it; lists and mappings are in YAML's flow style. Keys of which nothing is known take what YAML reads.
+
+    Args:
+        opt: the option file so far, without this override.
+        key_path: keys, and indices of lists, that lead to the value.
+        text: what the command line says.
+
+    Raises:
+        InputError: it does not fit, or is no YAML.
+    """
+    annotation = annotation_of(opt, tuple(key_path))
+    if annotation is None:
+        return read_value(text)
+    adapter = TypeAdapter(annotation)
+    is_text = any(bare(one) is str for one in members(annotation))
+    try:
+        value = read_value(text)
+    except InputError:
+        if not is_text:
+            raise
+        value = text
+    if is_text and isinstance(value, str | None) and _COMMENT.search(text) and text[:1] not in ('"', "'"):
+        value = text  # YAML would end it at the #, which a shell has let through within quotation marks
+    for candidate in (value, text):
+        try:
+            adapter.validate_python(candidate)
+        except ValidationError:
+            continue
+        return candidate
+    hint = did_you_mean(text, choices_of(annotation))
+    key = ':'.join(map(str, key_path))
+    raise InputError(f'option {key} is {shown(value)}{hint}; write {described(annotation)}')
+
+
+def annotation_of(opt: Mapping, path: KeyPath) -> Any:
+    """The type of what is at a key path; None where nothing is known of it."""
+    key, rest = _nearest(opt, path)
+    if key is None:
+        return None
+    annotation: Any = key.annotation
+    if key.is_guess or (rest and (key.inside is not None or key.annotation is Any)):
+        return None
+    for _ in rest:
+        inner = [get_args(bare(one)) for one in members(annotation) if get_origin(bare(one)) in (list, dict)]
+        if len(inner) != 1:
+            return None
+        annotation = inner[0][-1]
+    return annotation
+
+
+def _nearest(opt: Mapping, path: KeyPath) -> tuple[Key | None, KeyPath]:
+    """The deepest key of a block on the way, and what is left of the way."""
+    block: Block | None = None
+    depth = 0
+    for node in nodes_of(opt, phase_of(opt)):
+        if len(node.path) < len(path) and path[: len(node.path)] == node.path:
+            block, depth = node.block, len(node.path)
+    key = None
+    while block is not None and depth < len(path):  # blocks that are not there yet, as far as no `type` decides them
+        key = block.keys.get(path[depth])
+        depth += 1
+        block = key.inside if key is not None and not key.each and isinstance(key.inside, Block) else None
+    return key, path[depth:]

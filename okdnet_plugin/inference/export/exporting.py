@@ -1,0 +1,182 @@
+"""A trained network as a file for others: ONNX, torch.export, TorchScript, safetensors, and back to the toolbox's .pth.
+
+What runs without this package is held against the network before it is written, at several sizes and batches.
+"""
+
+import contextlib
+import logging
+import time
+import warnings
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from os import path as osp
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from okdnet_plugin import files
+from okdnet_plugin.archs import fused_okdnet
+from okdnet_plugin.errors import InputError, one_line
+from okdnet_plugin.inference.export.exporters import OF_NETWORKS, OF_WEIGHTS, Run
+from okdnet_plugin.inference.export.metadata import describe
+from okdnet_plugin.weights.loading import Weights, build
+
+TOLERANCE = 1e-4
+"""Largest difference to the network, of values in [0, 1], that is let pass."""
+# Sides of the smallest picture; a network with many scales may need more than 16 px once its size checks are fixed.
+_SMALLEST = (16, 17, 33)
+# Batch, height and width: even and odd, landscape and portrait, multiples of the scales' factors and not.
+_CHECKED = ((1, 64, 48), (2, 50, 75), (1, 101, 67))
+
+
+@dataclass(frozen=True)
+class Exported:
+    """What was written."""
+
+    path: str
+    kind: str
+    """The format, in words."""
+    size: int
+    """Bytes of the file."""
+    seconds: float
+    is_fused: bool = False
+    smallest: int | None = None
+    """Shortest side of a picture that it takes, in px; None for weights alone."""
+    differences: Mapping[tuple[int, ...], float] = field(default_factory=dict)
+    """Largest difference to the network by shape of the pictures."""
+
+
+def export(
+    weights: Weights, path: str, *, fuse: bool = True, more: Mapping[str, str] | None = None, replace: bool = False
+) -> Exported:
+    """Write a network to a file whose ending says how.
+
+    Args:
+        weights: of the network.
+        path: `.onnx` (ONNX Runtime and others), `.pt2` (torch.export), `.pt` (TorchScript): a network that takes
+            pictures (N, 3, H, W) of any number and size and runs without this package. `.safetensors`, `.pth`: its
+            weights, with metadata.
+        fuse: let a network that can merge layers that are linear do so, see `archs.fused_okdnet`; not for weights
+            alone.
+        more: texts by name for the metadata.
+        replace: write over a file that is there.
+
+    Raises:
+        InputError: the ending is unknown, the file is there or the weights themselves, a package is missing, or the
+            network cannot be exported so, or not exactly; nothing is written.
+        SaveError: the file cannot be written.
+    """
+    begin = time.perf_counter()
+    ending = osp.splitext(path)[1].lower()
+    check_target(weights.path, path, replace)
+    net = build(weights)
+    metadata = describe(weights, net.state_dict(), more)
+    if ending in OF_WEIGHTS:
+        kind, make = OF_WEIGHTS[ending]
+        if not net.state_dict():
+            raise InputError(f'{path}: {weights.network["type"]} has no weights; its option file is all that it needs')
+        content = make(net.state_dict(), metadata)
+        files.write(path, content)
+        return Exported(path, kind, len(content), time.perf_counter() - begin)
+
+    kind, make = OF_NETWORKS[ending]
+    fused = fused_okdnet.fuse(net) if fuse else net
+    name = weights.network['type']
+    try:
+        with _quiet():
+            content, run = make(fused, metadata)
+    except InputError:
+        raise
+    except Exception as error:  # exporters fail as they like
+        raise InputError(
+            f'{name} cannot be exported to {kind}: {type(error).__name__}: {one_line(error)}; try another ending of '
+            f'{", ".join(other for other in OF_NETWORKS if other != ending)}'
+        ) from error
+    smallest, differences = _compare(net, run, f'{name} in {kind}')
+    files.write(path, content)
+    seconds = time.perf_counter() - begin
+    return Exported(path, kind, len(content), seconds, fused is not net, smallest, differences)
+
+
+def check_target(source: str | None, path: str, replace: bool) -> None:
+    """See that a file may be written.
+
+    Raises:
+        InputError: so it is not.
+    """
+    ending = osp.splitext(path)[1].lower()
+    if ending not in {**OF_NETWORKS, **OF_WEIGHTS}:
+        known = ', '.join(f'{ending} ({kind})' for ending, (kind, _) in {**OF_NETWORKS, **OF_WEIGHTS}.items())
+        raise InputError(f'{path}: its ending says no format that is known; write one of {known}')
+    folder = osp.dirname(path) or '.'
+    if not osp.isdir(folder):
+        raise InputError(f'{path}: there is no folder {folder}; make it first')
+    if osp.isdir(path):
+        raise InputError(f'{path}: it is a folder; write the name of a file')
+    if source is not None and osp.exists(path) and osp.exists(source) and osp.samefile(source, path):
+        raise InputError(f'{path}: these are the weights themselves, which are not written over; take another name')
+    if osp.exists(path) and not replace:
+        raise InputError(f'{path}: there is such a file; take another name, or --force to write over it')
+
+
+def _compare(net: nn.Module, run: Run, what: str) -> tuple[int, dict[tuple[int, ...], float]]:
+    """Shortest side that an exported network takes, and its differences to the network.
+
+    Raises:
+        InputError: it fails at one of the sizes, or differs.
+    """
+    differences: dict[tuple[int, ...], float] = {}
+    failure, smallest = None, None
+    for smallest in _SMALLEST:
+        try:
+            differences |= _difference(net, run, (1, smallest, smallest))
+            break
+        except Exception as error:
+            failure = error
+    else:
+        raise InputError(f'{what} does not run: {one_line(failure)}') from failure
+    for size in _CHECKED:
+        try:
+            differences |= _difference(net, run, size)
+        except Exception as error:
+            raise InputError(
+                f'{what} does not run at other sizes than it was exported at: {one_line(error)}'
+            ) from error
+    shape, largest = max(differences.items(), key=lambda item: item[1] if item[1] == item[1] else float('inf'))
+    if not largest <= TOLERANCE:
+        raise InputError(
+            f'{what} is not the same network: at {"x".join(map(str, shape))} it differs by {largest:.1e}, and '
+            f'{TOLERANCE:.0e} is allowed; nothing is written'
+        )
+    return smallest, differences
+
+
+@torch.inference_mode()
+def _difference(net: nn.Module, run: Run, size: tuple[int, int, int]) -> dict[tuple[int, ...], float]:
+    hazy = _picture(*size)
+    wanted, got = net(hazy), run(hazy)
+    if got.shape != wanted.shape:
+        return {tuple(hazy.shape): float('inf')}
+    return {tuple(hazy.shape): (got - wanted).abs().max().item()}
+
+
+def _picture(batch: int, height: int, width: int) -> Tensor:
+    """Something with areas and texture, always the same, (N, 3, H, W) in [0, 1]."""
+    random = torch.Generator().manual_seed(0)
+    areas = F.interpolate(torch.rand(batch, 3, 5, 7, generator=random), (height, width), mode='bilinear')
+    return (0.9 * areas + 0.1 * torch.rand(batch, 3, height, width, generator=random)).clamp(0, 1)
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep what exporters say of their own inside from the user; what they make is checked."""
+    level: Any = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        with warnings.catch_warnings(), torch.no_grad():
+            warnings.simplefilter('ignore')
+            yield
+    finally:
+        logging.disable(level)

@@ -1,0 +1,1 @@
+"""Files of images for dehazing: read, restored and written with all that their kind can hold."""

@@ -1,0 +1,166 @@
+"""The work of `basicsr dehaze`: pictures and videos, a bar, a summary, and Ctrl-C that leaves nothing half done."""
+
+import contextlib
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from os import path as osp
+
+from tqdm import tqdm
+
+from okdnet_plugin import files
+from okdnet_plugin.inference.dehazer import Dehazer
+from okdnet_plugin.inference.images.pipeline import Pipeline, Writing
+from okdnet_plugin.inference.images.reading import without_other_limits
+from okdnet_plugin.inference.jobs import STANDARD, Job, failure
+from okdnet_plugin.inference.video import SMOOTHING, Encoding, dehaze_video
+
+_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+_BAR = '{percentage:3.0f}%|{bar}| {n:.1f}/{total} [{elapsed}<{remaining}]'
+
+
+@dataclass(frozen=True)
+class VideoSettings:
+    """How videos are restored and written."""
+
+    compare: bool = False
+    smoothing: float = SMOOTHING
+    encoding: Encoding = field(default_factory=Encoding)
+
+
+def run(
+    jobs: Sequence[Job],
+    dehazer: Dehazer,
+    writing: Writing,
+    video: VideoSettings | None = None,
+    overwrite: bool = False,
+    quiet_output: bool = False,
+) -> int:
+    """Dehaze files.
+
+    Args:
+        jobs: what `jobs.jobs` has made.
+        dehazer: restores them.
+        writing: how pictures are written.
+        video: how videos are restored and written.
+        overwrite: replace results that are there; else they are passed over.
+        quiet_output: say the summary on the standard error, too.
+
+    Returns:
+        The exit code: 0, 1 if a file has failed, 130 after Ctrl-C and 143 after SIGTERM.
+    """
+    begin = time.monotonic()
+    # By the result alone: one that is there, made however, is not replaced for what is missing beside it.
+    waiting = [job for job in jobs if overwrite or job.target == STANDARD or not osp.lexists(job.target)]
+    pictures = [job for job in waiting if not job.is_video]
+    videos = [job for job in waiting if job.is_video]
+    stopped: int | None = None
+    done: list[Job] = []
+    failed: list[str] = []
+    pixels = 0
+    if pictures:
+        with _bar(len(pictures)) as bar, without_other_limits():
+            pipeline = Pipeline(dehazer, writing, _teller(bar), bar.update)
+            with _Signals(pipeline.stop) as signals:
+                outcome = pipeline.run(pictures)
+            done, failed, pixels, stopped = outcome.done, outcome.failed, outcome.pixels, signals.received
+    for job in videos:
+        if stopped is None:
+            stopped = _dehaze_video(job, dehazer, video or VideoSettings(), overwrite, done, failed)
+    out = sys.stderr if quiet_output else sys.stdout
+    _summarise(jobs, waiting, done, failed, pixels, time.monotonic() - begin, out)
+    if stopped is not None:
+        sys.stderr.write('basicsr: interrupted: finished files stay, and the same command goes on with the others\n')
+        return 128 + stopped
+    return 1 if failed else 0
+
+
+def _bar(total: int) -> tqdm:
+    return tqdm(total=total, bar_format=_BAR, dynamic_ncols=True, disable=None)
+
+
+def _teller(bar: tqdm) -> Callable[[str, bool], None]:
+    def tell(message: str, failure: bool) -> None:
+        bar.write(f'basicsr: {"error" if failure else "note"}: {message}', file=sys.stderr)
+
+    return tell
+
+
+def _dehaze_video(
+    job: Job, dehazer: Dehazer, video: VideoSettings, overwrite: bool, done: list[Job], failed: list[str]
+) -> int | None:
+    """Dehaze a video; the signal that has interrupted it, if one has."""
+    with _Signals(_raise_interrupt) as signals:
+        try:
+            dehaze_video(
+                job.source,
+                job.target,
+                dehazer,
+                compare=video.compare,
+                smoothing=video.smoothing,
+                encoding=video.encoding,
+                overwrite=overwrite,
+            )
+            done.append(job)
+        except KeyboardInterrupt:
+            return signals.received or signal.SIGINT
+        except Exception as error:  # so that the others go on
+            failed.append(failure(job, error))
+            sys.stderr.write(f'basicsr: error: {failed[-1]}\n')
+    return None
+
+
+def _raise_interrupt() -> None:
+    raise KeyboardInterrupt
+
+
+def _summarise(jobs, waiting, done, failed, pixels, seconds, out) -> None:
+    parts = [f'{len(done)} of {len(jobs)} file{"s" * (len(jobs) != 1)} dehazed in {seconds:.1f} s']
+    if pixels:
+        parts[0] += f' ({pixels / 1e6:.1f} megapixels)'
+    if len(waiting) < len(jobs):
+        parts.append(f'{len(jobs) - len(waiting)} were there already (--overwrite makes them anew)')
+    if failed:
+        parts.append(f'{len(failed)} failed')
+    print('; '.join(parts), file=out, flush=True)
+    if len(failed) > 1 or (failed and len(jobs) > 1):
+        sys.stderr.write('failed:\n' + ''.join(f'  {message}\n' for message in failed))
+
+
+class _Signals:
+    """Ctrl-C and SIGTERM while this is entered: the first asks to stop, the second ends the process at once.
+
+    Args:
+        stop: what asks to stop.
+    """
+
+    def __init__(self, stop: Callable[[], None]):
+        self.received: int | None = None
+        self._stop = stop
+        self._before: dict = {}
+
+    def __enter__(self) -> '_Signals':
+        if threading.current_thread() is threading.main_thread():
+            self._before = {number: signal.signal(number, self._handle) for number in _SIGNALS}
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    def _handle(self, number: int, _: object) -> None:
+        if self.received is not None:
+            files.discard_all()
+            os._exit(128 + number)
+        self.received = number
+        _say('\nbasicsr: stopping; once more ends at once\n')
+        self._stop()
+
+
+def _say(message: str) -> None:
+    with contextlib.suppress(OSError):  # whoever listened may be gone; and what buffers may be in the middle of a write
+        os.write(2, message.encode())

@@ -1,0 +1,60 @@
+"""The benchmark of the back ends prints and writes its tables."""
+
+import json
+import xml.etree.ElementTree as ElementTree
+
+import cv2
+import numpy as np
+import pytest
+
+from conftest import load_script
+
+
+@pytest.fixture(scope='module')
+def script():
+    return load_script('scripts/benchmark/inference.py')
+
+
+def test_rows_take_turns_and_tables_are_written(script, tmp_path, monkeypatch, capsys):
+    picture = np.random.default_rng(0).integers(0, 256, (40, 50, 3), np.uint8)
+    (tmp_path / 'in').mkdir()
+    cv2.imwrite(str(tmp_path / 'in' / 'one.png'), picture)
+    (tmp_path / 'in' / 'notes.txt').write_text('no picture')
+    monkeypatch.setattr(script, 'peak_rates', lambda: {'fp32': 0.2, 'bf16': 0.4})
+    monkeypatch.setattr(script, 'KEPT', script.BASE)  # a process less
+    out = tmp_path / 'out'
+    arguments = ['--pictures', tmp_path / 'in', '--rounds', 1, '--networks', '--back-ends', 'eager fp32']
+    assert script.main([*map(str, arguments), '--sizes', '16', '--out', str(out)]) == 0
+
+    rows = json.loads((out / 'inference.json').read_text())['rows']
+    assert list(rows) == [script.BASE, 'OKDNet, eager fp32']
+    assert rows['OKDNet, eager fp32']['psnr'] > 80
+    assert all(len(row['seconds']) == 1 and row['peak_mb'] > 50 and row['gflop'] > 0.8 for row in rows.values())
+    text = (out / 'inference.md').read_text()
+    assert text in capsys.readouterr().out
+    assert '| OKDNet, eager fp32 | ' in text
+    assert '| seconds (MB) at | 16 px |' in text
+    assert ElementTree.parse(out / 'inference_sizes.svg').getroot().tag.endswith('svg')
+
+
+def test_times_that_grow_as_the_pixels_have_the_exponent_one(script):
+    assert script.exponent([(edge, 3e-6 * edge**2, 0.0) for edge in (256, 512, 2048)]) == pytest.approx(1)
+    assert script.exponent([(edge, 3e-9 * edge**3, 0.0) for edge in (256, 512, 2048)]) == pytest.approx(1.5)
+
+
+def test_a_size_that_would_not_fit_is_left_out(script):
+    points = [(256, 0.1, 1000.0), (512, 0.4, 2000.0)]
+    assert script.fits(points, 513)
+    assert not script.fits(points, 100_000)
+
+
+def test_a_process_that_fails_says_why(script, capfd):
+    assert script.started({'Mistaken': {'network': 'OKDNett'}}) == {}
+    assert 'Mistaken is left out: UnknownNameError' in capfd.readouterr().err
+
+
+@pytest.mark.parametrize('arguments', [['--rounds', '0'], ['--sizes', '15'], ['--pictures', 'nowhere']])
+def test_wrong_argument_is_named(script, arguments, capsys):
+    with pytest.raises(SystemExit, match='2'):
+        script.main(arguments)
+    assert f'error: {arguments[0]} ' in capsys.readouterr().err
