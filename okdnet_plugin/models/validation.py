@@ -2,7 +2,7 @@
 
 import contextlib
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import Future
 from functools import partial
 from itertools import chain
@@ -43,7 +43,6 @@ class Validation(SRModel):
     """Threads that save and measure beside the network; None: by the cores, 0: none."""
     run: Run
     current_iter: int
-    lq_path: Sequence[str]
     cpu_group: Any
     stop_request: StopRequest
     _saved_iter: int | None
