@@ -2,7 +2,6 @@
 
 import contextlib
 import datetime
-import math
 from collections import OrderedDict
 from collections.abc import Iterable, Mapping
 from signal import Signals
@@ -184,7 +183,7 @@ class RestorationModel(Checkpointing, Validation):
         get_root_logger().info(f'Use Exponential Moving Average with decay: {self.ema_decay}')
         self.net_g_ema = build_network(self.opt['network_g']).to(self.device, memory_format=self.memory_format)
         self.average = Average(self.net_g_ema, self.get_bare_model(self.net_g))
-        total, needed = self.opt['train'].get('total_iter'), math.ceil(3 / (1 - self.ema_decay))
+        total, needed = self.opt['train'].get('total_iter'), round(3 / (1 - self.ema_decay))
         if total is not None and total < needed:
             get_root_logger().info(
                 f'train:ema_decay {self.ema_decay} takes full effect after about {needed} updates, and total_iter is '
