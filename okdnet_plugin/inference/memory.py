@@ -11,6 +11,7 @@ import torch
 # 1502 (2541 before it is fused). The last stands for all other networks, with a margin.
 _MEASURED = {'DCP': 200, 'AODNet': 200}
 _MOST = 3000
+_SHARE_OF_HALF = 0.6  # of that, with layers of 16 bits
 _UNKNOWN = 4 * 2**30  # bytes, where the system does not say
 _NO_LIMIT = 2**60  # what control groups write for none is near 2**63
 _CGROUP = (
@@ -25,13 +26,21 @@ _OUT_OF_MEMORY = getattr(torch, 'OutOfMemoryError', torch.cuda.OutOfMemoryError)
 # How PyTorch's CPU allocator, ONNX Runtime, OpenVINO and the C++ library say it.
 _MESSAGES = re.compile(
     r'DefaultCPUAllocator|not enough memory|[Oo]ut of memory|std::bad_alloc|bad allocation|Failed to allocate|'
-    r"can't allocate|Cannot allocate memory"
+    r"can't allocate|Cannot allocate memory|"
+    # cuBLAS and cuDNN where there is no room for what they work in.
+    r'CU(?:BLAS|DNN)_STATUS_ALLOC_FAILED|[Uu]nable to find an engine'
 )
 
 
-def bytes_per_pixel(network: str) -> int:
-    """Upper estimate of what a network needs in memory for one pixel, in bytes."""
-    return _MEASURED.get(network, _MOST)
+def bytes_per_pixel(network: str, precision: str = 'fp32') -> int:
+    """Upper estimate of what a network needs in memory for one pixel, in bytes.
+
+    Args:
+        network: its class.
+        precision: of its layers; images, transmission and airlight are float32 whatever it is.
+    """
+    share = 1 if precision == 'fp32' else _SHARE_OF_HALF
+    return int(share * _MEASURED.get(network, _MOST))
 
 
 def available(device: torch.device) -> int:
