@@ -20,7 +20,7 @@ from okdnet_plugin.files import shown
 from okdnet_plugin.inference import backends, memory, tiling
 from okdnet_plugin.inference.backends import Restored
 from okdnet_plugin.inference.backends.base import continued
-from okdnet_plugin.inference.images.reading import OpenedPicture
+from okdnet_plugin.inference.images.reading import OpenedPicture, without_other_limits
 from okdnet_plugin.inference.transfer import Transfer, from_float, to_float
 from okdnet_plugin.weights.loading import Weights, build, load
 
@@ -122,8 +122,9 @@ class Dehazer:
             InputError: it is no such image, or memory does not suffice for the smallest tiles.
         """
         if isinstance(image, str | PathLike):
-            opened = OpenedPicture(image, shown(fspath(image)), _MAX_MEGAPIXELS)
-            return self.dehaze(opened.load().pixels, strength=strength).pixels
+            with without_other_limits():
+                read = OpenedPicture(image, shown(fspath(image)), _MAX_MEGAPIXELS).load()
+            return self.dehaze(read.pixels, strength=strength).pixels
         if isinstance(image, Image.Image):
             plain = image if image.mode in _PIL_MODES else image.convert('RGB')
             return Image.fromarray(self.dehaze(np.asarray(plain), strength=strength).pixels)
