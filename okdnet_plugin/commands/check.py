@@ -34,7 +34,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument('--json', action='store_true', help='the mistakes as JSON')
     args = parser.parse_args(argv)
 
-    from okdnet_plugin.cli import load_plugins
+    from okdnet_plugin.plugins import load_plugins
 
     load_plugins()
     results = [_checked(path, args.set, args.phase, not args.no_files) for path in args.opt]

@@ -50,8 +50,8 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _run(args: argparse.Namespace, more: dict[str, str]) -> int:
-    from okdnet_plugin.cli import load_plugins
     from okdnet_plugin.inference.export import exporters, exporting
+    from okdnet_plugin.plugins import load_plugins
     from okdnet_plugin.weights import loading
 
     exporting.check_target(args.weights, args.out, args.force)

@@ -24,7 +24,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument('--schema', action='store_true', help='print a JSON schema (draft 2020-12) of option files')
     args = parser.parse_args(argv)
 
-    from okdnet_plugin.cli import load_plugins
+    from okdnet_plugin.plugins import load_plugins
 
     load_plugins()
     if args.schema:

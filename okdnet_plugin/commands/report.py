@@ -38,7 +38,7 @@ def _run(args: argparse.Namespace, arguments: list[str]) -> int:
     from basicsr.utils import get_root_logger
 
     from okdnet_plugin import option_file, schema
-    from okdnet_plugin.cli import load_plugins
+    from okdnet_plugin.plugins import load_plugins
     from okdnet_plugin.report.make import make, summary
 
     load_plugins()

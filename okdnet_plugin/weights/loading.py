@@ -127,6 +127,26 @@ def build(weights: Weights) -> nn.Module:
     return net.float().eval().requires_grad_(False)
 
 
+def load_for(network: Mapping, path: str | None, param_key: str | None = None) -> Weights:
+    """Weights for a network that is known.
+
+    Args:
+        network: block `network_g`.
+        path: of the file; None for a network that has none.
+        param_key: as for `load`.
+
+    Raises:
+        InputError: the file cannot be read, or the weights are of another network.
+    """
+    if path is None:
+        return Weights(network, {}, origin='its option file')
+    content = reading.read(path, param_key)
+    state, difference = arch_detection.fit(network, content.state)
+    if difference is not None:
+        raise InputError(f'weights {path} are not of {network["type"]}: {difference}{_would_fit(content.state)}')
+    return Weights(network, state, content.metadata, path, content.key, 'its option file')
+
+
 def load_into(net: nn.Module, state: Mapping[str, Tensor], path: str) -> None:
     """Give a network all its weights.
 

@@ -130,7 +130,7 @@ def test_what_is_no_file_is_told_of(tmp_path):
     for path, complaint in {
         tmp_path / 'none.png': 'No such file',
         tmp_path: 'is a folder, no regular file',
-        '/dev/zero': 'is a folder, no regular file',
+        '/dev/zero': 'is a device, no regular file',
         'a\0b': 'cannot be read',
     }.items():
         with pytest.raises(InputError, match=complaint):
