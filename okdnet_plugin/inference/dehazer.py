@@ -281,7 +281,7 @@ class Dehazer:
         pieces = (hazy[..., top:bottom, left:right] for top, bottom, left, right in places)
         sent = self._transfer.send(next(pieces))
 
-        def run(*_: int) -> Tensor:
+        def run(top: int, bottom: int, left: int, right: int) -> Tensor:
             nonlocal sent
             now, following = sent, next(pieces, None)
             if following is not None:  # goes up while this one is computed
@@ -383,7 +383,7 @@ def _checked_strength(strength: float) -> float:
     return float(strength)
 
 
-def _check_tensor(picture: object, dimensions: tuple[int, ...], wholes: bool = False) -> None:
+def _check_tensor(picture: Any, dimensions: tuple[int, ...], wholes: bool = False) -> None:
     is_right = isinstance(picture, Tensor) and (
         picture.is_floating_point() or (wholes and picture.dtype == torch.uint8)
     )

@@ -238,13 +238,14 @@ def _option_file_of_run(state: Mapping[str, Tensor], path: str) -> tuple[str, Ma
     fitting: list[tuple[str, Mapping]] = []
     unknown: list[str] = []
     for file in sorted(glob.glob(osp.join(glob.escape(osp.dirname(models)), '*.yml'))):
+        options: Mapping = {}
         try:
             options = option_file.load(file)
             network = options.get('network_g')
             if isinstance(network, Mapping) and arch_detection.misfit(network, state) is None:
                 fitting.append((osp.relpath(file) if not osp.isabs(path) else file, options))
         except UnknownNameError as error:
-            unknown.append(f'option file {file}: {error}; {whose(str(network["type"]))}')
+            unknown.append(f'option file {file}: {error}; {whose(str((options.get("network_g") or {}).get("type")))}')
         except InputError:  # of another run, or not whole
             continue
     if any(options['network_g'] != fitting[0][1]['network_g'] for _, options in fitting[1:]):

@@ -1,5 +1,6 @@
 """Kinds of image files: which the installed libraries read, and what is said of the others."""
 
+import importlib
 import importlib.util
 from collections import Counter
 from collections.abc import Iterable
@@ -37,9 +38,7 @@ def readable() -> dict[str, tuple[str, ...]]:
         if features.check(feature):
             found[kind] = endings
     if importlib.util.find_spec('pillow_heif') is not None:
-        import pillow_heif
-
-        pillow_heif.register_heif_opener()
+        importlib.import_module('pillow_heif').register_heif_opener()
         found['HEIF'] = _HEIF
     Image.init()
     return found
