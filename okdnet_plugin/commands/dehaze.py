@@ -36,6 +36,7 @@ def main(argv: list[str] | None = None) -> int:
         extension=extension,
         extras=extras,
         overwrite=args.overwrite,
+        notify=_say,
     )
     weights = weights_for(args.weights, args.opt, args.network, args.param_key)
     dehazer = Dehazer(
@@ -46,7 +47,7 @@ def main(argv: list[str] | None = None) -> int:
         tile=args.tile,
         strength=args.strength,
         maps=args.save_transmission or args.save_airlight,
-        notify=lambda line: sys.stderr.write(f'basicsr: note: {line}\n'),
+        notify=_say,
     )
     if dehazer.maps:
         extra_pictures.check_maps(dehazer, args.save_transmission, args.save_airlight)
@@ -59,6 +60,10 @@ def main(argv: list[str] | None = None) -> int:
         overwrite=args.overwrite,
         quiet_output=args.output == plan.STANDARD,
     )
+
+
+def _say(line: str) -> None:
+    sys.stderr.write(f'basicsr: note: {line}\n')
 
 
 def _parse(argv: list[str] | None) -> argparse.Namespace:
