@@ -12,7 +12,7 @@ import yaml
 from basicsr.archs import build_network
 
 from conftest import REPOSITORY
-from okdnet_plugin import compat, option_file, schema
+from okdnet_plugin import cli, compat, option_file, schema
 from okdnet_plugin.data.layouts import LAYOUTS
 
 PAGES = {
