@@ -24,7 +24,7 @@ def main(argv: list[str] | None = None) -> int:
         help='list only what is below a key, for example train.optim_g or datasets:train',
     )
     parser.add_argument('--model', default='RestorationModel', metavar='TYPE', help='model_type (default: %(default)s)')
-    parser.add_argument('--schema', action='store_true', help='print a JSON schema (draft 2020-12) of option files')
+    parser.add_argument('--schema', action='store_true', help='print the JSON schema (draft 2020-12) of option files')
     args = parser.parse_args(argv)
 
     from okdnet_plugin.cli import load_plugins
