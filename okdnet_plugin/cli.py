@@ -236,13 +236,13 @@ def _spec_of(module: str) -> ModuleSpec | None:
 
 
 def _is_ours(entry: EntryPoint) -> bool:
-    return entry.module.partition('.')[0] == __package__
+    return entry.module.partition('.')[0] == 'okdnet_plugin'
 
 
 def _versions() -> str:
     """This package, BasicSR, torch and Python, as they are installed; none of them is imported."""
     found = []
-    for name in (__package__, 'basicsr', 'torch'):
+    for name in ('okdnet_plugin', 'basicsr', 'torch'):
         try:
             found.append(f'{name} {importlib.metadata.version(name)}')
         except importlib.metadata.PackageNotFoundError:
