@@ -16,7 +16,7 @@ import yaml
 from basicsr.archs import build_network
 from basicsr.utils.registry import METRIC_REGISTRY
 
-from conftest import basicsr, run
+from conftest import basicsr, run, two_of_basicsr
 from okdnet_plugin.commands import report as command
 from okdnet_plugin.errors import InputError
 from okdnet_plugin.inference.dehazer import Dehazer
@@ -492,8 +492,7 @@ def test_two_processes_make_one_report(options, tmp_path):
     del options['methods']['MSBDN'], options['methods']['EPDN']
     options['datasets'].pop('photographs')
     (tmp_path / 'own.yml').write_text(yaml.safe_dump(options, sort_keys=False))
-    launcher = [sys.executable, '-m', 'torch.distributed.run', '--standalone', '--nproc_per_node=2', '-m']
-    done = run(*launcher, 'okdnet_plugin', 'report', '-opt', 'own.yml', '--launcher', 'pytorch', cwd=tmp_path)
+    done = two_of_basicsr('report', '-opt', 'own.yml', cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     report = json.loads((tmp_path / 'reports/small/report.json').read_text())
     assert result(report, 'OKDNet', 'SOTS-indoor')['figures']['psnr']['count'] == 8
