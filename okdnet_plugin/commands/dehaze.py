@@ -82,7 +82,7 @@ def _parse(argv: list[str] | None) -> argparse.Namespace:
         help='folder for the results; for one input also the file; - for standard output',
     )
     network = parser.add_argument_group('network')
-    network.add_argument('-w', '--weights', metavar='FILE', help='.pth of a training, .safetensors, or a name of `basicsr weights` (default: okdnet)')
+    network.add_argument('-w', '--weights', metavar='FILE', help='file, or name of `basicsr weights` (default: okdnet)')
     network.add_argument('--opt', metavar='FILE', help='option file of the network, where the weights do not tell it')
     network.add_argument('--param-key', metavar='KEY', help='weights in the file (default: params_ema, else params)')
     network.add_argument('--network', metavar='NAME', help='a network that needs no weights: DCP')

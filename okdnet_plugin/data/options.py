@@ -135,26 +135,6 @@ def check_tensor(opt: Mapping) -> None:
     require(not zero, f'std is {shown(std)}; a zero cannot be divided by')
 
 
-def check_training(opt: Mapping) -> None:
-    """Check how pictures get a size and are turned: gt_size, resize, use_hflip and use_rot."""
-    phase, scale, gt_size, resize = opt['phase'], scale_of(opt), opt.get('gt_size'), size_of(opt.get('resize'))
-    require(gt_size is None or resize is None, 'gt_size crops and resize resizes; give one of them')
-    require(
-        phase != 'train' or gt_size is not None or resize is not None,
-        "option 'gt_size' (random crop) or 'resize' is missing; training needs one of them",
-    )
-    require(gt_size is None or is_count(gt_size), f'gt_size is {shown(gt_size)}; write a whole number of px from 1')
-    require(gt_size is None or gt_size % scale == 0, f'gt_size {gt_size} is no multiple of scale {scale}; change it')
-    for key in ('use_hflip', 'use_rot'):
-        check_switch(opt, key)
-    require(resize is None or scale == 1, f'resize makes both pictures one size, but scale is {scale}; use gt_size')
-    require(
-        resize is None or resize[0] == resize[1] or not opt.get('use_rot'),
-        f'use_rot turns {list(resize or ())} on its side, so that a batch has two sizes; use a square resize, or '
-        'use_rot: false',
-    )
-
-
 def backend_of(opt: Mapping) -> Mapping:
     """The option `io_backend`; files by default."""
     return opt.get('io_backend') or {'type': 'disk'}

@@ -7,7 +7,7 @@ from basicsr.data.transforms import augment, paired_random_crop
 from basicsr.utils.registry import DATASET_REGISTRY
 from torchvision.transforms.functional import normalize
 
-from okdnet_plugin.data import options
+from okdnet_plugin.data import options, sizes
 from okdnet_plugin.data.dehaze_dataset import DehazeDataset
 from okdnet_plugin.data.layouts import RULES, Layout, layout_from_template, layout_of, pair_listed, pair_names, stem
 from okdnet_plugin.data.options import located
@@ -33,8 +33,9 @@ class PairedDehazeDataset(DehazeDataset):
               the clear one. Default: equal stems. LMDBs with equal keys are paired by key whatever filename_tmpl is.
             - meta_info_file: list of the clear pictures to be used, one `NAME.ext (h,w,c)` a line; not for LMDBs.
             - gt_size: edge in px of the random crop for training.
-            - resize: size in px, `n` or `[h, w]`, to which both pictures are brought in any phase, instead of a crop.
-              In uint8, by area when neither edge grows, else linearly.
+            - resize: size in px, `n` or `[h, w]`, to which both pictures are brought in any phase, or
+              `{shorter: [low, high]}`, a range from which their shorter side is drawn. With gt_size, a training crops
+              the resized pictures. In uint8, by area when neither edge grows, else linearly.
               Source: OKDNet resizes to 256 x 256 for training.
             - use_hflip, use_rot: random flips and turns by 90 degrees for training. Default: false.
             - color: `y` for the luma alone. mean, std: normalisation, by channel.
@@ -53,11 +54,11 @@ class PairedDehazeDataset(DehazeDataset):
             (*options.OF_A_TENSOR, *options.OF_A_TRAINING, *RULES, 'meta_info_file'),
         )
         options.check_source(opt, ('dataroot_lq', 'dataroot_gt'))
-        options.check_training(opt)
+        sizes.check_training(opt)
         options.check_tensor(opt)
         self.layout = layout_of(opt)
         self.scale = options.scale_of(opt)
-        self.resize = options.size_of(opt.get('resize'))
+        self.resize = sizes.resize_of(opt.get('resize'))
         self._sources = {side: self._source(f'dataroot_{side}') for side in ('lq', 'gt')}
         self.pairs = self._find_pairs()
 
@@ -119,8 +120,12 @@ class PairedDehazeDataset(DehazeDataset):
         return cut_remainder(img_gt, img_lq.shape, self.scale, self.opt['phase'] == 'train', labels)
 
     def _cropped_or_resized(self, img_gt: np.ndarray, img_lq: np.ndarray, label: str) -> tuple[np.ndarray, np.ndarray]:
+        size, edge = img_gt.shape[:2], self.opt.get('gt_size')
         if self.resize:
-            return resized(img_gt, *self.resize), resized(img_lq, *self.resize)
+            crops = self.opt['phase'] == 'train' and edge is not None
+            sample = sizes.draw_resized_crop(self.resize, edge, *size) if crops else sizes.whole(self.resize, *size)
+            assert sample.size is not None, 'it is resized'
+            return resized(img_gt[sample.window], *sample.size), resized(img_lq[sample.window], *sample.size)
         if self.opt['phase'] != 'train':
             return img_gt, img_lq
         check_large_enough(img_gt, self.opt['gt_size'], label)

@@ -12,11 +12,10 @@ from basicsr.data.transforms import augment
 from basicsr.utils.registry import DATASET_REGISTRY
 from torchvision.transforms.functional import normalize
 
-from okdnet_plugin.data import options
+from okdnet_plugin.data import options, sizes
 from okdnet_plugin.data.dehaze_dataset import DehazeDataset
 from okdnet_plugin.data.depth import DEPTH_EXTENSIONS, KINDS, NORMS, DepthRule, decode_depth, distances, painted_depth
 from okdnet_plugin.data.haze import (
-    WHOLE,
     Window,
     add_haze,
     equivalent_distance,
@@ -31,7 +30,7 @@ from okdnet_plugin.data.picture_sources import PICTURE_EXTENSIONS, PictureFolder
 from okdnet_plugin.data.pictures import check_large_enough, cut_white_frame, decode, resized, to_tensor
 from okdnet_plugin.errors import InputError
 
-_OF_DEPTH = ('depth_kind', 'depth_norm', 'depth_scale')
+_OF_DEPTH = ('depth_kind', 'depth_norm', 'depth_scale', 'depth_smooth')
 
 
 @DATASET_REGISTRY.register()
@@ -57,6 +56,8 @@ class SyntheticHazeDataset(DehazeDataset):
             - depth_kind: depth, the default, or `inverse`: d = 1 / value, of values from a thousandth of the largest.
             - depth_norm: none, the default; max: d / max d; minmax: (d - min d) / (max d - min d); both by picture, and
               whatever depth_scale is.
+            - depth_smooth: radius in px of a filter that smooths the steps of whole numbers and keeps edges; 3 is right
+              for depth of 8 bits. Default: 0, none.
             - beta, airlight: a number, a range `[low, high]` to draw from uniformly, or `{choices: [...]}`.
               airlight_per_channel: draw each channel by itself. Default: false.
             - grid: each clear picture comes with every combination of the choices, as in RESIDE's lists: all beta for
@@ -96,10 +97,10 @@ class SyntheticHazeDataset(DehazeDataset):
             ),
         )
         options.check_source(opt, ('dataroot_gt', 'dataroot_depth', 'meta_info_file'))
-        options.check_training(opt)
+        sizes.check_training(opt)
         options.check_tensor(opt)
         self._check_own()
-        self.resize = options.size_of(opt.get('resize'))
+        self.resize = sizes.resize_of(opt.get('resize'))
         self.haze = HazeRule(opt)
         self.depth_rule = self._depth_rule()
         self._clear = self._source('dataroot_gt', PICTURE_EXTENSIONS)
@@ -138,13 +139,13 @@ class SyntheticHazeDataset(DehazeDataset):
         # HWC, BGR, uint8 in [0, 255], and HW, float32: the whole picture, to be decoded and scaled
         img_gt, depth = self._read(gt_name, depth_name)
         # what is needed of it; haze is made there only
-        size, window = depth.shape, self._window(img_gt, self._clear.label(gt_name))
+        window, target = self._sample_of(img_gt, self._clear.label(gt_name))
         haze = self.haze.draw(rng, variant)
-        t = self._transmission(depth[window], haze, rng, size, window)
+        t = self._transmission(depth[window], haze, rng, depth.shape, window)
         img_gt = img_gt[window]
         img_lq = _hazy(img_gt, t, haze, rng)
-        if self.resize:
-            img_gt, img_lq, t = (resized(img, *self.resize) for img in (img_gt, img_lq, t))
+        if target is not None:
+            img_gt, img_lq, t = (resized(img, *target) for img in (img_gt, img_lq, t))
         t = np.minimum(t, 1)[..., None]  # a resized one may be above by its last digit
         if opt['phase'] == 'train':
             img_gt, img_lq, t = augment([img_gt, img_lq, t], bool(opt.get('use_hflip')), bool(opt.get('use_rot')))
@@ -187,7 +188,12 @@ class SyntheticHazeDataset(DehazeDataset):
             scale is None or (options.is_number(scale) and 0 < scale < np.inf),
             f'depth_scale is {options.shown(scale)}; write a number above 0 (depth = value / depth_scale)',
         )
-        return DepthRule(kind, norm, scale)
+        smooth = opt.get('depth_smooth') or 0
+        require(
+            smooth is False or smooth == 0 or options.is_count(smooth),
+            f'depth_smooth is {options.shown(smooth)}; write a radius in px, a whole number, or 0 for none',
+        )
+        return DepthRule(kind, norm, scale, smooth)
 
     def _source(self, key: str, extensions: tuple[str, ...]) -> PictureFolder | PictureLmdb:
         with located(key):
@@ -245,14 +251,16 @@ class SyntheticHazeDataset(DehazeDataset):
             )
         return img_gt, distances(values, self.depth_rule, label)
 
-    def _window(self, img_gt: np.ndarray, label: str) -> Window:
-        """Place of the crop; the random numbers are those of the toolbox's paired_random_crop."""
+    def _sample_of(self, img_gt: np.ndarray, label: str) -> sizes.Sample:
+        """What becomes a sample; of a crop alone the random numbers are those of the toolbox's paired_random_crop."""
         edge = self.opt.get('gt_size')
         if self.opt['phase'] != 'train' or edge is None:
-            return WHOLE
+            return sizes.whole(self.resize, *img_gt.shape[:2])
+        if self.resize:
+            return sizes.draw_resized_crop(self.resize, edge, *img_gt.shape[:2])
         check_large_enough(img_gt, edge, label)
         top, left = (random.randint(0, length - edge) for length in img_gt.shape[:2])
-        return np.s_[top : top + edge, left : left + edge]
+        return sizes.Sample(np.s_[top : top + edge, left : left + edge], None)
 
     def _transmission(
         self, depth: np.ndarray, haze: Haze, rng: np.random.Generator, size: tuple[int, int], window: Window

@@ -30,7 +30,7 @@ from tqdm import tqdm
 
 from okdnet_plugin import schema
 from okdnet_plugin.data.options import located
-from okdnet_plugin.engine import checkpoints, optimizers, randomness, run, validation
+from okdnet_plugin.engine import bn_recalibration, checkpoints, optimizers, randomness, run, validation
 from okdnet_plugin.engine.guard import Statistics, UpdateGuard
 from okdnet_plugin.engine.memory import keep_freed_memory
 from okdnet_plugin.engine.signals import StopRequest, exit_code
@@ -69,6 +69,8 @@ class RestorationModel(SRModel):
             - train:optim_g: any class of torch.optim by `type`, with its arguments.
             - train:accumulate: parts of `batch_size_per_gpu` pictures each, whose gradients make one update.
             - train:grad_clip: largest L2 norm of the gradient.
+            - train:recalibrate_bn: training images, in their own size, on which the BatchNorm statistics of the network
+              that is tested are estimated anew at the end. Default: 0.
             - train:max_bad_steps: updates in a row that may be left out because they are not finite. Default: 50.
             - logger:keep_last: saved iterations to keep. logger:save_best: `<dataset>/<metric>`, whose best network
               is kept as net_g_best.pth.
@@ -84,6 +86,8 @@ class RestorationModel(SRModel):
 
     # Block of the option file under `train` -> name of its value in the log.
     loss_blocks: ClassVar = {'pixel_opt': 'l_pix', 'ssim_opt': 'l_ssim', 'perceptual_opt': 'l_percep'}
+    # Tensors of a batch that losses look at, as far as they are there.
+    of_a_batch: ClassVar = ('lq', 'gt')
 
     def __init__(self, opt: dict):
         self.memory_format = torch.channels_last if opt.get('channels_last') else torch.contiguous_format
@@ -227,10 +231,11 @@ class RestorationModel(SRModel):
 
     def _accumulate_gradients(self) -> dict[str, Tensor]:
         """Gradients of all parts of the batch; returns the losses, each a mean over the parts."""
-        batch = self.lq, self.gt
-        parts = list(zip(*(tensor.chunk(self.accumulate) for tensor in batch), strict=True))
+        batch = {name: getattr(self, name) for name in self.of_a_batch if hasattr(self, name)}
+        parts = list(zip(*(tensor.chunk(self.accumulate) for tensor in batch.values()), strict=True))
         totals: dict[str, Tensor] = {}
-        for number, (self.lq, self.gt) in enumerate(parts, 1):
+        for number, part in enumerate(parts, 1):
+            vars(self).update(zip(batch, part, strict=True))
             with contextlib.ExitStack() as stack:
                 if number < len(parts) and isinstance(self.net_g, DistributedDataParallel):
                     stack.enter_context(self.net_g.no_sync())
@@ -242,7 +247,7 @@ class RestorationModel(SRModel):
             for name, value in losses.items():
                 share = value.detach() / len(parts)
                 totals[name] = totals[name] + share if name in totals else share
-        self.lq, self.gt = batch
+        vars(self).update(batch)
         return totals
 
     def _update(self, losses: Mapping[str, Tensor], statistics: Statistics) -> None:
@@ -326,6 +331,8 @@ class RestorationModel(SRModel):
             epoch: for the state; -1 at the end of the training.
             current_iter: iterations made; -1 at the end of the training.
         """
+        if current_iter == -1 and self.opt['train'].get('recalibrate_bn'):
+            self._recalibrate_bn(self.opt['train']['recalibrate_bn'])
         current_iter = self.current_iter if current_iter == -1 else current_iter
         if current_iter != self._saved_iter:
             self._look()
@@ -338,6 +345,16 @@ class RestorationModel(SRModel):
         checkpoints.link(osp.join(models, f'net_g_{current_iter}.pth'), osp.join(models, 'net_g_latest.pth'))
         if self.opt['logger'].get('keep_last'):
             checkpoints.keep_newest(self.opt['logger']['keep_last'], current_iter, models, states)
+
+    def _recalibrate_bn(self, count: int) -> None:
+        """Estimate the BatchNorm statistics of the network that is tested anew, which makes it another one."""
+        net = self.net_g_ema if hasattr(self, 'net_g_ema') else self.get_bare_model(self.net_g)
+        images = bn_recalibration.images_of_training(self.opt, count)
+        layers = bn_recalibration.recalibrate(net, lambda: map(self._on_device, images))
+        get_root_logger().info(
+            f'BatchNorm statistics of {layers} layers are of {len(images)} whole training images now.'
+        )
+        self._saved_iter, self._validated = None, set()
 
     def more_of_training_state(self) -> dict:
         """What a state holds beside the toolbox's keys, gathered from all processes."""

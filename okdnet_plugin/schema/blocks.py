@@ -132,6 +132,7 @@ class EngineTraining(Keys):
     grad_clip: Annotated[Positive, Says('the largest L2 norm of the gradient, as 0.01')] | None = key(
         'largest L2 norm of the gradient'
     )
+    recalibrate_bn: FromZero | None = key('whole training images for new BatchNorm statistics at the end; 0 for none')
     max_bad_steps: FromZero | None = key('updates in a row that may be left out as they are not finite')
 
 

@@ -38,6 +38,9 @@ _TRAIN = ('train',)
 _Numbers = Annotated[list[Number], Says('a list of numbers, one for each channel')]
 _PerChannel = Annotated[Number | list[Number], Says('a number, or a list with one for each channel')]
 _Size = Annotated[Count | Annotated[list[Count], Len(2, 2)], Says('a number of px, or [height, width]')]
+_Resize = Annotated[
+    Count | Annotated[list[Count], Len(2, 2)] | dict, Says('a number of px, [height, width], or {shorter: [low, high]}')
+]
 
 
 def _choice(values: Mapping | tuple) -> Any:
@@ -97,7 +100,7 @@ class OfATraining(Keys):
     """How pictures get a size and are turned."""
 
     gt_size: Count | None = key('edge in px of the random crop')
-    resize: _Size | None = key('size to which pictures are brought instead')
+    resize: _Resize | None = key('size to which pictures are brought, before the crop if there is one')
     use_hflip: Switch | None = key('flip pictures at random')
     use_rot: Switch | None = key('turn pictures by 90 degrees at random')
 
@@ -136,6 +139,7 @@ class SyntheticHaze(OfAny, OfATensor, OfATraining):
     depth_kind: _choice(KINDS) | None = key('what the values of depth files are')  # type: ignore[valid-type]
     depth_norm: _choice(NORMS) | None = key('how depth is normalised by picture')  # type: ignore[valid-type]
     depth_scale: Positive | None = key('depth = value / depth_scale')
+    depth_smooth: FromZero | None = key('radius in px of the filter that smooths the steps of whole numbers')
     preset: _choice(PRESETS) | None = key('beta, airlight and grid of a public data set')  # type: ignore[valid-type]
     beta: _Drawn | None = key('scattering coefficient per unit of depth')
     airlight: _Drawn | None = key('airlight, in [0, 1]')

@@ -98,7 +98,7 @@ def test_samples_of_all_parts_fit_into_one_batch(block):
 def test_a_part_may_overrule_what_is_said_for_all(block):
     block['parts']['many'] |= {'resize': 8, 'gt_size': None}
     data = MixedDataset(block)
-    assert data.parts[0].resize == (8, 8)
+    assert data.parts[0].resize.size == (8, 8)
     assert data.parts[1].opt['gt_size'] == 8
     assert data.parts[0].opt['name'] == 'Mixture/many'
 
@@ -158,8 +158,8 @@ def put(path, value):
         (put('parts:many:batch_size_per_gpu', 4), 'parts:many: batch_size_per_gpu is for all parts'),
         (put('parts:many:epoch_length', 4), 'parts:many: epoch_length is for all parts'),
         (put('parts:many:phase', 'val'), "parts:many: phase is 'val'; remove it"),
-        (put('parts:few:return_maps', True), 'parts:few: return_maps: true has no effect.*; remove it'),
-        (put('return_maps', True), 'parts:many: return_maps: true has no effect'),
+        (put('parts:few:return_maps', True), r'the parts differ in return_maps \(many: false, few: true\)'),
+        (put('return_maps', True), "parts:many: .*unknown option 'return_maps'"),
         (put('epoch_lenght', 4), "^unknown option 'epoch_lenght' .did you mean epoch_length"),
         (put('part', {}), "^unknown option 'part' .did you mean parts"),
         (put('weight', 4), '^weight is the share of one part; write it in'),
