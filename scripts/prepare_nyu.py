@@ -6,8 +6,8 @@
 RESIDE's indoor haze is laid over this data set: ITS over scenes 1 to 1399, SOTS-indoor over 1400 to 1449, where scene
 n is the n-th image of the file. OUT (default: datasets/NYU) gets train/clear, train/depth, test/clear and test/depth,
 each scene as n.png. The white frame of 10 px is cut off images of 640x480, as RESIDE does. Depth in metres is stored
-with 16 bits as 6553.5 per metre; depth of whole numbers keeps its numbers. ITS divides depth by its largest value in the
-image: depth_norm: max.
+with 16 bits as 6553.5 per metre; depth of whole numbers keeps its numbers. ITS divides depth by its largest value in
+the image: depth_norm: max.
 
 What is there already stays, so that the same command goes on where it was interrupted.
 """
