@@ -67,7 +67,9 @@ steps = next((int(text.partition('=')[2]) for text in more if text.startswith('t
 with open(journal, encoding='utf-8') as lines:
     times = sorted(entry['time'] for entry in map(json.loads, lines) if entry.get('iter', 0) > 2 and 'time' in entry)
 seconds = times[len(times) // 2]
-print(f'{steps} steps of {seconds:.2f} s: {steps * seconds / 3600:.1f} hours')
+minutes = steps * seconds / 60
+told = f'{minutes / 60:.1f} hours' if minutes > 90 else f'{minutes:.0f} minutes'
+print(f'{steps} steps of {seconds:.2f} s: {told}')
 PYTHON
   rm -rf "$log" "$log.txt"
 }
