@@ -12,6 +12,7 @@ for line in (here / 'okdnet_plugin' / '__init__.py').read_text(encoding='utf-8')
 extras = {
     'heif': ['pillow-heif>=0.16'],
     'mm': ['mmengine>=0.10.7', 'mmcv-lite>=2.1,<2.2'],
+    'nyu': ['h5py'],  # scripts/prepare_nyu.py reads the original .mat file
     'onnx': ['onnx', 'onnxruntime', 'onnxscript'],
     'openvino': ['openvino'],
     'spandrel': ['spandrel>=0.4.2,<0.5'],

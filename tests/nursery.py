@@ -23,9 +23,9 @@ def be_a_nursery() -> None:
     import torch
 
     import okdnet_plugin
+    import okdnet_plugin.config.check
     import okdnet_plugin.inference.dehazer
     import okdnet_plugin.report.make
-    import okdnet_plugin.schema
 
     okdnet_plugin.register()
     torch.set_num_threads(1)
