@@ -155,7 +155,7 @@ def test_stages_of_the_shipped_weights_go_on_from_one_another_and_grow(recipe, t
         if path:
             (tmp_path / path).parent.mkdir(parents=True)
             (tmp_path / path).touch()
-        check_options(stage | {'is_train': True, 'dist': False, 'rank': 0, 'world_size': 1, 'num_gpu': 0})
+        prepare(stage | {'is_train': True, 'dist': False, 'rank': 0, 'world_size': 1, 'num_gpu': 0})
         assert stage['train']['scheduler']['periods'] == [stage['train']['total_iter']]
     sizes = [stage['datasets']['train']['gt_size'] for stage in recipe]
     assert sizes == sorted(set(sizes))
