@@ -315,6 +315,15 @@ def test_auto_resume_passes_over_what_cannot_be_read(name, content, saved_run, t
     assert 'takes the state before it' in warning
 
 
+@pytest.mark.parametrize('name', ['1000.state', 'net_g_1000.pth'])
+def test_auto_resume_passes_over_what_is_not_finite(name, saved_run, tmp_path, capsys):
+    bad = {'exp_avg': torch.tensor([0.0, float('nan')])}
+    state = {'epoch': 1, 'iter': 1000, 'optimizers': [{'state': {0: bad}}], 'schedulers': []}
+    torch.save(state if name.endswith('state') else {'params': {'conv.weight': bad['exp_avg']}}, tmp_path / name)
+    assert resume(saved_run)['iter'] == 900
+    assert f'{tmp_path / name} holds values that are not finite' in capsys.readouterr().out
+
+
 def test_auto_resume_passes_over_a_foreign_file(saved_run, tmp_path, capsys):
     torch.save({'params': {}}, tmp_path / '2000.state')
     assert resume(saved_run)['iter'] == 1000

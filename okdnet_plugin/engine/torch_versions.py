@@ -65,7 +65,8 @@ def grad_scaler(device: torch.device, enabled: bool) -> Any:
 def scale_in_place(tensors: Sequence[Tensor], factor: Tensor | float) -> None:
     """Multiply tensors by a scalar, in one kernel where there can be one."""
     torch_: Any = torch  # whose hints hide the function
-    torch_._foreach_mul_(tensors, factor)
+    if tensors:
+        torch_._foreach_mul_(tensors, factor)
 
 
 def add_scaled_in_place(tensors: Sequence[Tensor], others: Sequence[Tensor], factor: float) -> None:
