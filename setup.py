@@ -10,7 +10,9 @@ for line in (here / 'okdnet_plugin' / '__init__.py').read_text(encoding='utf-8')
 
 # What adds a feature; `all` is for those who want every one, as the test suite does.
 extras = {
+    'heif': ['pillow-heif>=0.16'],
     'mm': ['mmengine>=0.10.7', 'mmcv-lite>=2.1,<2.2'],
+    'nyu': ['h5py'],  # scripts/prepare_nyu.py reads the original .mat file
     'onnx': ['onnx', 'onnxruntime', 'onnxscript'],
     'openvino': ['openvino'],
     'spandrel': ['spandrel>=0.4.2,<0.5'],
@@ -26,7 +28,7 @@ setup(
     long_description_content_type='text/markdown',
     license='Apache-2.0',
     packages=find_packages(include=['okdnet_plugin', 'okdnet_plugin.*']),
-    package_data={'okdnet_plugin.weights': ['*.safetensors']},
+    package_data={'okdnet_plugin.report': ['report.*'], 'okdnet_plugin.weights': ['*.safetensors']},
     python_requires='>=3.10,<3.13',
     install_requires=[
         'torch>=2.1',
@@ -34,6 +36,7 @@ setup(
         'basicsr==1.4.2',
         'lmdb>=1.4.1',
         'filelock>=3.12',
+        'jinja2>=3',  # torch needs it too
         'opencv-python>=4.11',  # older ones do not turn TIFF as EXIF asks
         'numpy>=1.26',
         'packaging',

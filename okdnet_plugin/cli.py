@@ -56,15 +56,11 @@ def main(argv: list[str] | None = None) -> int:
     """
     logging.raiseExceptions = False  # where the disk is full, a log would print a traceback for each of its lines
     command, arguments = _split(sys.argv[1:] if argv is None else argv)
-    if command in (None, '-h', '--help'):
-        print(_usage(), end='')
-        return 0 if command else 2
-    if command == '--version':
-        print(_versions())
-        return 0
     try:
-        code = _run(command, arguments)
-        sys.stdout.flush()  # here, where a reader that has gone is no traceback
+        try:
+            code = _run(command, arguments)
+        finally:
+            sys.stdout.flush()  # here, where a reader that has gone is no traceback
         return code
     except BrokenPipeError as error:
         return _reader_has_gone(error)
@@ -90,7 +86,13 @@ def main(argv: list[str] | None = None) -> int:
         raise
 
 
-def _run(command: str, arguments: list[str]) -> int:
+def _run(command: str | None, arguments: list[str]) -> int:
+    if command in (None, '-h', '--help'):
+        print(_usage(), end='')
+        return 0 if command else 2
+    if command == '--version':
+        print(_versions())
+        return 0
     if command in _OF_BASICSR:
         return _run_toolbox(command, arguments)
     commands = {entry.name: entry for entry in plugins.entries('basicsr.commands')}
@@ -191,13 +193,13 @@ def _spec_of(module: str) -> ModuleSpec | None:
 
 
 def _is_ours(entry: EntryPoint) -> bool:
-    return entry.module.partition('.')[0] == __package__
+    return entry.module.partition('.')[0] == 'okdnet_plugin'
 
 
 def _versions() -> str:
     """This package, BasicSR, torch and Python, as they are installed; none of them is imported."""
     found = []
-    for name in (__package__, 'basicsr', 'torch'):
+    for name in ('okdnet_plugin', 'basicsr', 'torch'):
         try:
             found.append(f'{name} {importlib.metadata.version(name)}')
         except importlib.metadata.PackageNotFoundError:

@@ -89,8 +89,8 @@ default_hooks = dict(
 )
 custom_hooks = [
     dict(type='ShareBuffersHook'),  # of several processes, before a validation
-    # BatchNorm's statistics belong to the average; momentum is 1 - ema_decay.
-    dict(type='EMAHook', ema_type='ExponentialMovingAverage', momentum=0.001, update_buffers=True),
+    # BatchNorm's statistics belong to the average; momentum is 1 - ema_decay, and gamma lets it warm up alike.
+    dict(type='EMAHook', ema_type='MomentumAnnealingEMA', momentum=0.001, gamma=9, update_buffers=True),
     dict(type='BranchVisualizationHook', pictures=4),
 ]
 vis_backends = [dict(type='LocalVisBackend')]

@@ -43,6 +43,6 @@ train_cfg = dict(max_iters=total_iter, val_interval=total_iter)
 default_hooks = dict(logger=dict(interval=20), checkpoint=dict(interval=80))
 custom_hooks = [
     dict(type='ShareBuffersHook'),
-    dict(type='EMAHook', ema_type='ExponentialMovingAverage', momentum=0.02, update_buffers=True),
+    dict(type='EMAHook', ema_type='MomentumAnnealingEMA', momentum=0.02, gamma=9, update_buffers=True),
     dict(type='BranchVisualizationHook', pictures=4),
 ]

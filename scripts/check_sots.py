@@ -1,10 +1,14 @@
-"""Re-make genuine hazy pictures of SOTS-indoor from clear pictures and depth, and say how near they come.
+"""Re-make genuine hazy pictures of RESIDE from clear pictures and depth, and say how near they come.
 
-  check_sots.py CLEAR_DIR DEPTH_DIR HAZY_DIR
+  check_sots.py CLEAR_DIR DEPTH_DIR HAZY_DIR                    SOTS-indoor
+  check_sots.py CLEAR_DIR DEPTH_DIR HAZY_DIR --layout its       ITS
 
 A clear picture is 1400.png, cropped to 620x460 or with the white frame of the original files; its depth has the same
 stem, and a hazy picture is 1400_3.png, the third of ten. Only scenes that all three folders hold are compared. The
 pictures are made by SyntheticHazeDataset with the preset sots_indoor; PSNR is the toolbox's, in dB, of RGB.
+
+A hazy picture of ITS is 1_2_0.97842.png, whose last number is the airlight; its beta, which no name tells, is fitted.
+Depth is divided by its largest value, may be named 0001.png, and may be that of the middle of the picture.
 """
 
 import argparse
@@ -13,6 +17,7 @@ import tempfile
 from pathlib import Path
 
 import cv2
+import numpy as np
 
 import okdnet_plugin  # noqa: F401  goes first: it mends the toolbox
 
@@ -20,17 +25,21 @@ import okdnet_plugin  # noqa: F401  goes first: it mends the toolbox
 from basicsr.metrics import calculate_psnr
 from basicsr.utils import tensor2img
 
-from okdnet_plugin.data.depth import DEPTH_EXTENSIONS
+from okdnet_plugin.data.depth import DEPTH_EXTENSIONS, DepthRule, decode_depth, distances
+from okdnet_plugin.data.haze import add_haze, transmission
 from okdnet_plugin.data.layouts import get_layout
 from okdnet_plugin.data.picture_sources import PICTURE_EXTENSIONS
+from okdnet_plugin.data.pictures import decode
 from okdnet_plugin.data.synthetic_haze_dataset import SyntheticHazeDataset
 from okdnet_plugin.errors import InputError
+
+BETAS = (0.4, 2.0)  # of ITS: 0.6 to 1.8
 
 
 def main(argv: list[str] | None = None) -> int:
     args = parse_arguments(argv)
     try:
-        figures = check(args)
+        figures = check_its(args) if args.layout == 'its' else check(args)
     except (InputError, OSError) as error:
         print(f'{Path(__file__).name}: error: {error}', file=sys.stderr)
         return 2
@@ -43,6 +52,10 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument('clear', type=Path, metavar='CLEAR_DIR', help='folder of clear pictures')
     parser.add_argument('depth', type=Path, metavar='DEPTH_DIR', help='folder of their depth')
     parser.add_argument('hazy', type=Path, metavar='HAZY_DIR', help='folder of genuine hazy pictures')
+    parser.add_argument('--layout', choices=('sots_indoor', 'its'), default='sots_indoor', help='default: %(default)s')
+    parser.add_argument(
+        '--depth-smooth', type=int, default=0, metavar='PX', help='radius, as the option depth_smooth (default: 0)'
+    )
     parser.add_argument(
         '--depth-scale', type=float, default=6553.5, help='depth = value / scale (default: %(default)s)'
     )
@@ -76,6 +89,7 @@ def check(args: argparse.Namespace) -> list[float]:
                 'meta_info_file': str(listed),
                 'dataroot_depth': str(args.depth),
                 'depth_scale': args.depth_scale,
+                'depth_smooth': args.depth_smooth,
             }
         )
     figures = []
@@ -85,6 +99,60 @@ def check(args: argparse.Namespace) -> list[float]:
             figures.append(psnr(tensor2img(remade[index]['lq']), hazy[stem]))
             print(f'{stem} {figures[-1]:.2f} dB')
     return figures
+
+
+def check_its(args: argparse.Namespace) -> list[float]:
+    """Print and return the PSNR of each hazy picture of ITS.
+
+    Raises:
+        InputError: the folders have no scene in common, or a picture of one cannot be used.
+    """
+    clear = {_scene(stem): file for stem, file in files(args.clear, PICTURE_EXTENSIONS).items()}
+    depth = {_scene(stem): file for stem, file in files(args.depth, DEPTH_EXTENSIONS).items()}
+    hazy = files(args.hazy, PICTURE_EXTENSIONS)
+    figures = []
+    for stem, file in hazy.items():
+        scene, _, airlight = [*stem.split('_'), '', ''][:3]
+        if _scene(scene) not in clear or _scene(scene) not in depth:
+            continue
+        label = str(depth[_scene(scene)])
+        values = decode_depth(Path(label).read_bytes(), label)
+        away = distances(values, DepthRule(norm='max', smooth=args.depth_smooth), label)
+        img, genuine = (
+            _middle(decode(path.read_bytes(), str(path)), away.shape, path) for path in (clear[_scene(scene)], file)
+        )
+        try:
+            light = 255 * float(airlight)
+        except ValueError as error:
+            raise InputError(f'{file}: its name is none of ITS, as 1_2_0.97842.png') from error
+
+        def fit(beta: float, img=img, genuine=genuine, away=away, light=light) -> float:
+            remade = np.rint(add_haze(img.astype(np.float32), transmission(away, beta), light)).astype(np.uint8)
+            return calculate_psnr(remade, genuine, crop_border=0)
+
+        beta = max(np.linspace(*BETAS, 25), key=fit)
+        for step in (0.02, 0.005, 0.001):
+            beta = max((beta + step * k for k in range(-3, 4)), key=fit)
+        figures.append(fit(beta))
+        print(f'{stem} {figures[-1]:.2f} dB')
+    if not figures:
+        raise InputError(f'{args.clear}, {args.depth} and {args.hazy} have no scene in common')
+    return figures
+
+
+def _scene(stem: str) -> str:
+    return stem.lstrip('0')
+
+
+def _middle(img: np.ndarray, size: tuple[int, ...], file: Path) -> np.ndarray:
+    """The middle of a picture, of a size."""
+    top, left = ((img.shape[axis] - size[axis]) // 2 for axis in (0, 1))
+    if min(top, left) < 0:
+        raise InputError(
+            f'{file} is {img.shape[0]}x{img.shape[1]}, smaller than its depth, {size[0]}x{size[1]} (height x width); '
+            'give the original files'
+        )
+    return img[top : top + size[0], left : left + size[1]]
 
 
 def files(folder: Path, extensions: tuple[str, ...]) -> dict[str, Path]:

@@ -1,11 +1,16 @@
 """What several test files share: the registered plugin, small hazy pictures, the command in its own process."""
 
+import atexit
 import datetime
+import functools
 import importlib.util
+import json
 import multiprocessing
 import os
+import socket
 import subprocess
 import sys
+import tempfile
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
@@ -200,14 +205,73 @@ def write_options(path: Path, options: dict) -> str:
     return str(path)
 
 
+ALONE = {'CUDA_VISIBLE_DEVICES': '', 'OMP_NUM_THREADS': '1'}
+
+
 def run(*command: object, cwd: Path, **environment: str) -> subprocess.CompletedProcess:
     """Run a command without a GPU, on one thread, and hold what it prints."""
-    environment = os.environ | {'CUDA_VISIBLE_DEVICES': '', 'OMP_NUM_THREADS': '1'} | environment
+    environment = os.environ | ALONE | environment
     return subprocess.run([str(part) for part in command], cwd=cwd, env=environment, capture_output=True, text=True)
 
 
 def basicsr(*arguments: object, cwd: Path) -> subprocess.CompletedProcess:
-    return run(sys.executable, '-m', 'okdnet_plugin', *arguments, cwd=cwd)
+    """`basicsr ARGUMENTS` in a process of its own, which has not to import everything again."""
+    return basicsr_of_ranks(*arguments, cwd=cwd, environments=[{}])
+
+
+def two_of_basicsr(*arguments: object, cwd: Path) -> subprocess.CompletedProcess:
+    """`basicsr ARGUMENTS` in two processes that know of one another as torchrun's do."""
+    with socket.socket() as free:
+        free.bind(('127.0.0.1', 0))
+        port = str(free.getsockname()[1])
+    shared = {'MASTER_ADDR': '127.0.0.1', 'MASTER_PORT': port, 'WORLD_SIZE': '2', 'LOCAL_WORLD_SIZE': '2'}
+    ranks = [shared | {'RANK': str(rank), 'LOCAL_RANK': str(rank)} for rank in range(2)]
+    return basicsr_of_ranks(*arguments, '--launcher', 'pytorch', cwd=cwd, environments=ranks)
+
+
+@functools.cache
+def _nursery() -> subprocess.Popen:
+    command = [sys.executable, str(Path(__file__).with_name('nursery.py'))]
+    nursery = subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=os.environ | ALONE
+    )
+    atexit.register(nursery.stdin.close)  # by which it ends
+    while (line := nursery.stdout.readline()) != 'ready\n':  # packages may greet
+        assert line, 'the nursery has ended'
+    return nursery
+
+
+def basicsr_of_ranks(*arguments: object, cwd: Path, environments: list[dict]) -> subprocess.CompletedProcess:
+    """`basicsr ARGUMENTS` in several processes at once.
+
+    Args:
+        arguments: what follows `basicsr`, of all processes.
+        cwd: where they start.
+        environments: what the environment of each process has besides.
+
+    Returns:
+        The worst exit code, and what all of them have printed.
+    """
+    nursery = _nursery()
+    with tempfile.TemporaryDirectory() as folder:
+        orders = [
+            {
+                'arguments': list(map(str, arguments)),
+                'cwd': str(cwd),
+                'environment': {key: value for key, value in os.environ.items() if key != 'PYTEST_CURRENT_TEST'}
+                | ALONE
+                | environment,
+                'stdout': f'{folder}/out',
+                'stderr': f'{folder}/err',
+            }
+            for environment in environments
+        ]
+        nursery.stdin.write(json.dumps(orders) + '\n')
+        nursery.stdin.flush()
+        answer = nursery.stdout.readline()
+        assert answer, 'the nursery has ended'
+        out, err = (Path(folder, name).read_text(encoding='utf-8', errors='replace') for name in ('out', 'err'))
+        return subprocess.CompletedProcess(arguments, max(json.loads(answer), key=abs), out, err)
 
 
 def in_two_processes(function, folder):

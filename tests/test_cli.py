@@ -311,8 +311,10 @@ def test_unreadable_picture_gets_one_line_from_any_process(workers, tmp_path, tr
     assert 'Traceback' not in result.stderr
 
 
-@pytest.mark.parametrize('arguments', [['options'], ['check', '-opt', 'missing.yml']])
-@pytest.mark.parametrize('unbuffered', ['', '1'])
+@pytest.mark.parametrize(
+    ('unbuffered', 'arguments'),
+    [('', ['-h']), ('1', ['-h']), ('', ['lmdb', '-h']), ('1', ['check', '-opt', 'missing.yml'])],
+)
 def test_reader_that_goes_ends_the_command_quietly(unbuffered, arguments, tmp_path):
     env = os.environ | {'PYTHONUNBUFFERED': unbuffered}
     read, write = os.pipe()

@@ -65,13 +65,19 @@ def test_applying_twice_changes_nothing():
     assert (BaseModel.model_ema, BaseModel.model_to_device) == before
 
 
-@pytest.mark.parametrize(
-    'imports',
-    ['import okdnet_plugin, basicsr', 'import okdnet_plugin; okdnet_plugin.register(); okdnet_plugin.register()'],
-    ids=['before the toolbox', 'registered twice'],
-)
-def test_importing_works(imports, tmp_path):
-    result = run(sys.executable, '-c', imports, cwd=tmp_path)
+def test_basicsr_is_patched_when_somebody_imports_it_and_not_before(tmp_path):
+    code = """
+import sys, okdnet_plugin
+assert not {'basicsr', 'torch', 'torchvision', 'cv2'} & set(sys.modules)
+import basicsr.train
+names = [{patch.name for patch in some} for some in (okdnet_plugin.compat.PATCHES, okdnet_plugin.compat.APPLIED)]
+assert len(names[1]) > 15
+assert names[0] - names[1] <= {'provide_functional_tensor'}  # which torchvision 0.16 has
+assert not any(patch.is_needed() for patch in okdnet_plugin.compat.PATCHES)
+okdnet_plugin.register()
+okdnet_plugin.register()
+"""
+    result = run(sys.executable, '-c', code, cwd=tmp_path)
     assert result.returncode == 0, result.stderr
 
 

@@ -3,13 +3,12 @@
 import json
 import os
 import socket
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from conftest import REPOSITORY, basicsr, run, write_options
+from conftest import REPOSITORY, basicsr, basicsr_of_ranks, run, write_options
 
 
 @pytest.fixture(scope='module')
@@ -73,27 +72,16 @@ def test_slurm_trains_in_two_processes_on_the_cpu(train_options, tmp_path):
         free.bind(('127.0.0.1', 0))
         train_options['dist_params'] = {'backend': 'nccl', 'port': free.getsockname()[1]}
     options = write_options(tmp_path / 'o.yml', train_options)
-    shared = os.environ | {
+    shared = {
         'PATH': f'{tmp_path}:{os.environ["PATH"]}',
-        'CUDA_VISIBLE_DEVICES': '',
-        'OMP_NUM_THREADS': '1',
         'SLURM_NTASKS': '2',
         'SLURM_NODELIST': 'node[1-2]',
     }
-    processes = [
-        subprocess.Popen(
-            [sys.executable, '-m', 'okdnet_plugin', 'train', '-opt', options, '--launcher', 'slurm'],
-            cwd=tmp_path,
-            env=shared | {'SLURM_PROCID': str(rank), 'SLURM_LOCALID': str(rank)},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
-        for rank in range(2)
-    ]
-    printed = [process.communicate(timeout=120)[0] for process in processes]
-    assert [process.returncode for process in processes] == [0, 0], printed
-    assert 'World size (gpu number): 2' in printed[0]
+    ranks = [shared | {'SLURM_PROCID': str(rank), 'SLURM_LOCALID': str(rank)} for rank in range(2)]
+    arguments = ('train', '-opt', options, '--launcher', 'slurm')
+    result = basicsr_of_ranks(*arguments, cwd=tmp_path, environments=ranks)
+    assert result.returncode == 0, result.stderr
+    assert 'World size (gpu number): 2' in result.stdout + result.stderr
     assert (tmp_path / 'experiments' / 'small' / 'models' / 'net_g_latest.pth').exists()
 
 

@@ -130,6 +130,50 @@ def test_every_training_passes_the_check_of_options(name, pairs):
     prepare(options)
 
 
+@pytest.fixture
+def recipe(tmp_path, pairs, monkeypatch):
+    """Places that scripts/train_weights.sh gives to the stages of the shipped weights."""
+    for side in ('clear', 'depth'):
+        shutil.copytree(pairs / 'clear', tmp_path / 'rgbd' / side)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv('NYU', str(tmp_path / 'rgbd'))
+    monkeypatch.setenv('OUTDOOR', str(tmp_path / 'rgbd'))
+    monkeypatch.setenv('DATA', str(tmp_path))
+    (tmp_path / 'sots_indoor_val').mkdir()
+    shutil.copytree(pairs / 'clear', tmp_path / 'sots_indoor_val' / 'clear')
+    (tmp_path / 'sots_indoor_val' / 'hazy').mkdir()
+    for path in (pairs / 'clear').iterdir():
+        shutil.copy(path, tmp_path / 'sots_indoor_val' / 'hazy' / f'{path.stem}_1.png')
+    return [load(f'weights/okdnet_{stage}.yml') for stage in (1, 2, 3)]
+
+
+def test_stages_of_the_shipped_weights_go_on_from_one_another_and_grow(recipe, tmp_path):
+    stages = [Path(stage['name']) for stage in recipe]
+    for before, stage in zip([None, *stages[:-1]], recipe, strict=True):
+        path = stage['path']['pretrain_network_g']
+        assert path == (before and f'experiments/{before}/models/net_g_latest.pth')
+        if path:
+            (tmp_path / path).parent.mkdir(parents=True)
+            (tmp_path / path).touch()
+        check_options(stage | {'is_train': True, 'dist': False, 'rank': 0, 'world_size': 1, 'num_gpu': 0})
+        assert stage['train']['scheduler']['periods'] == [stage['train']['total_iter']]
+    sizes = [stage['datasets']['train']['gt_size'] for stage in recipe]
+    assert sizes == sorted(set(sizes))
+    assert [stage['train'].get('recalibrate_bn') for stage in recipe] == [None, None, 32]
+    script = (REPOSITORY / 'scripts' / 'train_weights.sh').read_text()
+    assert f'stages=({" ".join(map(str, stages))})' in script
+
+
+def test_the_experiment_without_reside_is_that_of_the_paper_on_made_haze():
+    paper, nyu = load('okdnet.yml'), load('okdnet_nyu.yml')
+    assert {key for key in paper if paper[key] != nyu[key]} == {'name', 'datasets'}
+    train, test = nyu['datasets']['train'], load('okdnet_nyu_test.yml')
+    assert (train['preset'], train['resize'], train['batch_size_per_gpu']) == ('reside_its', 256, 4)
+    assert math.ceil(1_399 * train['dataset_enlarge_ratio'] / 4) * 30 == nyu['train']['total_iter']
+    assert test['datasets']['test'] == nyu['datasets']['val']
+    assert test['path']['pretrain_network_g'].split('/')[1] == nyu['name']
+
+
 def test_variants_of_the_ablation_differ_from_okdnet_in_one_thing():
     whole = load('okdnet.yml')
     for variant in 'abcde':

@@ -124,7 +124,7 @@ class FusedRDB(nn.Module):
         )
         self.fourth = _convolution(fourth[3], None, 1)
         weight = rdb.fuse.weight.detach().clone()
-        weight[:, :num_feat, 0, 0] += torch.eye(num_feat)
+        weight[:, :num_feat, 0, 0] += torch.eye(num_feat, device=weight.device)
         self.fuse = _convolution(weight, rdb.fuse.bias)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -211,12 +211,13 @@ class FusedFAB(nn.Module):
         assert pointwise.bias is not None
         assert gate.bias is not None
         parts = zip(gate.weight.chunk(num, 1), self.direct.pointwise.weight[:, :, 0, 0].chunk(num), strict=True)
-        composed = torch.cat([torch.einsum('omyx,mi->oiyx', g, p) for g, p in parts])
+        # In float64, which no setting of a GPU makes coarser.
+        composed = torch.cat([torch.einsum('omyx,mi->oiyx', g.double(), p.double()).float() for g, p in parts])
         bias = gate.bias + torch.einsum('omyx,m->o', gate.weight, pointwise.bias)
         self.of_pictures = _convolution(composed[:, :6], None)
         self.of_feature = _convolution(composed[:, 6:], None)
-        across = torch.zeros(3 * num, 3 * num, 1, largest)
-        down = torch.zeros(3, 3 * num, largest, 1)
+        across = bias.new_zeros(3 * num, 3 * num, 1, largest)
+        down = bias.new_zeros(3, 3 * num, largest, 1)
         for k, size in enumerate(fab.pools):
             inside = slice((largest - size) // 2, (largest + size) // 2)
             for channel in range(3):
@@ -262,9 +263,7 @@ class FusedOKDNet(nn.Module):
 
     def __init__(self, net: OKDNet):
         super().__init__()
-        device = net.to_image.weight.device
-        # What the fused weights are made from below is made on the CPU.
-        net = copy.deepcopy(net).cpu().float().eval()
+        net = copy.deepcopy(net).float().eval()
         fold_batch_norms(net)
         self.t_min, self.multiple = net.t_min, net.multiple
         self.preprocess = net.preprocess
@@ -277,7 +276,7 @@ class FusedOKDNet(nn.Module):
         self.transmission = nn.Sequential(*list(net.transmission.children())[:-1])
         self.to_image = _scaled(net.to_image, 0.5)
         self.aggregation = FusedFAB(net.aggregation) if isinstance(net.aggregation, FAB) else net.aggregation
-        self.eval().requires_grad_(False).to(device)
+        self.eval().requires_grad_(False)
 
     @property
     def dtype(self) -> torch.dtype:

@@ -22,16 +22,18 @@ def main(argv: list[str] | None = None) -> int:
         prog='basicsr check', description=(__doc__ or '').partition(': ')[2], allow_abbrev=False
     )
     parser.add_argument(
-        '-opt', required=True, nargs='+', metavar='FILE', help='option files of a training, test, report'
+        '-opt', required=True, nargs='+', metavar='FILE', help='option files of trainings, tests or reports'
     )
     parser.add_argument(
-        '--set', nargs='+', default=[], metavar='KEY=VALUE', help='values in place of those of the files'
+        '--set', nargs='+', default=[], metavar='KEY=VALUE', help='change values of the files, as --set of train'
     )
     parser.add_argument(
-        '--phase', choices=('train', 'test', 'report'), help='what the files are for (default: as their keys tell)'
+        '--phase',
+        choices=('train', 'test', 'report'),
+        help='purpose of the files (default: recognised by their keys)',
     )
-    parser.add_argument('--no-files', action='store_true', help='do not look whether pictures and weights are there')
-    parser.add_argument('--json', action='store_true', help='the mistakes as JSON')
+    parser.add_argument('--no-files', action='store_true', help='do not check whether images and weights exist')
+    parser.add_argument('--json', action='store_true', help='print the mistakes as JSON')
     args = parser.parse_args(argv)
 
     from okdnet_plugin.plugins import load_plugins

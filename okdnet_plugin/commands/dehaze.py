@@ -36,6 +36,7 @@ def main(argv: list[str] | None = None) -> int:
         extension=extension,
         extras=extras,
         overwrite=args.overwrite,
+        notify=_say,
     )
     weights = weights_for(args.weights, args.opt, args.network, args.param_key)
     dehazer = Dehazer(
@@ -46,7 +47,7 @@ def main(argv: list[str] | None = None) -> int:
         tile=args.tile,
         strength=args.strength,
         maps=args.save_transmission or args.save_airlight,
-        notify=lambda line: sys.stderr.write(f'basicsr: note: {line}\n'),
+        notify=_say,
     )
     if dehazer.maps:
         extra_pictures.check_maps(dehazer, args.save_transmission, args.save_airlight)
@@ -61,11 +62,15 @@ def main(argv: list[str] | None = None) -> int:
     )
 
 
+def _say(line: str) -> None:
+    sys.stderr.write(f'basicsr: note: {line}\n')
+
+
 def _parse(argv: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog='basicsr dehaze',
-        description='Remove the haze from pictures and videos. Results that are there already are passed over, so the '
-        'same command goes on where it was interrupted.',
+        description='Remove the haze from images and videos. Existing results are skipped, so the same command '
+        'continues an interrupted run.',
         allow_abbrev=False,
     )
     parser.add_argument(
@@ -74,14 +79,14 @@ def _parse(argv: list[str] | None) -> argparse.Namespace:
         nargs='+',
         required=True,
         metavar='INPUT',
-        help='pictures, videos, folders (with their sub-folders), patterns such as "*.jpg", or - for standard input',
+        help='images, videos, folders (with their sub-folders), patterns such as "*.jpg", or - for standard input',
     )
     parser.add_argument(
         '-o',
         '--output',
         required=True,
         metavar='OUTPUT',
-        help='folder for the results; for one input also the file; - for standard output',
+        help='folder for the results; for a single input also a file name; - for standard output',
     )
     network = parser.add_argument_group('network')
     network.add_argument(
@@ -100,34 +105,48 @@ def _parse(argv: list[str] | None) -> argparse.Namespace:
         '--tile',
         type=_tile,
         metavar='N|auto|none',
-        help='restore in pieces of at most NxN px, always or never; auto (default): in one piece if memory allows',
+        help='tiles of at most NxN px, or never; auto (default): one piece if memory allows',
     )
     network.add_argument(
-        '--strength', type=float, default=1.0, metavar='0..1', help='how much of the haze is removed (default: 1)'
+        '--strength',
+        type=float,
+        default=1.0,
+        metavar='0..1',
+        help='share of the result, the rest is the input (default: 1)',
     )
     results = parser.add_argument_group('results')
-    results.add_argument('--suffix', default='', type=_suffix, metavar='TEXT', help="put behind the results' names")
-    results.add_argument('--format', choices=_FORMATS, help='of pictures; default: as the input')
     results.add_argument(
-        '--quality', type=_quality, default=95, metavar='1..100', help='of JPEG and WebP (default: 95; WebP 100: exact)'
+        '--suffix', default='', type=_suffix, metavar='TEXT', help='appended to the names of the results'
+    )
+    results.add_argument('--format', choices=_FORMATS, help='of images (default: as the input)')
+    results.add_argument(
+        '--quality',
+        type=_quality,
+        default=95,
+        metavar='1..100',
+        help='of JPEG, WebP (default: 95; WebP 100: lossless)',
     )
     results.add_argument(
-        '--compare', action='store_true', help='write NAME_compare, too: hazy | result (videos: only this)'
+        '--compare', action='store_true', help='also write NAME_compare: hazy | result (videos: only this)'
     )
     results.add_argument(
         '--save-transmission', action='store_true', help='write NAME_transmission.png (colours) and _raw.png (16 bits)'
     )
     results.add_argument('--save-airlight', action='store_true', help='write NAME_airlight.png and .json')
-    results.add_argument('--overwrite', action='store_true', help='replace results that are there; inputs never are')
+    results.add_argument('--overwrite', action='store_true', help='replace existing results, but never an input')
     results.add_argument(
-        '--max-megapixels', type=_positive, default=200, metavar='N', help='refuse larger pictures (default: 200)'
+        '--max-megapixels', type=_positive, default=200, metavar='N', help='refuse larger images (default: 200)'
     )
     video = parser.add_argument_group('videos')
     video.add_argument(
-        '--smoothing', type=float, default=1.0, metavar='SECONDS', help='of the airlight, against flicker (default: 1)'
+        '--smoothing',
+        type=float,
+        default=1.0,
+        metavar='SECONDS',
+        help='of the airlight, against flicker (default: 1)',
     )
     video.add_argument('--codec', metavar='NAME', help='encoder, for example libx264')
-    video.add_argument('--crf', type=int, metavar='N', help='constant quality, on the scale of the encoder')
+    video.add_argument('--crf', type=int, metavar='N', help='constant rate factor, on the scale of the encoder')
     return parser.parse_args(argv)
 
 

@@ -64,5 +64,5 @@ def _parse(argv: list[str] | None) -> argparse.Namespace:
         prog='basicsr doctor', description=(__doc__ or '').partition(': ')[2], allow_abbrev=False
     )
     parser.add_argument('--json', action='store_true', help='for a bug report, without names of folders and people')
-    parser.add_argument('--quick', action='store_true', help='without the self-test, which trains for one step')
+    parser.add_argument('--quick', action='store_true', help='skip the self-test, which trains for one step')
     return parser.parse_args(argv)

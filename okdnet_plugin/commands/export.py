@@ -5,12 +5,12 @@ import argparse
 from okdnet_plugin.errors import InputError
 
 _EPILOG = """\
-the ending of OUT says what it becomes:
+the ending of OUT selects the format:
   .onnx          ONNX, opset 18: input `hazy`, output `dehazed`, any batch, height and width
-  .pt2           torch.export, any batch, height and width; to be run on a CPU
-  .pt            TorchScript, any batch, height and width; to be run on a CPU
+  .pt2           torch.export, any batch, height and width; runs on a CPU
+  .pt            TorchScript, any batch, height and width; runs on a CPU
   .safetensors   the weights, with network, options, training data, metrics, licence and version as metadata
-  .pth           the weights as the toolbox reads them
+  .pth           the weights as BasicSR reads them
 
 examples:
   basicsr export -w experiments/OKDNet/models/net_g_latest.pth -o okdnet.onnx
@@ -35,14 +35,14 @@ def main(argv: list[str] | None = None) -> int:
         allow_abbrev=False,
     )
     parser.add_argument('-w', '--weights', metavar='FILE', help='.pth or .safetensors')
-    parser.add_argument('--opt', metavar='FILE', help='option file of the network, where the weights do not tell it')
-    parser.add_argument('--param-key', metavar='KEY', help='which weights of the file (default: params_ema, params)')
-    parser.add_argument('-o', '--out', required=True, metavar='OUT', help='the file to be written')
-    parser.add_argument('--force', action='store_true', help='write over a file that is there')
-    parser.add_argument('--no-fuse', action='store_true', help='keep the layers as they were trained')
-    parser.add_argument('--licence', metavar='TEXT', help='of the weights, for the metadata')
+    parser.add_argument('--opt', metavar='FILE', help='option file of the network, if the weights do not tell it')
+    parser.add_argument('--param-key', metavar='KEY', help='weights in the file (default: params_ema, else params)')
+    parser.add_argument('-o', '--out', required=True, metavar='OUT', help='output file')
+    parser.add_argument('--force', action='store_true', help='overwrite an existing file')
+    parser.add_argument('--no-fuse', action='store_true', help='keep the layers of the training')
+    parser.add_argument('--licence', metavar='TEXT', help='licence of the weights, for the metadata')
     parser.add_argument(
-        '--meta', action='append', default=[], metavar='KEY=TEXT', help='more metadata; may be repeated'
+        '--meta', action='append', default=[], metavar='KEY=TEXT', help='further metadata; may be repeated'
     )
     args = parser.parse_args(argv)
     more = _metadata(args.meta) | ({'licence': args.licence} if args.licence else {})

@@ -57,10 +57,10 @@ def _parse(argv: list[str] | None) -> argparse.Namespace:
         description=(__doc__ or '').partition(': ')[2],
         allow_abbrev=False,
     )
-    parser.add_argument('kind', nargs='?', metavar='|'.join(KINDS), help='of what (default: of all)')
-    parser.add_argument('name', nargs='?', metavar='NAME', help='its whole signature and description')
-    parser.add_argument('--plugin', metavar='NAME', help='only what this plugin or distribution has registered')
-    parser.add_argument('--json', action='store_true', help='for programs')
+    parser.add_argument('kind', nargs='?', metavar='|'.join(KINDS), help='which kind (default: all)')
+    parser.add_argument('name', nargs='?', metavar='NAME', help='show its signature and description')
+    parser.add_argument('--plugin', metavar='NAME', help='only names of this plugin or distribution')
+    parser.add_argument('--json', action='store_true', help='print JSON')
     return parser.parse_args(argv)
 
 

@@ -34,31 +34,31 @@ def _parse(argv: list[str] | None) -> argparse.Namespace:
     commands = parser.add_subparsers(required=True, metavar='COMMAND')
     pairing = argparse.ArgumentParser(add_help=False)
     pairing.add_argument('--layout', metavar='NAME', help=f'naming rule: {", ".join(LAYOUTS)}')
-    pairing.add_argument('--pairing', metavar='REGEX', help='naming rule: the one group of the stem is the scene')
-    pairing.add_argument('--filename-tmpl', metavar='TEMPLATE', help='naming rule: hazy stem of a clear one {}')
+    pairing.add_argument('--pairing', metavar='REGEX', help='naming rule: its only group is the scene')
+    pairing.add_argument('--filename-tmpl', metavar='TEMPLATE', help='naming rule: hazy stem for a clear stem {}')
     workers = argparse.ArgumentParser(add_help=False)
     workers.add_argument('--workers', type=int, metavar='N', help='threads (default: one a core)')
 
-    build = commands.add_parser('build', parents=[pairing, workers], help='make LMDBs of folders')
+    build = commands.add_parser('build', parents=[pairing, workers], help='make LMDBs from folders')
     build.add_argument('out', metavar='OUT', help='folder for hazy.lmdb, clear.lmdb and depth.lmdb')
-    build.add_argument('--hazy', metavar='DIR', help='folder of hazy pictures')
-    build.add_argument('--clear', metavar='DIR', help='folder of clear pictures, each of which is stored once')
+    build.add_argument('--hazy', metavar='DIR', help='folder of hazy images')
+    build.add_argument('--clear', metavar='DIR', help='folder of clear images; each is stored once')
     build.add_argument('--depth', metavar='DIR', help='folder of depth files, for SyntheticHazeDataset')
-    build.add_argument('--resize', metavar='N|HxW', type=size, help='store pictures of this size (the paper: 256)')
+    build.add_argument('--resize', metavar='N|HxW', type=size, help='resize images (the paper: 256)')
     build.add_argument(
         '--encode',
         metavar='|'.join(ENCODINGS),
-        help="keep the files' bytes (default), or encode without loss (default with --resize: bmp, fastest to read)",
+        help='original bytes (default), or a lossless encoding (default with --resize: bmp, fastest to read)',
     )
     build.set_defaults(run=_build)
 
     verify = commands.add_parser('verify', parents=[pairing, workers], help='check every record and every pair')
-    verify.add_argument('paths', nargs='+', metavar='PATH', help='an LMDB, or a folder of some')
+    verify.add_argument('paths', nargs='+', metavar='PATH', help='an LMDB, or a folder with LMDBs')
     verify.set_defaults(run=_verify)
 
-    listing = commands.add_parser('ls', help='say what is in LMDBs')
-    listing.add_argument('paths', nargs='+', metavar='PATH', help='an LMDB, or a folder of some')
-    listing.add_argument('--keys', action='store_true', help='a line for each record')
+    listing = commands.add_parser('ls', help='list the content of LMDBs')
+    listing.add_argument('paths', nargs='+', metavar='PATH', help='an LMDB, or a folder with LMDBs')
+    listing.add_argument('--keys', action='store_true', help='one line for each record')
     listing.set_defaults(run=_list)
     return parser.parse_args(argv)
 

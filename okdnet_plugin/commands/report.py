@@ -20,12 +20,12 @@ def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog='basicsr report', description=(__doc__ or '').partition(': ')[2], allow_abbrev=False
     )
-    parser.add_argument('-opt', required=True, metavar='FILE', help='what is measured, as options/benchmark.yml')
+    parser.add_argument('-opt', required=True, metavar='FILE', help='methods and test sets, as options/benchmark.yml')
     parser.add_argument(
-        '--set', nargs='+', default=[], metavar='KEY.KEY=VALUE', help='values in place of those of the file'
+        '--set', nargs='+', default=[], metavar='KEY.KEY=VALUE', help='change values of the file, as --set of train'
     )
     parser.add_argument('-o', '--out', metavar='DIR', help='folder of the report (default: reports/<name>)')
-    parser.add_argument('--ablation', action='store_true', help="set the paper's Table 4 beside it")
+    parser.add_argument('--ablation', action='store_true', help="compare with the paper's Table 4")
     parser.add_argument(
         '--launcher', choices=('none', 'pytorch'), default='none', help='how the processes were started'
     )

@@ -83,7 +83,7 @@ def read_weights_of_any_file() -> None:
         self._print_different_keys_loading(net, state, strict)
         net.load_state_dict(state, strict=False)
 
-    BaseModel.load_network = load_network
+    setattr(BaseModel, 'load_network', load_network)  # noqa: B010  its types are the hints' own
 
 
 @patch(lambda: 'logger.info(' in original_source_of('basicsr.train:MessageLogger.__call__'))

@@ -25,11 +25,13 @@ class DepthRule(NamedTuple):
         norm: `none`; `max`, so that the farthest place of each picture has depth 1; or `minmax`, so that the nearest
             one has depth 0 too.
         scale: values are divided by it; None for values that are distances already.
+        smooth: radius, in px, of the filter of `smoothed`, for whole numbers; 0 for none.
     """
 
     kind: str = 'depth'
     norm: str = 'none'
     scale: float | None = None
+    smooth: int = 0
 
 
 def decode_depth(content: bytes, label: str) -> np.ndarray:
@@ -83,6 +85,8 @@ def distances(values: np.ndarray, rule: DepthRule, label: str) -> np.ndarray:
     )
     with np.errstate(over='ignore'):  # what overflows is counted below
         depth = values.astype(np.float32)
+        if rule.smooth and values.dtype.kind == 'u':
+            depth = smoothed(depth, rule.smooth)
         if rule.scale is not None:
             depth /= rule.scale
     if values.dtype.kind != 'u':
@@ -106,6 +110,34 @@ def distances(values: np.ndarray, rule: DepthRule, label: str) -> np.ndarray:
     depth -= nearest
     depth /= extent
     return depth
+
+
+def smoothed(values: np.ndarray, radius: int) -> np.ndarray:
+    """Whole numbers without their steps: a guided filter that is guided by the values themselves.
+
+    What varies by much less than one in its neighbourhood is averaged, what varies by more stays as it is: of depth
+    that is stored with 8 bits, the terraces of floors and walls become slopes, and outlines remain.
+
+    Source: He, Sun and Tang, "Guided image filtering", TPAMI 2013, Eq. 5, 6 and 8, with eps = 1.
+
+    Args:
+        values: (H, W), float32, on the scale of the whole numbers.
+        radius: of the square windows, in px.
+
+    Returns:
+        (H, W), float32, within the range of the values.
+    """
+    side = (2 * radius + 1,) * 2
+    exact = values.astype(np.float64)  # the variance is a small difference of large numbers
+
+    def mean(plane: np.ndarray) -> np.ndarray:
+        return cv2.blur(plane, side, borderType=cv2.BORDER_REFLECT)
+
+    means = mean(exact)
+    variance = np.maximum(mean(exact * exact) - means * means, 0)
+    slope = variance / (variance + 1)
+    result = mean(slope) * exact + mean(means - slope * means)
+    return np.clip(result, values.min(), values.max()).astype(np.float32)
 
 
 def painted_depth(picture: np.ndarray) -> np.ndarray:

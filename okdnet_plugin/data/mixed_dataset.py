@@ -20,6 +20,7 @@ from okdnet_plugin.config.messages import shown
 from okdnet_plugin.data import options
 from okdnet_plugin.data.dehaze_dataset import DehazeDataset, where
 from okdnet_plugin.data.options import located, require
+from okdnet_plugin.data.sizes import resize_of
 from okdnet_plugin.errors import InputError, StoreError
 from okdnet_plugin.hints import MapDataset
 
@@ -27,6 +28,7 @@ _OWN = ('parts', 'epoch_length')
 _OF_THE_LOADER = tuple(Loader.model_fields)
 _NOT_SHARED = (*_OWN, 'name', 'type', *_OF_THE_LOADER)
 _KEYS = ('lq', 'gt', 'lq_path', 'gt_path')
+_MAPS = ('transmission', 'airlight')
 
 
 @DATASET_REGISTRY.register()
@@ -68,6 +70,7 @@ class MixedDataset(DehazeDataset):
         self.names = list(parts)
         self._blocks = [self._block_of(name) for name in parts]
         _check_likeness(dict(zip(parts, self._blocks, strict=True)))
+        self._maps = _MAPS if self._blocks[0].get('return_maps') else ()
         self.parts: list[MapDataset] = [
             self._part(name, block) for name, block in zip(parts, self._blocks, strict=True)
         ]
@@ -103,7 +106,7 @@ class MixedDataset(DehazeDataset):
         """Read a sample of a part.
 
         Returns:
-            lq, gt, lq_path and gt_path, as the part gives them.
+            lq, gt, lq_path and gt_path, as the part gives them; transmission and airlight, if all parts have them.
         """
         number = bisect_right(self._ends_of_pictures, index)
         name, part = self.names[number], self.parts[number]
@@ -119,11 +122,11 @@ class MixedDataset(DehazeDataset):
                     f'{type(part).__name__} fails at its sample {place}: {type(error).__name__}: {error}; look at that '
                     'picture, or take the part out'
                 ) from error
-            missing = [key for key in _KEYS if key not in sample]
+            missing = [key for key in (*_KEYS, *self._maps) if key not in sample]
             require(
                 not missing, f'{type(part).__name__} gives no {", ".join(missing)}, which training needs; take it out'
             )
-        return {key: sample[key] for key in _KEYS}
+        return {key: sample[key] for key in (*_KEYS, *self._maps)}
 
     def _block_of(self, name: str) -> dict:
         block = self.opt['parts'][name]
@@ -141,10 +144,6 @@ class MixedDataset(DehazeDataset):
                 )
             require(
                 block.get('phase') in (None, 'train'), f'phase is {shown(block.get("phase"))}; remove it, a part trains'
-            )
-            require(
-                not block.get('return_maps', self.opt.get('return_maps')),
-                'return_maps: true has no effect, as no other part has maps; remove it',
             )
         shared = {key: value for key, value in self.opt.items() if key not in _NOT_SHARED}
         own = {key: value for key, value in block.items() if key != 'weight'}
@@ -188,7 +187,7 @@ def _said_once(place: str, block: Mapping) -> Iterator[None]:
 
 def _check_likeness(blocks: Mapping[str, Mapping]) -> None:
     """Refuse parts whose samples do not fit into one batch, or mean different things by their values."""
-    for key in ('scale', 'color', 'mean', 'std'):
+    for key in ('scale', 'color', 'mean', 'std', 'return_maps'):
         values = {name: shown(_plain(key, block)) for name, block in blocks.items()}
         require(
             len(set(values.values())) == 1,
@@ -196,7 +195,8 @@ def _check_likeness(blocks: Mapping[str, Mapping]) -> None:
         )
     sizes = {}
     for name, block in blocks.items():
-        height, width = options.size_of(block.get('resize')) or (block.get('gt_size'),) * 2
+        resize, edge = resize_of(block.get('resize')), block.get('gt_size')
+        height, width = (edge, edge) if edge is not None or resize is None else resize.size or ('?', '?')
         sizes[name] = f'{height}x{width}'
     require(
         len(set(sizes.values())) == 1,
@@ -210,6 +210,8 @@ def _plain(key: str, block: Mapping) -> object:
     value = block.get(key)
     if key == 'scale':
         return options.scale_of(block)
+    if key == 'return_maps':
+        return bool(value)
     if key == 'color':
         return value or 'rgb'
     return value[0] if isinstance(value, list | tuple) and value and value.count(value[0]) == len(value) else value

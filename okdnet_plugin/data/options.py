@@ -44,7 +44,9 @@ class TrainingOptions(BaseModel):
     """How pictures get a size and are turned."""
 
     gt_size: Pixels | None = Field(None, description='edge in px of the random crop')
-    resize: Size | None = Field(None, description='size to which pictures are brought instead of a crop')
+    resize: Annotated[Size | dict, Says('a number of px, [height, width], or {shorter: [low, high]}')] | None = Field(
+        None, description='size to which images are brought, before the crop if there is one'
+    )
     use_hflip: bool | None = Field(False, description='flip pictures at random')
     use_rot: bool | None = Field(False, description='turn pictures by 90 degrees at random')
 
@@ -103,23 +105,6 @@ def check_tensor(opt: Mapping) -> None:
         )
     zero = std is not None and 0 in (std if isinstance(std, list | tuple) else [std])
     require(not zero, f'std is {shown(std)}; a zero cannot be divided by')
-
-
-def check_training(opt: Mapping) -> None:
-    """Check that gt_size, resize, use_rot and scale go together."""
-    phase, scale, gt_size, resize = opt['phase'], scale_of(opt), opt.get('gt_size'), size_of(opt.get('resize'))
-    require(gt_size is None or resize is None, 'gt_size crops and resize resizes; give one of them')
-    require(
-        phase != 'train' or gt_size is not None or resize is not None,
-        "option 'gt_size' (random crop) or 'resize' is missing; training needs one of them",
-    )
-    require(gt_size is None or gt_size % scale == 0, f'gt_size {gt_size} is no multiple of scale {scale}; change it')
-    require(resize is None or scale == 1, f'resize makes both pictures one size, but scale is {scale}; use gt_size')
-    require(
-        resize is None or resize[0] == resize[1] or not opt.get('use_rot'),
-        f'use_rot turns {list(resize or ())} on its side, so that a batch has two sizes; use a square resize, or '
-        'use_rot: false',
-    )
 
 
 def backend_of(opt: Mapping) -> Mapping:

@@ -9,7 +9,7 @@ from pydantic import Field
 from torchvision.transforms.functional import normalize
 
 from okdnet_plugin.config.types import File, Folder
-from okdnet_plugin.data import options
+from okdnet_plugin.data import options, sizes
 from okdnet_plugin.data.dehaze_dataset import DehazeDataset
 from okdnet_plugin.data.layouts import LAYOUTS, Layout, layout_from_template, layout_of, pair_listed, pair_names, stem
 from okdnet_plugin.data.options import located
@@ -27,8 +27,9 @@ class PairedDehazeDataset(DehazeDataset):
     Args:
         opt: a data set's block of an option file; it is not changed. See `Options`; at most one of layout, pairing and
             filename_tmpl is given, by default stems are equal. LMDBs with equal keys are paired by key whatever
-            filename_tmpl is. resize is in uint8, by area when neither edge grows, else linearly.
-            Source: OKDNet resizes to 256 x 256 for training.
+            filename_tmpl is. resize is in uint8, by area when neither edge grows, else linearly: `n` or `[h, w]`, or
+            `{shorter: [low, high]}`, a range from which the shorter side is drawn; with gt_size, a training crops the
+            resized images. Source: OKDNet resizes to 256 x 256 for training.
 
     Raises:
         InputError: an option, a folder or a picture cannot be used. Reading a picture raises it too.
@@ -51,11 +52,11 @@ class PairedDehazeDataset(DehazeDataset):
     def _open(self) -> None:
         opt = self.opt
         options.check_source(opt, ('dataroot_lq', 'dataroot_gt'))
-        options.check_training(opt)
+        sizes.check_training(opt)
         options.check_tensor(opt)
         self.layout = layout_of(opt)
         self.scale = options.scale_of(opt)
-        self.resize = options.size_of(opt.get('resize'))
+        self.resize = sizes.resize_of(opt.get('resize'))
         self._sources = {side: self._source(f'dataroot_{side}') for side in ('lq', 'gt')}
         self.pairs = self._find_pairs()
 
@@ -117,8 +118,12 @@ class PairedDehazeDataset(DehazeDataset):
         return cut_remainder(img_gt, img_lq.shape, self.scale, self.opt['phase'] == 'train', labels)
 
     def _cropped_or_resized(self, img_gt: np.ndarray, img_lq: np.ndarray, label: str) -> tuple[np.ndarray, np.ndarray]:
+        size, edge = img_gt.shape[:2], self.opt.get('gt_size')
         if self.resize:
-            return resized(img_gt, *self.resize), resized(img_lq, *self.resize)
+            crops = self.opt['phase'] == 'train' and edge is not None
+            sample = sizes.draw_resized_crop(self.resize, edge, *size) if crops else sizes.whole(self.resize, *size)
+            assert sample.size is not None, 'it is resized'
+            return resized(img_gt[sample.window], *sample.size), resized(img_lq[sample.window], *sample.size)
         if self.opt['phase'] != 'train':
             return img_gt, img_lq
         check_large_enough(img_gt, self.opt['gt_size'], label)

@@ -15,11 +15,10 @@ from torchvision.transforms.functional import normalize
 
 from okdnet_plugin.config.messages import shown
 from okdnet_plugin.config.types import File, Folder, NotNegative, Range, Says
-from okdnet_plugin.data import options
+from okdnet_plugin.data import options, sizes
 from okdnet_plugin.data.dehaze_dataset import DehazeDataset
 from okdnet_plugin.data.depth import DEPTH_EXTENSIONS, KINDS, NORMS, DepthRule, decode_depth, distances, painted_depth
 from okdnet_plugin.data.haze import (
-    WHOLE,
     Window,
     add_haze,
     equivalent_distance,
@@ -35,7 +34,7 @@ from okdnet_plugin.data.pictures import check_large_enough, cut_white_frame, dec
 from okdnet_plugin.errors import InputError
 
 _Drawn = Annotated[float | Range | dict, Says('a number, a range [low, high], or {choices: [...]}')]
-_OF_DEPTH = ('depth_kind', 'depth_norm', 'depth_scale')
+_OF_DEPTH = ('depth_kind', 'depth_norm', 'depth_scale', 'depth_smooth')
 
 
 @DATASET_REGISTRY.register()
@@ -61,6 +60,8 @@ class SyntheticHazeDataset(DehazeDataset):
             - depth_kind: depth, the default, or `inverse`: d = 1 / value, of values from a thousandth of the largest.
             - depth_norm: none, the default; max: d / max d; minmax: (d - min d) / (max d - min d); both by picture, and
               whatever depth_scale is.
+            - depth_smooth: radius in px of a filter that smooths the steps of whole numbers and keeps edges; 3 is right
+              for depth of 8 bits. Default: 0, none.
             - beta, airlight: a number, a range `[low, high]` to draw from uniformly, or `{choices: [...]}`.
               airlight_per_channel: draw each channel by itself. Default: false.
             - grid: each clear picture comes with every combination of the choices, as in RESIDE's lists: all beta for
@@ -92,6 +93,9 @@ class SyntheticHazeDataset(DehazeDataset):
         depth_kind: Literal[KINDS] | None = Field('depth', description='what the values of depth files are')  # type: ignore[valid-type]
         depth_norm: Literal[NORMS] | None = Field('none', description='how depth is normalised by picture')  # type: ignore[valid-type]
         depth_scale: Annotated[float, Field(gt=0)] | None = Field(None, description='depth = value / depth_scale')
+        depth_smooth: Annotated[int, Field(ge=0, le=1000)] | None = Field(
+            0, description='radius in px of the filter that smooths the steps of whole numbers; 3 for depth of 8 bits'
+        )
         preset: Literal[tuple(PRESETS)] | None = Field(  # type: ignore[valid-type]
             None, description='beta, airlight and grid of a public data set'
         )
@@ -123,10 +127,10 @@ class SyntheticHazeDataset(DehazeDataset):
     def _open(self) -> None:
         opt = self.opt
         options.check_source(opt, ('dataroot_gt', 'dataroot_depth', 'meta_info_file'))
-        options.check_training(opt)
+        sizes.check_training(opt)
         options.check_tensor(opt)
         self._check_own()
-        self.resize = options.size_of(opt.get('resize'))
+        self.resize = sizes.resize_of(opt.get('resize'))
         self.haze = HazeRule(opt)
         self.depth_rule = self._depth_rule()
         self._clear = self._source('dataroot_gt', PICTURE_EXTENSIONS)
@@ -165,13 +169,13 @@ class SyntheticHazeDataset(DehazeDataset):
         # HWC, BGR, uint8 in [0, 255], and HW, float32: the whole picture, to be decoded and scaled
         img_gt, depth = self._read(gt_name, depth_name)
         # what is needed of it; haze is made there only
-        size, window = depth.shape, self._window(img_gt, self._clear.label(gt_name))
+        window, target = self._sample_of(img_gt, self._clear.label(gt_name))
         haze = self.haze.draw(rng, variant)
-        t = self._transmission(depth[window], haze, rng, size, window)
+        t = self._transmission(depth[window], haze, rng, depth.shape, window)
         img_gt = img_gt[window]
         img_lq = _hazy(img_gt, t, haze, rng)
-        if self.resize:
-            img_gt, img_lq, t = (resized(img, *self.resize) for img in (img_gt, img_lq, t))
+        if target is not None:
+            img_gt, img_lq, t = (resized(img, *target) for img in (img_gt, img_lq, t))
         t = np.minimum(t, 1)[..., None]  # a resized one may be above by its last digit
         if opt['phase'] == 'train':
             img_gt, img_lq, t = augment([img_gt, img_lq, t], bool(opt.get('use_hflip')), bool(opt.get('use_rot')))
@@ -202,7 +206,7 @@ class SyntheticHazeDataset(DehazeDataset):
                 f'{key} says how depth files are read, but there is no dataroot_depth; add it or remove {key}',
             )
         read = self.options
-        return DepthRule(read.depth_kind, read.depth_norm, read.depth_scale)
+        return DepthRule(read.depth_kind, read.depth_norm, read.depth_scale, read.depth_smooth)
 
     def _source(self, key: str, extensions: tuple[str, ...]) -> PictureFolder | PictureLmdb:
         with located(key):
@@ -260,14 +264,16 @@ class SyntheticHazeDataset(DehazeDataset):
             )
         return img_gt, distances(values, self.depth_rule, label)
 
-    def _window(self, img_gt: np.ndarray, label: str) -> Window:
-        """Place of the crop; the random numbers are those of the toolbox's paired_random_crop."""
+    def _sample_of(self, img_gt: np.ndarray, label: str) -> sizes.Sample:
+        """What becomes a sample; of a crop alone the random numbers are those of the toolbox's paired_random_crop."""
         edge = self.opt.get('gt_size')
         if self.opt['phase'] != 'train' or edge is None:
-            return WHOLE
+            return sizes.whole(self.resize, *img_gt.shape[:2])
+        if self.resize:
+            return sizes.draw_resized_crop(self.resize, edge, *img_gt.shape[:2])
         check_large_enough(img_gt, edge, label)
         top, left = (random.randint(0, length - edge) for length in img_gt.shape[:2])
-        return np.s_[top : top + edge, left : left + edge]
+        return sizes.Sample(np.s_[top : top + edge, left : left + edge], None)
 
     def _transmission(
         self, depth: np.ndarray, haze: Haze, rng: np.random.Generator, size: tuple[int, int], window: Window

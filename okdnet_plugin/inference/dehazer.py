@@ -1,38 +1,44 @@
-"""Dehazing from Python: one object that holds a network, takes pictures of any size, and gives them back restored."""
+"""Dehazing from Python: one object that holds a network, takes images of any size, and gives them back restored."""
 
+import copy
 import inspect
 import math
+import os
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from os import PathLike, fspath
-from typing import NamedTuple, TypeVar
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from PIL import Image
 from torch import Tensor, nn
 
+from okdnet_plugin.archs.arch_util import SMALLEST
 from okdnet_plugin.errors import InputError
+from okdnet_plugin.files import shown
 from okdnet_plugin.inference import backends, memory, tiling
 from okdnet_plugin.inference.backends import Restored
+from okdnet_plugin.inference.backends.base import continued
+from okdnet_plugin.inference.images.reading import OpenedPicture, without_other_limits
+from okdnet_plugin.inference.transfer import Transfer, from_float, to_float
 from okdnet_plugin.weights import shipped
 from okdnet_plugin.weights.loading import Weights, build, load
 
-_LEAST = 16  # px, the shortest side that every registered network takes
-_SHARE = 0.5  # of the available memory that a picture may need to be restored in one piece
-_TILE_BYTES = 3 * 2**28  # that a tile may need: pictures of 12 megapixels then stay below 2 GB, all told
-_LARGEST_TILE = 1024  # px
-_AIRLIGHT_SIZE = 256  # px, to which the networks that estimate an airlight bring a picture first
+_SHARE = 0.5  # of the available memory that an image, or on a GPU a tile, may need
+_TILE_BYTES = 3 * 2**28  # that a tile may need on a CPU: images of 12 megapixels then stay below 2 GB, all told
+_LARGEST_TILE = {'cpu': 1024}  # px; a GPU takes what its memory holds
+_AIRLIGHT_SIZE = 256  # px, to which the networks that estimate an airlight bring an image first
 _BEYOND = 1e-3  # that values of a tensor may lie beyond 0 and 1, as rounding leaves them
-_LUMA = (0.299, 0.587, 0.114)  # of R, G and B; ITU-R BT.601
-
-Picture = TypeVar('Picture', np.ndarray, Tensor)
+_MAX_MEGAPIXELS = 200  # of a file
+_PIL_MODES = ('L', 'LA', 'RGB', 'RGBA', 'I;16')  # that are arrays as they are
 
 
 class Dehazed(NamedTuple):
-    """A restored picture, with what else the network says of it."""
+    """A restored image, with what else the network says of it."""
 
     pixels: np.ndarray
-    """Of the shape and type of the hazy picture."""
+    """Of the shape and type of the hazy image."""
     transmission: np.ndarray | None = None
     """(H, W), uint16, where 65535 stands for 1; None unless `maps`, and of networks that have none."""
     airlight: tuple[float, float, float] | None = None
@@ -40,20 +46,21 @@ class Dehazed(NamedTuple):
 
 
 class Dehazer:
-    """A trained network, ready for pictures of any size.
+    """A trained network, ready for images of any size.
 
     Args:
         weights: a file (.pth of a training, .safetensors), the name of weights that come with the package, what
-            `weights.loading.load` has made of them, or a network. Default: those of `opt`, else `okdnet` of the
-            package.
+            `weights.loading.load` has made of them, or a network, which stays as it is and where it is. Default: those
+            of `opt`, else `okdnet` of the package.
         opt: option file whose `network_g` describes the network; needed where the file of weights does not tell.
         param_key: weights in the file, for example `params`. Default: `params_ema`, else `params`.
         backend: `auto`, `eager`, `compile`, `onnx` or `openvino`.
         precision: `fp32`, `bf16` or `fp16`.
         device: `auto`, `cpu`, `cuda`, `cuda:1` …
-        tile: largest side, in px, of the pieces in which pictures are restored; at least 128. 0 for never. Default: in
-            one piece if half of the free memory suffices, else in pieces of about 0.8 GB.
-        strength: share of the network's change that is made, from 0, the hazy picture, to 1.
+        tile: largest side, in px, of the pieces in which images are restored; at least 128. 0 for never. Default: in
+            one piece if half of the free memory suffices, else in pieces: on a CPU of about 0.8 GB, on a GPU of half of
+            what is free.
+        strength: share of the network's change that is made, from 0, the hazy image, to 1.
         maps: give transmission and airlight too, where the network has them.
         notify: called with a line that the user should see; default: `warnings.warn`.
 
@@ -61,10 +68,9 @@ class Dehazer:
         InputError: the weights or an option cannot be used.
 
     Example:
-        >>> import numpy as np
         >>> from okdnet_plugin import Dehazer
         >>> dehazer = Dehazer('experiments/OKDNet_ITS/models/net_g_latest.pth')  # doctest: +SKIP
-        >>> clear = dehazer(np.zeros((480, 640, 3), np.uint8))  # doctest: +SKIP
+        >>> clear = dehazer('hazy.jpg', strength=0.8)  # doctest: +SKIP
     """
 
     def __init__(
@@ -81,18 +87,18 @@ class Dehazer:
         maps: bool = False,
         notify: Callable[[str], object] | None = None,
     ):
-        if not 0 <= strength <= 1:
-            raise InputError(f'strength is {strength}; give a number from 0 (nothing is changed) to 1')
         if tile and tile < tiling.SMALLEST:
-            raise InputError(f'tile is {tile}; give {tiling.SMALLEST} or more px, or 0 for pictures in one piece')
-        self.strength, self.tile, self.maps = float(strength), tile, maps
+            raise InputError(f'tile is {tile}; give {tiling.SMALLEST} or more px, or 0 for images in one piece')
+        self.strength, self.tile, self.maps = _checked_strength(strength), tile, maps
         net = _network(weights, opt, param_key)
         self.network = type(net).__name__
         self._origin = f' (weights {shipped.DEFAULT} of this package)' if weights is None and opt is None else ''
         self._notify = notify or _warn
+        self._estimates_airlight = hasattr(net, 'estimate_airlight')
         has_maps = 'return_branches' in inspect.signature(net.forward).parameters
         self._backend = backends.make(net, backend, precision, device, maps and has_maps)
         self.device = torch.device(self._backend.device)
+        self._transfer = Transfer(self.device)
         self._most = math.inf  # pixels at once, learnt from running out of memory
 
     @property
@@ -100,124 +106,149 @@ class Dehazer:
         """Network, back end, precision and device, in one line; also the weights, where nobody has named any."""
         return f'{self.network}{self._origin}, {self._backend.name}, {self._backend.precision}, {self.device}'
 
-    def __call__(self, picture: Picture) -> Picture:
-        """Restore a picture.
+    def __repr__(self) -> str:
+        return f'Dehazer({self.description})'
+
+    def __call__(self, image: Any, *, strength: float | None = None) -> Any:
+        """Restore an image, or each of a list.
 
         Args:
-            picture: numpy uint8 or uint16, (H, W, 3) RGB, (H, W, 4) with alpha, which is kept, or grey (H, W),
-                (H, W, 1) or (H, W, 2); or torch floating point RGB in [0, 1], (3, H, W) or (N, 3, H, W).
+            image: path of a file; a PIL image; numpy uint8 or uint16, (H, W, 3) RGB, (H, W, 4) with alpha, which is
+                kept, or grey (H, W), (H, W, 1) or (H, W, 2); torch RGB, (3, H, W) or (N, 3, H, W), uint8 or floating
+                point in [0, 1]; or a list of such.
+            strength: share of the change that is made, from 0 to 1. Default: that of the object.
 
         Returns:
-            Of the same kind, shape, type and device; (H, W, …) or (N, …, H, W) for any H and W.
+            Of the same kind, shape, type and device for any H and W; of a path a numpy array, RGB or grey, upright.
 
         Raises:
-            InputError: it is no such picture, or memory does not suffice for the smallest tiles.
+            InputError: it is no such image, or memory does not suffice for the smallest tiles.
         """
-        if isinstance(picture, np.ndarray):
-            return self.dehaze(picture).pixels
-        _check_tensor(picture)
-        _check_range(picture)
-        batch = picture if picture.ndim == 4 else picture[None]
-        output = self.restore(batch.float()).output.to(picture.device, picture.dtype)
-        return output if picture.ndim == 4 else output[0]
+        if isinstance(image, str | PathLike):
+            with without_other_limits():
+                read = OpenedPicture(image, shown(fspath(image)), _MAX_MEGAPIXELS).load()
+            return self.dehaze(read.pixels, strength=strength).pixels
+        if isinstance(image, Image.Image):
+            plain = image if image.mode in _PIL_MODES else image.convert('RGB')
+            return Image.fromarray(self.dehaze(np.asarray(plain), strength=strength).pixels)
+        if isinstance(image, np.ndarray):
+            return self.dehaze(image, strength=strength).pixels
+        if isinstance(image, Sequence):
+            return [self(one, strength=strength) for one in image]
+        _check_tensor(image, (3, 4), wholes=True)
+        batch = image if image.ndim == 4 else image[None]
+        if image.is_floating_point():
+            _check_range(image)
+            batch = batch.float()
+        output = self._restore(batch, strength=strength).output.to(image.dtype)
+        return output if image.ndim == 4 else output[0]
 
     def estimate_airlight(self, hazy: Tensor) -> Tensor | None:
-        """The airlight of pictures, to be shared by pictures of one scene.
+        """The airlight of images, to be shared by images of one scene.
 
         Args:
             hazy: float32 RGB in [0, 1], (N, 3, H, W).
 
         Returns:
-            One colour a picture, RGB where 1 is white, not bounded, (N, 3, 1, 1); None if the network estimates none.
+            One colour an image, RGB where 1 is white, not bounded, (N, 3, 1, 1); None if the network estimates none.
         """
-        return self._backend.estimate_airlight(_at_least(hazy.to(self.device), _LEAST))
+        return self._backend.estimate_airlight(_at_least(self._transfer.bring(hazy)))
 
-    def restore(self, hazy: Tensor, airlight: Tensor | None = None) -> Restored:
-        """Restore pictures that are tensors, in tiles where that is needed.
+    def restore(self, hazy: Tensor, airlight: Tensor | None = None, strength: float | None = None) -> Restored:
+        """Restore images that are tensors, in tiles where that is needed.
 
         Args:
             hazy: float32 RGB in [0, 1], (N, 3, H, W).
-            airlight: that of the scene, (N, 3, 1, 1), as `estimate_airlight` gives it. Default: of the picture.
+            airlight: that of the scene, (N, 3, 1, 1), as `estimate_airlight` gives it. Default: of the image.
+            strength: share of the change that is made, from 0 to 1. Default: that of the object.
 
         Returns:
-            The restored pictures; transmission and airlight only if `maps`.
+            The restored images where the hazy ones are; transmission and airlight only if `maps`.
 
         Raises:
             InputError: it is no such tensor, or memory does not suffice for the smallest tiles.
         """
         _check_tensor(hazy, (4,))
-        height, width = hazy.shape[-2:]
+        return self._restore(hazy, airlight, strength)
+
+    def dehaze(
+        self,
+        picture: np.ndarray,
+        progress: Callable[[float], object] | None = None,
+        strength: float | None = None,
+    ) -> Dehazed:
+        """Restore an image that is an array; in memory as floating-point numbers is one band of tiles only.
+
+        Args:
+            picture: as `__call__` takes it.
+            progress: called with the share of the image that has been restored since the last call. What it raises
+                ends the work.
+            strength: share of the change that is made, from 0 to 1. Default: that of the object.
+        """
+        _check_array(picture)
+        native = np.ascontiguousarray(picture, picture.dtype.newbyteorder('='))
+        hazy = native if picture.ndim == 3 else native[..., None]
+        channels = hazy.shape[2]
+        colours = channels - 1 if channels in (2, 4) else channels
+        numbers = hazy if hazy.flags.writeable else hazy.copy()  # or torch would warn
+        numbers = torch.from_numpy(numbers.view(np.int16) if hazy.dtype == np.uint16 else numbers)
+        result = self._restore(numbers[..., :colours].permute(2, 0, 1)[None], None, strength, progress)
+        pixels = np.empty_like(hazy)
+        pixels[..., :colours] = result.output[0].permute(1, 2, 0).numpy().view(hazy.dtype)
+        pixels[..., colours:] = hazy[..., colours:]  # alpha
+        transmission, light = result.transmission, result.airlight
+        return Dehazed(
+            pixels.reshape(picture.shape).astype(picture.dtype, copy=False),
+            None if transmission is None else transmission[0, 0].numpy().view(np.uint16),
+            None if light is None else tuple(light.flatten().tolist()),
+        )
+
+    def _restore(
+        self,
+        hazy: Tensor,
+        airlight: Tensor | None = None,
+        strength: float | None = None,
+        progress: Callable[[float], object] | None = None,
+    ) -> Restored:
+        """Restore images, (N, 3 or 1, H, W), of any type that `to_float` takes, which the result has too.
+
+        The transmission of whole numbers is int16 that stands for the 16 bits of uint16.
+        """
+        strength = self.strength if strength is None else _checked_strength(strength)
+        if strength == 0 and not self.maps:
+            return Restored(hazy.clone())
+        channels, height, width = hazy.shape[1:]
         output = torch.empty_like(hazy)
+        of_maps = hazy.dtype if hazy.is_floating_point() else torch.int16
         transmission: Tensor | None = None
         used = airlight
 
         def take(top: int, restored: Tensor, light: Tensor | None) -> None:
             nonlocal transmission, used
             rows = slice(top, top + restored.shape[-2])
-            output[..., rows, :] = self._blend(hazy[..., rows, :], restored[:, :3].to(hazy.device))
+            image = restored[:, :3]
+            if strength != 1:
+                image = to_float(self._transfer.bring(hazy[..., rows, :])).lerp(image, strength)
+            output[..., rows, :] = self._transfer.fetch(from_float(image, hazy.dtype, channels), hazy.device)
             if restored.shape[1] > 3:
                 if transmission is None:
-                    transmission = hazy.new_empty(len(hazy), 1, height, width)
-                transmission[..., rows, :] = restored[:, 3:].to(hazy.device)
+                    transmission = hazy.new_empty(len(hazy), 1, height, width, dtype=of_maps)
+                found = from_float(restored[:, 3:], of_maps, 1)
+                transmission[..., rows, :] = self._transfer.fetch(found, hazy.device)
             used = light
 
-        self._run(lambda top, bottom, left, right: hazy[..., top:bottom, left:right], hazy.shape, airlight, take)
+        self._run(hazy, airlight, take, progress)
         return Restored(output, transmission, used if self.maps else None)
-
-    def dehaze(self, picture: np.ndarray, progress: Callable[[float], object] | None = None) -> Dehazed:
-        """Restore a picture that is an array; in memory as floating-point numbers is one band of tiles only.
-
-        Args:
-            picture: as `__call__` takes it.
-            progress: called with the share of the picture that has been restored since the last call. What it raises
-                ends the work.
-        """
-        _check_array(picture)
-        if not picture.dtype.isnative:
-            result = self.dehaze(picture.astype(picture.dtype.newbyteorder('=')), progress)
-            return result._replace(pixels=result.pixels.astype(picture.dtype))
-        if self.strength == 0 and not self.maps:
-            return Dehazed(picture.copy())
-        hazy = picture if picture.ndim == 3 else picture[..., None]
-        height, width, channels = hazy.shape
-        colours = channels - 1 if channels in (2, 4) else channels
-        pixels = np.empty_like(hazy)
-        pixels[..., colours:] = hazy[..., colours:]  # alpha
-        maps: dict = {}
-
-        def read(top: int, bottom: int, left: int, right: int) -> Tensor:
-            return _to_tensor(hazy[top:bottom, left:right, :colours])
-
-        def take(top: int, restored: Tensor, light: Tensor | None) -> None:
-            rows = slice(top, top + restored.shape[-2])
-            source = read(rows.start, rows.stop, 0, width)
-            blended = self._blend(source, restored[:, :3].to(source.device))
-            pixels[rows, :, :colours] = _to_array(blended, colours, hazy.dtype)
-            if restored.shape[1] > 3:
-                if 'transmission' not in maps:
-                    maps['transmission'] = np.empty((height, width), np.uint16)
-                maps['transmission'][rows] = _to_array(restored[:, 3:].cpu(), 1, np.dtype(np.uint16))[..., 0]
-            if self.maps and light is not None:
-                maps['airlight'] = tuple(light.flatten().tolist())
-
-        self._run(read, (1, 3, height, width), None, take, progress)
-        if self.strength == 0:
-            pixels = hazy.copy()
-        return Dehazed(pixels.reshape(picture.shape), **maps)
-
-    def _blend(self, hazy: Tensor, restored: Tensor) -> Tensor:
-        return restored if self.strength == 1 else hazy.lerp(restored, self.strength)
 
     def _run(
         self,
-        read: Callable[[int, int, int, int], Tensor],
-        shape: tuple[int, ...],
+        hazy: Tensor,
         airlight: Tensor | None,
         take: Callable[[int, Tensor, Tensor | None], None],
-        progress: Callable[[float], object] | None = None,
+        progress: Callable[[float], object] | None,
     ) -> None:
         """Give all rows of the result to `take`, from smaller and smaller tiles until memory suffices."""
-        count, _, height, width = shape
+        count, _, height, width = hazy.shape
         tile, done = self._first_tile(count, height, width), 0.0
 
         def advance(share: float) -> None:
@@ -228,29 +259,37 @@ class Dehazer:
 
         while True:
             try:
-                self._run_tiles(read, shape, tile, airlight, take, advance)
+                self._run_tiles(hazy, tile, airlight, take, advance)
                 return
             except Exception as error:
                 if not memory.is_out_of_memory(error):
                     raise
+                cause = error
             if self.device.type == 'cuda':
                 torch.cuda.empty_cache()
             advance(-done)
-            tile = self._smaller(tile, count, height, width)
+            tile = self._smaller(tile, count, height, width, cause)
 
-    def _run_tiles(self, read, shape, tile, airlight, take, advance) -> None:
-        _, _, height, width = shape
+    def _run_tiles(self, hazy: Tensor, tile: int, airlight: Tensor | None, take, advance) -> None:
+        height, width = hazy.shape[-2:]
         if not tile:
-            restored, light = self._run_one(read(0, height, 0, width), airlight)
+            restored, light = self._run_one(self._transfer.bring(hazy), airlight)
             take(0, restored, light)
             advance(1.0)
             return
-        if airlight is None:
-            airlight = self._backend.estimate_airlight(_overview(read, height, width).to(self.device))
-        share = 1 / tiling.count(height, width, tile)
+        if airlight is None and self._estimates_airlight:
+            airlight = self._backend.estimate_airlight(_overview(hazy, self._transfer.bring))
+        places = tiling.places(height, width, tile)
+        share = 1 / len(places)
+        pieces = (hazy[..., top:bottom, left:right] for top, bottom, left, right in places)
+        sent = self._transfer.send(next(pieces))
 
         def run(top: int, bottom: int, left: int, right: int) -> Tensor:
-            restored, _ = self._run_one(read(top, bottom, left, right), airlight)
+            nonlocal sent
+            now, following = sent, next(pieces, None)
+            if following is not None:  # goes up while this one is computed
+                sent = self._transfer.send(following)
+            restored, _ = self._run_one(self._transfer.arrive(now), airlight)
             advance(share)
             return restored
 
@@ -261,35 +300,41 @@ class Dehazer:
         """The restored piece, with the transmission as a fourth channel if there is one, and the airlight used."""
         height, width = hazy.shape[-2:]
         light = airlight if airlight is None else airlight.to(self.device)
-        result = self._backend(_at_least(hazy.to(self.device), _LEAST), light)
+        result = self._backend(_at_least(to_float(hazy)), light)
         parts = [result.output] if result.transmission is None else [result.output, result.transmission]
         restored = torch.cat(parts, 1) if len(parts) > 1 else result.output
         return restored[..., :height, :width], result.airlight if result.airlight is not None else airlight
 
     def _first_tile(self, count: int, height: int, width: int) -> int:
-        """Side of the tiles for pictures of a size; 0 for one piece."""
+        """Side of the tiles for images of a size; 0 for one piece."""
         pixels = count * height * width
         if self.tile:
             wanted = self.tile if max(height, width) > self.tile else 0
         elif self.tile == 0:
             wanted = 0
         else:
-            need = memory.bytes_per_pixel(self.network)
-            fits = pixels * need <= _SHARE * memory.available(self.device)
-            wanted = 0 if fits else _side(_TILE_BYTES / need / count)
+            need = memory.bytes_per_pixel(self.network, self._backend.precision)
+            room = _SHARE * memory.available(self.device)
+            most = room if self.device.type == 'cuda' else _TILE_BYTES
+            wanted = 0 if pixels * need <= room else self._side(most / need / count)
         if pixels > self._most and (not wanted or count * wanted**2 > self._most):
-            wanted = _side(self._most / count)
+            wanted = self._side(self._most / count)
         return wanted if max(height, width) > wanted else 0
 
-    def _smaller(self, tile: int, count: int, height: int, width: int) -> int:
+    def _side(self, pixels: float) -> int:
+        """Side of the largest square tile of so many pixels, within the sizes that tiles have."""
+        side = min(_LARGEST_TILE.get(self.device.type, 2**16), int(math.sqrt(pixels)))
+        return max(tiling.SMALLEST, side // tiling.ALIGN * tiling.ALIGN)
+
+    def _smaller(self, tile: int, count: int, height: int, width: int, cause: Exception) -> int:
         """The next size of tiles to try after one has not fitted, which is reported."""
         if tile == tiling.SMALLEST or max(height, width) <= tiling.SMALLEST:
             raise InputError(
                 f'{self.device} has not enough memory for {self.network} even in tiles of {tiling.SMALLEST} px; '
                 'end other programs or take another device'
-            )
+            ) from cause
         pixels = min(tile, height) * min(tile, width) if tile else height * width
-        smaller = _side(pixels / 4)
+        smaller = self._side(pixels / 4)
         self._most = count * smaller**2
         self._notify(
             f'not enough memory on {self.device} for {f"tiles of {tile}" if tile else f"{width}x{height}"} px; '
@@ -301,34 +346,26 @@ class Dehazer:
 def _network(
     given: str | PathLike | Weights | nn.Module | None, opt: str | PathLike | None, param_key: str | None
 ) -> nn.Module:
-    if isinstance(given, nn.Module):
-        return given.eval().requires_grad_(False)
+    if isinstance(given, nn.Module):  # a copy, of which the caller's network and its GPU know nothing
+        return copy.deepcopy(given).cpu().eval().requires_grad_(False)
     if isinstance(given, Weights):
         return build(given)
-    path = (shipped.DEFAULT if opt is None else None) if given is None else fspath(given)
+    path = (shipped.DEFAULT if opt is None else None) if given is None else os.path.expanduser(fspath(given))
     return build(load(path, None if opt is None else fspath(opt), param_key))
 
 
-def _side(pixels: float) -> int:
-    """Side of the largest square tile of so many pixels, within the sizes that tiles have."""
-    side = min(_LARGEST_TILE, int(math.sqrt(pixels)))
-    return max(tiling.SMALLEST, side // tiling.ALIGN * tiling.ALIGN)
+def _overview(hazy: Tensor, bring: Callable[[Tensor], Tensor]) -> Tensor:
+    """Images at 256x256, (N, 3, 256, 256), with the values of a bilinear resizing without smoothing.
 
-
-def _overview(read: Callable[[int, int, int, int], Tensor], height: int, width: int) -> Tensor:
-    """A picture at 256x256, (N, 3, 256, 256), with the values of a bilinear resizing without smoothing.
-
-    These are the values that the airlight network of OKDNet makes of the whole picture, so that its estimate is the
-    same. They are computed row by row, for which the whole picture need not be there as floating-point numbers.
+    These are the values that the airlight network of OKDNet makes of the whole image, so that its estimate is the same.
+    Only the rows that they are made of become floating-point numbers.
     """
-    above, below, part = _neighbours(_AIRLIGHT_SIZE, height)
-    left, right, share = _neighbours(_AIRLIGHT_SIZE, width)
-    rows = []
-    for first, second, weight in zip(above.tolist(), below.tolist(), part.tolist(), strict=True):
-        pair = [read(row, row + 1, 0, width) for row in (first, second)]
-        first_row, second_row = (row[..., left].lerp(row[..., right], share.to(row)) for row in pair)
-        rows.append(first_row.lerp(second_row, weight))
-    return torch.cat(rows, 2)
+    above, below, part = _neighbours(_AIRLIGHT_SIZE, hazy.shape[-2])
+    left, right, share = _neighbours(_AIRLIGHT_SIZE, hazy.shape[-1])
+    rows = to_float(bring(hazy.index_select(2, torch.cat([above, below]).to(hazy.device))))
+    columns = (rows.index_select(3, places.to(rows.device)) for places in (left, right))
+    first, second = next(columns).lerp(next(columns), share.to(rows)).chunk(2, 2)
+    return first.lerp(second, part.to(rows)[:, None])
 
 
 def _neighbours(number: int, length: int) -> tuple[Tensor, Tensor, Tensor]:
@@ -338,40 +375,26 @@ def _neighbours(number: int, length: int) -> tuple[Tensor, Tensor, Tensor]:
     return before, (before + 1).clamp(max=length - 1), places - before
 
 
-def _at_least(hazy: Tensor, least: int) -> Tensor:
-    """Pictures continued to the right and downwards, by mirroring, to a shortest side."""
-    for axis in (2, 3):
-        length = hazy.shape[axis]
-        if length < least:
-            there_and_back = np.pad(np.arange(length), (0, least - length), mode='symmetric')
-            hazy = hazy.index_select(axis, torch.from_numpy(there_and_back).to(hazy.device))
-    return hazy
+def _at_least(hazy: Tensor) -> Tensor:
+    height, width = hazy.shape[-2:]
+    return continued(hazy, max(height, SMALLEST), max(width, SMALLEST))
 
 
-def _to_tensor(picture: np.ndarray) -> Tensor:
-    """float32 RGB in [0, 1], (1, 3, H, W), of (H, W, 3), or of grey (H, W, 1)."""
-    largest = np.iinfo(picture.dtype).max
-    planes = np.array(picture.transpose(2, 0, 1), order='C')  # moved before it is widened to float32
-    values = torch.from_numpy(planes).float().div_(largest)[None]
-    return values if values.shape[1] == 3 else values.expand(-1, 3, -1, -1).contiguous()
+def _checked_strength(strength: float) -> float:
+    if not 0 <= strength <= 1:
+        raise InputError(f'strength is {strength}; give a number from 0 (nothing is changed) to 1')
+    return float(strength)
 
 
-def _to_array(values: Tensor, channels: int, dtype: np.dtype) -> np.ndarray:
-    """(H, W, channels) of (1, C, H, W) in [0, 1]; one channel of three is their luma."""
-    if channels == 1 and values.shape[1] == 3:
-        values = (values * values.new_tensor(_LUMA)[:, None, None]).sum(1, keepdim=True)
-    largest = np.iinfo(dtype).max
-    whole = (values[0].clamp(0, 1) * largest).round()
-    kind = torch.uint8 if dtype == np.uint8 else torch.int32  # torch knows uint16 by name only
-    return whole.to(kind).permute(1, 2, 0).numpy().astype(dtype, copy=False)
-
-
-def _check_tensor(picture: object, dimensions: tuple[int, ...] = (3, 4)) -> None:
-    if not isinstance(picture, Tensor) or picture.ndim not in dimensions or not picture.is_floating_point():
+def _check_tensor(picture: Any, dimensions: tuple[int, ...], wholes: bool = False) -> None:
+    is_right = isinstance(picture, Tensor) and (
+        picture.is_floating_point() or (wholes and picture.dtype == torch.uint8)
+    )
+    if not is_right or picture.ndim not in dimensions:
         found = f'{picture.dtype} {tuple(picture.shape)}' if isinstance(picture, Tensor) else type(picture).__name__
         raise InputError(
-            f'a picture is {found}; give numpy uint8 or uint16, (H, W, 3), or torch floating point, (3, H, W) or '
-            '(N, 3, H, W), in [0, 1]'
+            f'a picture is {found}; give a path, a PIL image, numpy uint8 or uint16, (H, W, 3), or torch uint8 or '
+            'floating point in [0, 1], (3, H, W) or (N, 3, H, W)'
         )
     if picture.shape[-3] != 3 or 0 in picture.shape:
         raise InputError(f'a picture has the shape {tuple(picture.shape)}; give RGB, (3, H, W) or (N, 3, H, W)')

@@ -4,24 +4,22 @@ import functools
 import glob
 import os
 import stat
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import chain
+from itertools import count as count_from
 from os import path as osp
 
 from okdnet_plugin.errors import InputError, SaveError, one_line
 from okdnet_plugin.files import shown
-from okdnet_plugin.inference.images import reading
+from okdnet_plugin.inference.images import kinds
 from okdnet_plugin.inference.images.writing import KINDS
 from okdnet_plugin.inference.video import FORMATS as VIDEO_FORMATS
 from okdnet_plugin.inference.video import SUFFIXES as VIDEO_SUFFIXES
 from okdnet_plugin.inference.video import is_video, suffix_for
 
 STANDARD = '-'
-# Kinds of pictures that no result is written as; a folder is seldom called so.
-_ONLY_READ = (
-    *('.gif', '.ppm', '.pgm', '.pbm', '.pnm', '.jp2', '.jxl', '.avif', '.heic', '.heif', '.exr', '.hdr', '.psd'),
-    *('.dng', '.tga', '.ico', '.pdf', '.svg'),
-)
 _MOST_NAMED = 3  # clashes in a message
 
 
@@ -81,6 +79,7 @@ def jobs(
     extension: str | None = None,
     extras: Extras | None = None,
     overwrite: bool = False,
+    notify: Callable[[str], object] | None = None,
 ) -> list[Job]:
     """All files to be dehazed, in the order of the inputs, those of a folder in the order of their names.
 
@@ -92,22 +91,29 @@ def jobs(
         extras: what else is written.
         overwrite: results that are there are replaced. Else they, and what is beside them, are no pictures to be
             dehazed where a folder that holds them is searched: they are from an earlier run.
+        notify: is told a line of the images in folders that are left out as nothing here reads them.
 
     Raises:
         InputError: there is nothing to do, or a result would be written over a source or another result.
     """
     extras = extras or Extras()
-    found = [pair for given in inputs for pair in _found(given, output)]
+    others: list[str] = []
+    found = [pair for given in inputs for pair in _found(given, output, others)]
+    said = kinds.left_out(others) if others else ''
     if not found:
         raise InputError(
-            f'there are no pictures in {", ".join(map(shown, inputs))}; give files or folders that hold some'
+            f'there are no pictures in {", ".join(map(shown, inputs))} that can be read; '
+            f'{said or "give files or folders that hold some"}'
         )
+    if said and notify:
+        notify(said)
     found = list(dict.fromkeys(found))
     to_file = _names_a_file(output, found, extension)
     made = []
-    for source, relative in found:
+    is_named = to_file or output == STANDARD
+    targets = [output] * len(found) if is_named else _targets(found, output, suffix, extension)
+    for (source, _), target in zip(found, targets, strict=True):
         of_video = source != STANDARD and is_video(source)
-        target = output if to_file or output == STANDARD else _target(relative, output, suffix, extension, of_video)
         stem, ending = osp.splitext(target)
         beside = {} if of_video else {kind: stem + end for kind, end in extras.endings(ending).items()}
         made.append(Job(source, target, beside, of_video))
@@ -119,12 +125,12 @@ def jobs(
     return made
 
 
-def _found(given: str, output: str) -> Iterator[tuple[str, str]]:
+def _found(given: str, output: str, others: list[str]) -> Iterator[tuple[str, str]]:
     """Each file that is meant, with its path below the output folder."""
     if given == STANDARD:
         yield given, 'stdin.png'
     elif osp.isdir(given):
-        yield from _in_folder(given, output)
+        yield from _in_folder(given, output, others)
     elif osp.lexists(given) or not any(sign in given for sign in '*?['):
         if not osp.exists(given):
             raise InputError(
@@ -132,36 +138,52 @@ def _found(given: str, output: str) -> Iterator[tuple[str, str]]:
             )
         yield given, osp.basename(given)
     else:
-        matches = sorted(glob.glob(given, recursive=True))
+        matches = sorted(glob.glob(given, recursive=True) or glob.glob(_below_folders(given), recursive=True))
         if not matches:
             raise InputError(f'no file matches {shown(given)}; correct the pattern')
         for path in matches:
             if osp.isdir(path):
-                yield from _in_folder(path, output)
+                yield from _in_folder(path, output, others)
             else:
                 yield path, osp.basename(path)
 
 
-def _in_folder(folder: str, output: str) -> Iterator[tuple[str, str]]:
-    """Pictures and videos below a folder; not those of the output folder, if it lies in there."""
+def _below_folders(pattern: str) -> str:
+    """A pattern in which the names of folders that are there stand for themselves, brackets and all."""
+    folder, name = osp.split(pattern)
+    if not folder or folder == pattern:
+        return pattern
+    return osp.join(glob.escape(folder) if osp.isdir(folder) else _below_folders(folder), name)
+
+
+def _in_folder(folder: str, output: str, others: list[str]) -> Iterator[tuple[str, str]]:
+    """Pictures and videos below a folder, not those of the output folder in it; what nothing reads goes to `others`."""
 
     def refuse(error: OSError) -> None:
         raise InputError(f'{shown(str(error.filename))} cannot be read: {error.strerror}') from error
 
-    results, endings = osp.realpath(output), (*reading.EXTENSIONS, *VIDEO_SUFFIXES)
+    results, endings = osp.realpath(output), (*kinds.endings(), *VIDEO_SUFFIXES)
     for root, folders, files in os.walk(folder, onerror=refuse):
         folders[:] = sorted(name for name in folders if osp.realpath(osp.join(root, name)) != results)
         for name in sorted(files):
-            if osp.splitext(name)[1].lower() in endings and not name.startswith('.'):
-                path = osp.join(root, name)
+            path = osp.join(root, name)
+            if name.startswith('.'):
+                continue
+            if osp.splitext(name)[1].lower() in endings:
                 yield path, osp.relpath(path, folder)
+            elif kinds.is_other(name):
+                others.append(path)
 
 
 def _names_a_file(output: str, found: Sequence[tuple[str, str]], extension: str | None) -> bool:
     """Whether the output is the name of the one result, which its extension tells; else it is a folder."""
     ending = osp.splitext(output)[1].lower()
     if osp.isdir(output) or ending not in (*KINDS, *VIDEO_FORMATS):
-        if len(found) == 1 and not osp.isdir(output) and ending in (*_ONLY_READ, *VIDEO_SUFFIXES):
+        if (
+            len(found) == 1
+            and not osp.isdir(output)
+            and (ending in VIDEO_SUFFIXES or ending in kinds.endings() or kinds.is_other(output))
+        ):
             known = VIDEO_FORMATS if ending in VIDEO_SUFFIXES else KINDS
             raise InputError(
                 f'output {shown(output)}: {ending} is not written; end it in one of {", ".join(known)}, or make the '
@@ -178,10 +200,37 @@ def _names_a_file(output: str, found: Sequence[tuple[str, str]], extension: str 
     return True
 
 
-def _target(relative: str, output: str, suffix: str, extension: str | None, of_video: bool) -> str:
-    stem, own = osp.splitext(relative)
-    own = suffix_for(relative) if of_video else extension or (own if own.lower() in KINDS else '.png')
-    return osp.join(output, f'{stem}{suffix}{own}')
+def _targets(found: Sequence[tuple[str, str]], output: str, suffix: str, extension: str | None) -> list[str]:
+    """A path for each result, of its own.
+
+    Files that would get one name, as photo.jpg and photo.png with one `extension`, are told apart by the endings of the
+    sources, photo_jpg and photo_png, and those that are still the same by numbers.
+    """
+
+    def path(relative: str, stem: str, of_video: bool) -> str:
+        own = osp.splitext(relative)[1]
+        end = suffix_for(relative) if of_video else extension or (own if own.lower() in KINDS else '.png')
+        return osp.join(output, f'{stem}{suffix}{end}')
+
+    def key(target: str) -> str:
+        place = _place(target)
+        return place.casefold() if _ignores_case(osp.dirname(osp.abspath(target))) else place
+
+    made = []
+    for source, relative in found:
+        stem, own = osp.splitext(relative)
+        of_video = source != STANDARD and is_video(source)
+        made.append((relative, of_video, path(relative, stem, of_video), f'{stem}_{own[1:].lower()}'))
+    wanted = Counter(key(target) for _, _, target, _ in made)
+    taken = {name for name, count in wanted.items() if count == 1}
+    targets = []
+    for relative, of_video, target, other in made:
+        if wanted[key(target)] > 1:
+            stems = chain([other], (f'{other}_{number}' for number in count_from(2)))
+            target = next(one for one in (path(relative, stem, of_video) for stem in stems) if key(one) not in taken)
+            taken.add(key(target))
+        targets.append(target)
+    return targets
 
 
 def _without_results(made: Sequence[Job], inputs: Sequence[str]) -> list[Job]:

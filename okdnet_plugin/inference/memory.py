@@ -14,6 +14,7 @@ __all__ = ['available', 'bytes_per_pixel', 'is_out_of_memory']
 # 1502 (2541 before it is fused). The last stands for all other networks, with a margin.
 _MEASURED = {'DCP': 200, 'AODNet': 200}
 _MOST = 3000
+_SHARE_OF_HALF = 0.6  # of that, with layers of 16 bits
 _UNKNOWN = 4 * 2**30  # bytes, where the system does not say
 _NO_LIMIT = 2**60  # what control groups write for none is near 2**63
 _CGROUP = (
@@ -26,9 +27,15 @@ _CGROUP = (
 )
 
 
-def bytes_per_pixel(network: str) -> int:
-    """Upper estimate of what a network needs in memory for one pixel, in bytes."""
-    return _MEASURED.get(network, _MOST)
+def bytes_per_pixel(network: str, precision: str = 'fp32') -> int:
+    """Upper estimate of what a network needs in memory for one pixel, in bytes.
+
+    Args:
+        network: its class.
+        precision: of its layers; images, transmission and airlight are float32 whatever it is.
+    """
+    share = 1 if precision == 'fp32' else _SHARE_OF_HALF
+    return int(share * _MEASURED.get(network, _MOST))
 
 
 def available(device: torch.device) -> int:

@@ -40,10 +40,10 @@ def spans(length: int, tile: int, overlap: int) -> list[tuple[int, int]]:
     return found
 
 
-def count(height: int, width: int, tile: int) -> int:
-    """Number of tiles of a picture."""
+def places(height: int, width: int, tile: int) -> list[tuple[int, int, int, int]]:
+    """`(top, bottom, left, right)` of each tile of an image, in the order in which `restore` asks for them."""
     overlap = overlap_of(tile)
-    return len(spans(height, tile, overlap)) * len(spans(width, tile, overlap))
+    return [(*rows, *columns) for rows in spans(height, tile, overlap) for columns in spans(width, tile, overlap)]
 
 
 def restore(

@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 from torch.utils.data import DataLoader
 
-from okdnet_plugin.engine import checkpoints, finite, optimizers, randomness, validation
+from okdnet_plugin.engine import bn_recalibration, checkpoints, finite, optimizers, randomness, validation
 from okdnet_plugin.engine.guard import UpdateGuard
 from okdnet_plugin.engine.run import Run
 from okdnet_plugin.errors import BadUpdatesError, InputError
@@ -32,6 +32,7 @@ class Checkpointing(SRModel):
     _validated: set[tuple[int | str, str]]
     _unvalidated: list[DataLoader]
     _look: Callable[[], None]
+    _on_device: Callable[[Tensor], Tensor]
     _is_validated: Callable[[], bool]
 
     def save_network(self, net: Any, net_label: str, current_iter: Any, param_key: Any = 'params') -> None:
@@ -57,6 +58,8 @@ class Checkpointing(SRModel):
             BadUpdatesError: weights or optimiser hold values that are not finite, or the whole training has made no
                 update; nothing is saved, linked or removed.
         """
+        if current_iter == -1 and self.opt['train'].get('recalibrate_bn'):
+            self._recalibrate_bn(self.opt['train']['recalibrate_bn'])
         current_iter = self.current_iter if current_iter == -1 else current_iter
         if current_iter != self._saved_iter:
             self._look()
@@ -97,6 +100,16 @@ class Checkpointing(SRModel):
             'saved and no earlier file is touched. Go on from the newest state with --auto_resume, and with '
             'train:grad_clip, or amp: bf16 or off'
         )
+
+    def _recalibrate_bn(self, count: int) -> None:
+        """Estimate the BatchNorm statistics of the network that is tested anew, which makes it another one."""
+        net = self.net_g_ema if hasattr(self, 'net_g_ema') else self.get_bare_model(self.net_g)
+        images = bn_recalibration.images_of_training(self.opt, count)
+        layers = bn_recalibration.recalibrate(net, lambda: map(self._on_device, images))
+        get_root_logger().info(
+            f'BatchNorm statistics of {layers} layers are of {len(images)} whole training images now.'
+        )
+        self._saved_iter, self._validated = None, set()
 
     def more_of_training_state(self) -> dict:
         """What a state holds beside the toolbox's keys, gathered from all processes."""

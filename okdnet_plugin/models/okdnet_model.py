@@ -9,6 +9,9 @@ from torch import Tensor
 from okdnet_plugin.errors import InputError
 from okdnet_plugin.models.restoration_model import RestorationModel
 
+_STUDENTS = ('model_free', 'model_based', 'shared')
+_MAPS = ('transmission', 'airlight')  # of branches and of data sets
+
 
 @MODEL_REGISTRY.register()
 class OKDNetModel(RestorationModel):
@@ -16,12 +19,24 @@ class OKDNetModel(RestorationModel):
 
     Source: Lan et al. 2022, Eq. 3. The three terms are the blocks `pixel_opt`, `ssim_opt` and `distill_opt`.
 
+    Three blocks more are not in the paper's equation: `branch_opt`, a loss between each student and the clear image,
+    summed (the abstract's "via supervision training"), and `transmission_opt` and `airlight_opt`, between what the
+    model-based branch estimates and what the data set made the haze of (`return_maps: true`).
+
     Raises:
-        InputError: the network gives no branches, or the batch holds one picture per GPU.
+        InputError: the network gives no branches, the batch holds one picture per GPU, or the data set gives nothing
+            for a loss to compare with.
     """
 
-    loss_blocks: ClassVar = {**RestorationModel.loss_blocks, 'distill_opt': 'l_distill'}
-    other_loss_blocks: ClassVar = ('distill_opt',)
+    loss_blocks: ClassVar = {
+        **RestorationModel.loss_blocks,
+        'distill_opt': 'l_distill',
+        'branch_opt': 'l_branch',
+        'transmission_opt': 'l_trans',
+        'airlight_opt': 'l_air',
+    }
+    other_loss_blocks: ClassVar = ('distill_opt', 'branch_opt', 'transmission_opt', 'airlight_opt')
+    of_a_batch: ClassVar = (*RestorationModel.of_a_batch, *_MAPS)
 
     def init_training_settings(self) -> None:
         network = self.get_bare_model(self.net_g)
@@ -32,11 +47,33 @@ class OKDNetModel(RestorationModel):
             )
         super().init_training_settings()
 
+    def feed_data(self, data: dict) -> None:
+        super().feed_data(data)
+        for name in _MAPS:
+            vars(self).pop(name, None)  # of the batch before this one
+            if name in data and f'{name}_opt' in getattr(self, 'losses', ()):
+                setattr(self, name, self._on_device(data[name]))
+
     def compute_losses(self) -> dict[str, Tensor]:
         branches = self.restore(return_branches=True)
         self.output = branches.output
         losses = self.picture_losses(branches.output)
+        students = {name: getattr(branches, name) for name in _STUDENTS}
         if 'distill_opt' in self.losses:
-            students = {name: getattr(branches, name) for name in ('model_free', 'model_based', 'shared')}
             losses[self.loss_blocks['distill_opt']] = self.losses['distill_opt'](branches.output, students)
+        if 'branch_opt' in self.losses:
+            first, *others = (self.losses['branch_opt'](student, self.gt) for student in students.values())
+            losses[self.loss_blocks['branch_opt']] = sum(others, first)
+        for name in _MAPS:
+            key = f'{name}_opt'
+            if key in self.losses:
+                losses[self.loss_blocks[key]] = self.losses[key](getattr(branches, name), self._map(name))
         return losses
+
+    def _map(self, name: str) -> Tensor:
+        if not hasattr(self, name):
+            raise InputError(
+                f'option train:{name}_opt needs the {name} of each sample, and the training set gives none; write '
+                f'return_maps: true for a SyntheticHazeDataset, or take {name}_opt out'
+            )
+        return getattr(self, name)

@@ -2,7 +2,6 @@
 
 import contextlib
 import datetime
-import math
 from collections import OrderedDict
 from collections.abc import Iterable, Mapping
 from signal import Signals
@@ -69,6 +68,11 @@ class RestorationModel(Checkpointing, Validation):
             grad_clip: Annotated[float, Field(gt=0), Says('the largest L2 norm of the gradient, as 0.01')] | None = (
                 Field(None, description='largest L2 norm of the gradient')
             )
+            recalibrate_bn: Annotated[int, Field(ge=0, le=10**6)] | None = Field(
+                0,
+                description='whole training images on which the BatchNorm statistics of the network that is tested are '
+                'estimated anew at the end; 0 for none',
+            )
             max_bad_steps: Annotated[int, Field(ge=0, le=10**9)] | None = Field(
                 50, description='updates in a row that may be left out as they are not finite'
             )
@@ -100,6 +104,8 @@ class RestorationModel(Checkpointing, Validation):
     # restored image and the clear one, but for those that compute_losses() computes otherwise.
     loss_blocks: ClassVar = {'pixel_opt': 'l_pix', 'ssim_opt': 'l_ssim', 'perceptual_opt': 'l_percep'}
     other_loss_blocks: ClassVar[tuple[str, ...]] = ()
+    # Tensors of a batch that losses look at, as far as they are there.
+    of_a_batch: ClassVar = ('lq', 'gt')
 
     def __init__(self, opt: dict):
         self.memory_format = torch.channels_last if opt.get('channels_last') else torch.contiguous_format
@@ -184,7 +190,7 @@ class RestorationModel(Checkpointing, Validation):
         get_root_logger().info(f'Use Exponential Moving Average with decay: {self.ema_decay}')
         self.net_g_ema = build_network(self.opt['network_g']).to(self.device, memory_format=self.memory_format)
         self.average = Average(self.net_g_ema, self.get_bare_model(self.net_g))
-        total, needed = self.opt['train'].get('total_iter'), math.ceil(3 / (1 - self.ema_decay))
+        total, needed = self.opt['train'].get('total_iter'), round(3 / (1 - self.ema_decay))
         if total is not None and total < needed:
             get_root_logger().info(
                 f'train:ema_decay {self.ema_decay} takes full effect after about {needed} updates, and total_iter is '
@@ -316,10 +322,11 @@ class RestorationModel(Checkpointing, Validation):
 
     def _accumulate_gradients(self) -> dict[str, Tensor]:
         """Gradients of all parts of the batch; returns the losses, each a mean over the parts."""
-        batch = self.lq, self.gt
-        parts = list(zip(*(tensor.chunk(self.accumulate) for tensor in batch), strict=True))
+        batch = {name: getattr(self, name) for name in self.of_a_batch if hasattr(self, name)}
+        parts = list(zip(*(tensor.chunk(self.accumulate) for tensor in batch.values()), strict=True))
         totals: dict[str, Tensor] = {}
-        for number, (self.lq, self.gt) in enumerate(parts, 1):
+        for number, part in enumerate(parts, 1):
+            vars(self).update(zip(batch, part, strict=True))
             with contextlib.ExitStack() as stack:
                 if number < len(parts) and isinstance(self.net_g, DistributedDataParallel):
                     stack.enter_context(self.net_g.no_sync())
@@ -331,7 +338,7 @@ class RestorationModel(Checkpointing, Validation):
             for name, value in losses.items():
                 share = _share(value.detach(), len(parts))
                 totals[name] = totals[name] + share if name in totals else share
-        self.lq, self.gt = batch
+        vars(self).update(batch)
         return totals
 
     def _update(self, losses: Mapping[str, Tensor]) -> None:

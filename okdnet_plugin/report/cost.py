@@ -92,6 +92,7 @@ def _measure_memory(job: Mapping) -> float:
         net(torch.rand(1, 3, 32, 32, device=job['device']))  # what is loaded once does not count
         picture = torch.rand(1, 3, *job['size'], device=job['device'])
         if job['device'] != 'cpu':
+            torch.cuda.empty_cache()  # of the first image, whose blocks would be taken again
             torch.cuda.reset_peak_memory_stats()
             before = torch.cuda.memory_allocated()
             net(picture)

@@ -8,7 +8,6 @@ import os
 import sys
 import time
 from collections.abc import Iterator, Mapping
-from copy import deepcopy
 from os import path as osp
 
 import cv2
@@ -18,12 +17,12 @@ from basicsr.utils import tensor2img
 from basicsr.utils.registry import METRIC_REGISTRY
 from tqdm import tqdm
 
-from okdnet_plugin.engine import checkpoints
-from okdnet_plugin.engine.devices import usable_gpus
+from okdnet_plugin import files
 from okdnet_plugin.engine.validation import figures_of, loader_of
-from okdnet_plugin.errors import InputError, SaveError, StoreError, message_of
-from okdnet_plugin.models.restoration_model import RestorationModel
+from okdnet_plugin.errors import InputError, SaveError, StoreError, one_line
+from okdnet_plugin.inference.dehazer import Dehazer
 from okdnet_plugin.report.plan import Method, Plan, TestSet
+from okdnet_plugin.weights.loading import load_for
 
 _WIDTH = 360  # px of a thumbnail
 _QUALITY = 85
@@ -64,13 +63,12 @@ class Evaluation:
                 if not tasks:
                     continue
                 try:
-                    model = self._model(method)
+                    dehazer = self._dehazer(method)
                 except InputError as error:  # weights of another network, say
                     method.missing = str(error)
                     continue
-                clock = _Clock(model)
                 for test_set, fingerprint, places in tasks:
-                    for line in self._measure(method, model, clock, test_set, fingerprint, places):
+                    for line in self._measure(method, dehazer, test_set, fingerprint, places):
                         file.write(json.dumps(line, ensure_ascii=False) + '\n')
                         file.flush()
 
@@ -103,40 +101,25 @@ class Evaluation:
             if places:
                 yield test_set, fingerprint, places
 
-    def _model(self, method: Method) -> RestorationModel | None:
-        """The network in the toolbox's own model, which loads and runs it; None for the hazy input."""
+    def _dehazer(self, method: Method) -> Dehazer | None:
+        """What runs the network, as `basicsr dehaze` does, layer by layer and whole images; None for the hazy input.
+
+        Raises:
+            InputError: the weights cannot be read, or are of another network.
+        """
         if method.network is None:
             return None
-        opt = self.plan.opt
-        return RestorationModel(
-            {
-                'name': 'report',
-                'is_train': False,
-                'datasets': {},
-                'dist': False,
-                'rank': self.rank,
-                'world_size': self.world_size,
-                'num_gpu': min(1, usable_gpus({**opt, 'dist': False}, 'report')[0]),  # each process takes one
-                'channels_last': opt.get('channels_last'),
-                'network_g': deepcopy(dict(method.network)),
-                'path': {'strict_load_g': True, **method.path, 'param_key_g': method.param_key},
-                'val': {'metrics': {}},
-            }
-        )
+        weights = load_for(method.network, method.weights, method.path.get('param_key_g'))
+        device = 'cpu' if self.plan.opt.get('num_gpu') == 0 else 'auto'
+        return Dehazer(weights, backend='eager', device=device, tile=0, notify=_warn)
 
     def _measure(
-        self,
-        method: Method,
-        model: RestorationModel | None,
-        clock: '_Clock',
-        test_set: TestSet,
-        fingerprint: str,
-        places: list[int],
+        self, method: Method, dehazer: Dehazer | None, test_set: TestSet, fingerprint: str, places: list[int]
     ) -> Iterator[dict]:
         batches = iter(loader_of(test_set.read(), places, self.plan.settings['num_worker']))
         title, is_shown = f'{method.label} on {test_set.label}', self.rank == 0
         for index in tqdm(places, title, unit='picture', dynamic_ncols=True, disable=None if is_shown else True):
-            begin = time.perf_counter()
+            begin, seconds = time.perf_counter(), 0.0
             line = {
                 'fingerprint': fingerprint,
                 'method': method.label,
@@ -150,17 +133,21 @@ class Evaluation:
                 data = next(batches)
                 data.pop('index')
                 line['picture'] = osp.splitext(osp.basename(data['lq_path'][0]))[0]
-                pictures = _as_they_are(data) if model is None else model.restore_picture(data)
+                started = _now()
+                restored = data['lq'] if dehazer is None else dehazer.restore(data['lq']).output
+                seconds = 0.0 if dehazer is None else _now() - started
+                pictures = {key: tensor2img(data[key]) for key in ('lq', 'gt') if key in data}
+                pictures['result'] = tensor2img(restored)
                 self._keep_thumbnails(fingerprint, test_set, index, pictures)
             except StoreError:
                 raise
             except Exception as error:  # a damaged picture, or one that is too large for the memory
-                line['errors']['picture'] = _one_line(error)
+                line['errors']['picture'] = one_line(error)
             else:
                 self._add_figures(line, method, pictures)
             for what, error in line['errors'].items():
                 print(f'basicsr: warning: {title}: {line["picture"]}: {what}: {error}', file=sys.stderr)
-            yield {**line, 'network_seconds': clock.take(), 'seconds': time.perf_counter() - begin}
+            yield {**line, 'network_seconds': seconds, 'seconds': time.perf_counter() - begin}
 
     def _add_figures(self, line: dict, method: Method, pictures: Mapping[str, np.ndarray]) -> None:
         for key, block in self.plan.available_metrics.items():
@@ -181,32 +168,7 @@ class Evaluation:
             os.makedirs(osp.dirname(path), exist_ok=True)
             height = max(1, round(img.shape[0] * _WIDTH / img.shape[1]))
             small = cv2.resize(img, (_WIDTH, height), interpolation=cv2.INTER_AREA) if img.shape[1] > _WIDTH else img
-            checkpoints.write(cv2.imencode('.jpg', small, [cv2.IMWRITE_JPEG_QUALITY, _QUALITY])[1].data, path)
-
-
-class _Clock:
-    """Seconds that a network has taken since it was last asked."""
-
-    def __init__(self, model: RestorationModel | None):
-        self._seconds = self._begin = 0.0
-        if model is not None:
-            net = model.get_bare_model(model.net_g)
-            net.register_forward_pre_hook(self._start)
-            net.register_forward_hook(self._stop)
-
-    def take(self) -> float:
-        seconds, self._seconds = self._seconds, 0.0
-        return seconds
-
-    def _start(self, *_: object) -> None:
-        self._begin = _now()
-
-    def _stop(self, *_: object) -> None:
-        self._seconds += _now() - self._begin
-
-
-def _one_line(error: Exception) -> str:
-    return ' '.join(message_of(error).split())[:300]
+            files.write(path, cv2.imencode('.jpg', small, [cv2.IMWRITE_JPEG_QUALITY, _QUALITY])[1].data)
 
 
 def _now() -> float:
@@ -215,6 +177,5 @@ def _now() -> float:
     return time.perf_counter()
 
 
-def _as_they_are(data: Mapping) -> dict[str, np.ndarray]:
-    pictures = {key: tensor2img(data[key]) for key in ('lq', 'gt') if key in data}
-    return pictures | {'result': pictures['lq']}
+def _warn(line: str) -> None:
+    print(f'basicsr: warning: {line}', file=sys.stderr)

@@ -10,7 +10,7 @@ from typing import Any
 import torch.distributed
 from basicsr.utils.dist_util import get_dist_info, init_dist
 
-from okdnet_plugin.engine import checkpoints
+from okdnet_plugin import files
 from okdnet_plugin.report import page, plan
 from okdnet_plugin.report.collect import collect, failures_of, measured, write_csv
 from okdnet_plugin.report.evaluate import Evaluation
@@ -47,7 +47,7 @@ def make(opt: Mapping, folder: str, launcher: str, command: str) -> tuple[dict |
             'report.md': page.markdown(report),
             'report.html': page.html(report),
         }.items():
-            checkpoints.write(text.encode(), osp.join(folder, name))
+            files.write(osp.join(folder, name), text.encode())
     _wait(group)
     return report, failures_of(this, evaluation)
 

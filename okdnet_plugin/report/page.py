@@ -3,16 +3,17 @@
 import base64
 import binascii
 import re
-from collections.abc import Iterable, Mapping, Sequence
-from html import escape
+from collections.abc import Iterable, Mapping
+from importlib.resources import files
 from typing import Any, NamedTuple
 
 import cv2
+import jinja2
 import numpy as np
+from markupsafe import Markup
 
 from okdnet_plugin.report import charts
 from okdnet_plugin.report.figures import finite, number, shown
-from okdnet_plugin.report.style import SCRIPT, STYLE
 from okdnet_plugin.report.tables import (
     Cell,
     Column,
@@ -95,44 +96,63 @@ def html(report: Mapping) -> str:
             a JPEG, PNG or WebP picture.
     """
     report = _clean(report)
-    sections = [section for section in _sections(report) if section.body]
-    contents = ''.join(f'<li><a href="#{part.anchor}">{escape(part.title)}</a></li>' for part in sections)
-    body = ''.join(f'<section id="{p.anchor}"><h2>{escape(p.title)}</h2>{p.body}</section>' for p in sections)
-    title = escape(_title(report))
-    return (
-        '<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8">'
-        f'<meta http-equiv="Content-Security-Policy" content="{POLICY}">'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        f'<link rel="icon" href="data:,"><title>{title}</title><style>{STYLE}</style></head>\n'
-        f'<body><header><h1>{title}</h1><p class="muted">{escape(_made(report))}</p></header>'
-        f'<nav aria-label="Contents"><ul>{contents}</ul></nav>\n<main>{body}</main>\n{_footer(report)}'
-        f'<script>{SCRIPT}</script></body></html>\n'
+    folder = files('okdnet_plugin.report')
+    environment = jinja2.Environment(autoescape=True, trim_blocks=True, undefined=jinja2.StrictUndefined)
+    template = environment.from_string(folder.joinpath('report.html.j2').read_text(encoding='utf-8'))
+    return template.render(
+        report={'versions': report.get('versions'), 'command': report.get('command')},
+        title=_title(report),
+        made=_made(report),
+        sections=[section for section in _sections(report) if section.content or section.empty],
+        policy=POLICY,
+        style=Markup(folder.joinpath('report.css').read_text(encoding='utf-8')),
+        script=Markup(folder.joinpath('report.js').read_text(encoding='utf-8')),
+        kinds=_kinds,
+        marks_of=_marks_of,
+        sort_key=_sort_key,
+        picture_of=lambda entry: _picture(entry.get('strip')),
+        figures_of=lambda entry: _figures(report, entry),
+        zip=zip,
     )
 
 
 class _Section(NamedTuple):
+    """A part of the page: what it shows, and the form in which the template shows it."""
+
     anchor: str
     title: str
-    body: str
+    kind: str
+    content: Any
+    empty: Any = ''
 
 
 def _sections(report: Mapping) -> Iterable[_Section]:
-    yield _Section('missing', 'Missing', _definitions(lacking(report)))
-    sets = listed(report, 'sets')
+    yield _Section('missing', 'Missing', 'definitions', lacking(report))
+    sets, galleries = listed(report, 'sets'), []
     for index, dataset in enumerate(sets, 1):
-        body = _set_body(report, dataset, index)
-        yield _Section(_anchor(f'set-{index}', label(dataset)), label(dataset), body)
+        gallery = _gallery(report, dataset, index)
+        galleries += [gallery] if gallery['strips'] else []
+        is_measured = bool(measured_on(report, dataset))
+        content = {
+            'index': index,
+            'said': pictures(dataset),
+            'why': _why_empty(dataset) if dataset.get('missing') or not is_measured else '',
+            'table': set_table(report, dataset) if is_measured else None,
+            'gallery': gallery['strips'],
+        }
+        yield _Section(_anchor(f'set-{index}', label(dataset)), label(dataset), 'set', content)
     if not sets:
-        yield _Section('results', 'Results', '<p>No data sets are listed.</p>')
-    has_methods = bool(listed(report, 'methods'))
-    cost = _scatters(report) + _html_table(cost_table(report)) if has_methods else '<p>No methods are listed.</p>'
-    yield _Section('cost', 'Cost', cost)
-    yield _Section('published', 'Published and measured', _papers(report))
-    galleries = (_gallery(report, dataset, index) for index, dataset in enumerate(sets, 1))
-    yield _Section('pictures', 'Best and worst pictures', ''.join(galleries))
-    yield _Section('curves', 'Training curves', _curves(report))
-    yield _Section('protocol', 'Protocol', _definitions(protocol(report)) or '<p>No metrics are listed.</p>')
-    yield _Section('notes', 'Notes', _bullets(report.get('notes')))
+        yield _Section('results', 'Results', 'text', 'No data sets are listed.')
+    if listed(report, 'methods'):
+        yield _Section('cost', 'Cost', 'cost', {'charts': list(_scatters(report)), 'table': cost_table(report)})
+    else:
+        yield _Section('cost', 'Cost', 'text', 'No methods are listed.')
+    yield _Section('published', 'Published and measured', 'tables', list(map(paper_table, entries(report, 'tables'))))
+    yield _Section('pictures', 'Best and worst pictures', 'galleries', galleries)
+    yield _Section('curves', 'Training curves', 'curves', list(_curves(report)))
+    none = Markup('<p>No metrics are listed.</p>')
+    yield _Section('protocol', 'Protocol', 'definitions', protocol(report), none)
+    yield _Section('notes', 'Notes', 'list', report.get('notes'))
 
 
 def _title(report: Mapping) -> str:
@@ -210,70 +230,12 @@ def _anchor(prefix: str, text: str) -> str:
     return f'{prefix}-{re.sub("[^a-z0-9]+", "-", text.lower())}'.rstrip('-')
 
 
-def _paragraphs(texts: Iterable[str]) -> str:
-    return ''.join(f'<p class="note">{escape(text)}</p>' for text in texts)
-
-
-def _bullets(texts: Iterable | None) -> str:
-    items = ''.join(f'<li>{escape(str(text))}</li>' for text in texts or [])
-    return f'<ul>{items}</ul>' if items else ''
-
-
-def _definitions(pairs: Iterable[tuple[str, str]]) -> str:
-    items = ''.join(f'<dt>{escape(name)}</dt><dd>{escape(text)}</dd>' for name, text in pairs)
-    return f'<dl>{items}</dl>' if items else ''
-
-
-def _html_table(table: Table) -> str:
-    """The table in a box of its own that scrolls where it is too wide, and what explains it."""
-    title = escape(table.title)
-    rows = ''.join(f'<tr>{_html_row(table.columns, row)}</tr>' for row in table.rows)
-    return (
-        f'<div class="scroll" tabindex="0" role="region" aria-label="{title}"><table><caption>{title}</caption>'
-        f'<thead>{_html_head(table)}</thead><tbody>{rows}</tbody></table></div>'
-        f'{_key(table)}{_paragraphs(table.notes)}'
-    )
-
-
-def _html_head(table: Table) -> str:
-    over = under = ''
-    grouped = any(column.group for column in table.columns)
-    for group in table.groups:
-        first = table.columns[group[0]]
-        heads = ''.join(_html_heading(i, table.columns[i], grouped) for i in group)
-        if first.group:
-            over += f'<th scope="colgroup" colspan="{len(group)}" class="group">{escape(first.group)}</th>'
-            under += heads
-        else:
-            over += heads
-    return f'<tr>{over}</tr>' + (f'<tr>{under}</tr>' if grouped else '')
-
-
-def _html_heading(index: int, column: Column, grouped: bool) -> str:
-    span = ' rowspan="2"' if grouped and not column.group else ''
-    kind = 'number' if column.numeric else 'text'
-    return (
-        f'<th scope="col"{span} data-column="{index}" data-kind="{kind}" data-first="{column.first}"'
-        f'{_class(_kinds(column))}>{escape(column.label)}</th>'
-    )
-
-
-def _kinds(column: Column) -> list[str]:
-    return ['words'] * (not column.numeric) + ['published'] * column.published
-
-
-def _html_row(columns: Sequence[Column], row: Sequence[Cell]) -> str:
-    cells = ''
-    for i, (column, cell) in enumerate(zip(columns, row, strict=True)):
-        kinds = _kinds(column)
+def _kinds(column: Column, cell: Cell | None = None) -> list[str]:
+    """Classes of a heading, or of a cell under it."""
+    kinds = ['words'] * (not column.numeric) + ['published'] * column.published
+    if cell is not None:
         kinds += [cell.mark] if cell.mark else ['none'] * (cell.value is None)
-        tag = 'td' if i else 'th'
-        value = '' if cell.value is None else f' data-sort="{escape(_sort_key(cell.value))}"'
-        spoken = f'<span class="unseen"> ({cell.mark})</span>' if cell.mark else ''
-        note = f'<small>{escape(cell.note)}</small>' if cell.note else ''
-        scope = '' if i else ' scope="row"'
-        cells += f'<{tag}{scope}{value}{_class(kinds)}>{escape(cell.text)}{spoken}{note}</{tag}>'
-    return cells
+    return kinds
 
 
 def _sort_key(value: float | str) -> str:
@@ -281,58 +243,25 @@ def _sort_key(value: float | str) -> str:
     return value if isinstance(value, str) else repr(value).replace('inf', 'Infinity').replace('nan', 'NaN')
 
 
-def _class(kinds: Sequence[str]) -> str:
-    return f' class="{" ".join(kinds)}"' if kinds else ''
-
-
-def _key(table: Table) -> str:
-    names = [name for name in ('best', 'second') if name in table.marked]
+def _marks_of(table: Table) -> list[tuple[str, str]]:
+    names = {name: name for name in ('best', 'second') if name in table.marked}
     if any(column.published for column in table.columns):
-        names.append('published')
-    texts = {'best': 'best', 'second': 'second', 'published': 'published in the paper, not measured here'}
-    keys = ', '.join(f'<span class="key {name}">{texts[name]}</span>' for name in names)
-    return f'<p class="note">Marked: {keys}</p>' if keys else ''
+        names['published'] = 'published in the paper, not measured here'
+    return list(names.items())
 
 
-def _set_body(report: Mapping, dataset: Mapping, index: int) -> str:
-    parts = [f'<p class="muted">{escape(pictures(dataset))}</p>']
-    if dataset.get('missing') or not measured_on(report, dataset):
-        parts.append(f'<p>{escape(_why_empty(dataset))}</p>')
-    if measured_on(report, dataset):
-        parts.append(_html_table(set_table(report, dataset)))
-    if _gallery(report, dataset, index):
-        parts.append(f'<p class="note"><a href="#pictures-{index}">Best and worst pictures</a></p>')
-    return ''.join(parts)
-
-
-def _gallery(report: Mapping, dataset: Mapping, index: int) -> str:
-    parts = []
-    order = 'hazy picture at the left'
-    if dataset.get('has_clear'):
-        order += ', clear picture at the right'
+def _gallery(report: Mapping, dataset: Mapping, index: int) -> dict:
+    order = 'hazy picture at the left' + (', clear picture at the right' if dataset.get('has_clear') else '')
+    strips = []
     for method in listed(report, 'methods'):
         result = result_of(report, method, dataset) or {}
-        strips = [
-            _strip(report, f'{kind.capitalize()} {rank} of {label(method)}', entry, order)
+        own = [
+            (f'{kind.capitalize()} {rank} of {label(method)}', {'picture': None, **entry})
             for kind in ('best', 'worst')
             for rank, entry in enumerate(entries(result, kind), 1)
         ]
-        if strips:
-            parts.append(f'<h4>{escape(label(method))}</h4><div class="strips">{"".join(strips)}</div>')
-    head = f'<h3 id="pictures-{index}">{escape(label(dataset))}</h3><p class="note">Each strip: {order}.</p>'
-    return head + ''.join(parts) if parts else ''
-
-
-def _strip(report: Mapping, what: str, entry: Mapping, order: str) -> str:
-    name = str(entry.get('picture') or 'unnamed')
-    figures = _figures(report, entry)
-    caption = f'<b>{escape(what)}</b>: {escape(name)}{escape(figures)}'
-    picture, size = _picture(entry.get('strip'))
-    if size is None:
-        return f'<figure><figcaption>{caption} (no picture)</figcaption></figure>'
-    alternative = escape(f'{what}, {name}: {order}')
-    image = f'<img src="{picture}" alt="{alternative}" width="{size[0]}" height="{size[1]}" decoding="async">'
-    return f'<figure>{image}<figcaption>{caption}</figcaption></figure>'
+        strips += [(label(method), own)] if own else []
+    return {'index': index, 'label': label(dataset), 'order': order, 'strips': strips}
 
 
 def _figures(report: Mapping, entry: Mapping) -> str:
@@ -357,25 +286,17 @@ def _picture(uri: object) -> tuple[str, tuple[int, int] | None]:
     return (str(uri), (pixels.shape[1], pixels.shape[0])) if pixels is not None else ('', None)
 
 
-def _papers(report: Mapping) -> str:
-    return ''.join(_html_table(paper_table(table)) for table in entries(report, 'tables'))
-
-
-def _scatters(report: Mapping) -> str:
+def _scatters(report: Mapping) -> Iterable[dict]:
     """A chart for each data set; the script shows one of them at a time."""
-    drawn = []
     for index, dataset in enumerate(listed(report, 'sets'), 1):
         known = measured_on(report, dataset)
         metric = next((metric for metric in known if metric.get('key') == 'psnr'), known[0] if known else None)
         chart = _scatter(report, dataset, metric, index) if metric else None
         if chart:
-            drawn.append((f'scatter-{index}', label(dataset), chart))
-    options = ''.join(f'<option value="{name}">{escape(text)}</option>' for name, text, _ in drawn)
-    choice = f'<p class="choice" hidden><label>Data set: <select>{options}</select></label></p>'
-    return (choice if len(drawn) > 1 else '') + ''.join(chart for _, _, chart in drawn)
+            yield {'name': f'scatter-{index}', 'label': label(dataset), **chart}
 
 
-def _scatter(report: Mapping, dataset: Mapping, metric: Mapping, index: int) -> str | None:
+def _scatter(report: Mapping, dataset: Mapping, metric: Mapping, index: int) -> dict | None:
     points, rest, sizes = [], [], set()
     places = metric_decimals(report, metric)
     for method in listed(report, 'methods'):
@@ -402,44 +323,26 @@ def _scatter(report: Mapping, dataset: Mapping, metric: Mapping, index: int) -> 
     elif (size := next(iter(sizes))) is not None:
         caption.append(f'GMACs at {size[0]} x {size[1]}.')
     caption += [f'Not drawn: {", ".join(rest)}.'] if rest else []
-    return (
-        f'<figure class="chart scatter" id="scatter-{index}"><div class="wide">{wide}</div>'
-        f'<div class="narrow">{narrow}</div><figcaption>{escape(" ".join(caption))}</figcaption></figure>'
-    )
+    return {'wide': Markup(wide), 'narrow': Markup(narrow), 'caption': ' '.join(caption)}
 
 
-def _curves(report: Mapping) -> str:
+def _curves(report: Mapping) -> Iterable[tuple[str, list]]:
     """A small chart for each series; those of one name share their axes, so that trainings compare."""
     trainings = [
         (label(curve), {str(name): curve_points(points) for name, points in (curve.get('series') or {}).items()})
         for curve in entries(report, 'curves')
     ]
-    parts = []
     for i, (training, series) in enumerate(trainings, 1):
         panels = []
         for k, (name, points) in enumerate(series.items(), 1):
-            caption = f'<b>{escape(name)}</b>'
             known = [point for point in points if finite(point[1]) is not None]
+            drawn, said = '', ': no finite value'
             if known:
                 others = [point for _, rest in trainings for point in rest.get(name, [])]
-                drawn = charts.line_chart(points, f'{name} of {training}', f'curve-{i}-{k}', others)
+                drawn = Markup(charts.line_chart(points, f'{name} of {training}', f'curve-{i}-{k}', others))
                 last, value = known[-1]
-                caption += f': {value:.5g} at iteration {last:.0f}'
+                said = f': {value:.5g} at iteration {last:.0f}'
                 if len(known) < len(points):
-                    caption += f', {len(points) - len(known)} of {len(points)} not finite'
-            else:
-                drawn, caption = '', f'{caption}: no finite value'
-            panels.append(f'<figure>{drawn}<figcaption>{caption}</figcaption></figure>')
-        parts.append(f'<h3>{escape(training)}</h3>')
-        parts.append(f'<div class="panels">{"".join(panels)}</div>' if panels else '<p>No series.</p>')
-    return ''.join(parts)
-
-
-def _footer(report: Mapping) -> str:
-    parts = []
-    if report.get('versions'):
-        versions = ', '.join(f'{name} {version}' for name, version in report['versions'].items())
-        parts.append(f'<p class="muted">{escape(versions)}</p>')
-    if report.get('command'):
-        parts.append(f'<p class="muted">Made by:</p><pre><code>{escape(str(report["command"]))}</code></pre>')
-    return f'<footer>{"".join(parts)}</footer>\n' if parts else ''
+                    said += f', {len(points) - len(known)} of {len(points)} not finite'
+            panels.append((name, drawn, said))
+        yield training, panels

@@ -21,6 +21,7 @@ from okdnet_plugin.config.check import refuse
 from okdnet_plugin.data.options import require
 from okdnet_plugin.engine.validation import figures_of
 from okdnet_plugin.errors import InputError
+from okdnet_plugin.files import open_regular_file
 from okdnet_plugin.hints import MapDataset
 from okdnet_plugin.weights import reading
 
@@ -96,7 +97,7 @@ class Method:
         """What of the file of weights is taken: what the option file says, else the average, else the weights."""
         if 'param_key_g' in self.path or not self.weights:
             return self.path.get('param_key_g')
-        return _key_of(self.weights)
+        return _key_of(self.weights, None)
 
     def build(self) -> nn.Module:
         return build_network(deepcopy(dict(self.network or {})))
@@ -203,19 +204,23 @@ def read(opt: Mapping) -> Plan:
 
 
 def _digest(path: str) -> str:
-    return _read_once(path, os.stat(path).st_mtime_ns)[0]
-
-
-def _key_of(path: str) -> str | None:
-    return _read_once(path, os.stat(path).st_mtime_ns)[1]
+    return _digest_once(path, os.stat(path).st_mtime_ns)
 
 
 @cache
-def _read_once(path: str, time: int) -> tuple[str, str | None]:
-    """Digest of a file of weights, and the key of those to be taken."""
-    with open(path, 'rb') as file:
-        digest = hashlib.sha256(file.read()).hexdigest()
-    return digest, reading.read(path).key
+def _digest_once(path: str, time: int) -> str:
+    with open_regular_file(path) as file:
+        return hashlib.sha256(file.read()).hexdigest()
+
+
+def _key_of(path: str, wanted: str | None) -> str | None:
+    return _read_once(path, os.stat(path).st_mtime_ns, wanted)
+
+
+@cache
+def _read_once(path: str, time: int, wanted: str | None) -> str | None:
+    """The key of the weights that are taken from a file."""
+    return reading.read(path, wanted).key
 
 
 def _content_of(block: Mapping) -> str:
@@ -249,7 +254,7 @@ def _method(label: str, block: Mapping) -> Method:
         method.missing = f'the weights {weights} do not exist'
     elif method.missing is None and weights is not None:
         try:
-            _key_of(weights)
+            _key_of(weights, path.get('param_key_g'))
         except InputError as error:
             method.missing = str(error)
     return method

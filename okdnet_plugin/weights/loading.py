@@ -129,6 +129,26 @@ def build(weights: Weights) -> nn.Module:
     return net.float().eval().requires_grad_(False)
 
 
+def load_for(network: Mapping, path: str | None, param_key: str | None = None) -> Weights:
+    """Weights for a network that is known.
+
+    Args:
+        network: block `network_g`.
+        path: of the file; None for a network that has none.
+        param_key: as for `load`.
+
+    Raises:
+        InputError: the file cannot be read, or the weights are of another network.
+    """
+    if path is None:
+        return Weights(network, {}, origin='its option file')
+    content = reading.read(path, param_key)
+    state, difference = arch_detection.fit(network, content.state)
+    if difference is not None:
+        raise InputError(f'weights {path} are not of {network["type"]}: {difference}{_would_fit(content.state)}')
+    return Weights(network, state, content.metadata, path, content.key, 'its option file')
+
+
 def load_into(net: nn.Module, state: Mapping[str, Tensor], path: str) -> None:
     """Give a network all its weights.
 
@@ -223,13 +243,14 @@ def _option_file_of_run(state: Mapping[str, Tensor], path: str) -> tuple[str, Ma
     fitting: list[tuple[str, Mapping]] = []
     unknown: list[str] = []
     for file in sorted(glob.glob(osp.join(glob.escape(osp.dirname(models)), '*.yml'))):
+        options: Mapping = {}
         try:
             options = config.load(file)
             network: Mapping = options.get('network_g') or {}
             if isinstance(network, Mapping) and network and arch_detection.misfit(network, state) is None:
                 fitting.append((osp.relpath(file) if not osp.isabs(path) else file, options))
         except UnknownNameError as error:
-            unknown.append(f'option file {file}: {error}; {whose(str(network.get("type")))}')
+            unknown.append(f'option file {file}: {error}; {whose(str((options.get("network_g") or {}).get("type")))}')
         except InputError:  # of another run, or not whole
             continue
     if any(options['network_g'] != fitting[0][1]['network_g'] for _, options in fitting[1:]):

@@ -15,11 +15,12 @@ import pytest
 import torch
 import yaml
 from basicsr.archs import build_network
-from PIL import Image
+from PIL import Image, PngImagePlugin
 
 from okdnet_plugin import cli
 from okdnet_plugin import files as result_files
 from okdnet_plugin.inference import run_jobs as run
+from okdnet_plugin.inference.images import kinds
 from okdnet_plugin.inference.images.reading import OpenedPicture
 
 OKDNET = {'type': 'OKDNet', 'num_feat': 8, 'num_blocks': [1, 1, 1], 'growth': 4}
@@ -156,7 +157,7 @@ def test_an_unforeseen_error_in_a_video_lets_the_others_go_on(monkeypatch, capsy
     monkeypatch.setattr(run, 'dehaze_video', fail_first)
     assert dehaze('-i', 'in', '-o', 'out', *DCP) == 1
     assert seen == ['in/a.mp4', 'in/b.mp4']
-    assert 'basicsr: error: in/a.mp4: RuntimeError: a decoder' in lines(capsys)
+    assert 'basicsr: error: in/a.mp4: RuntimeError: a decoder has failed' in lines(capsys)
 
 
 @pytest.mark.parametrize('name', ['same', 'symlink', 'hardlink', 'folder'])
@@ -187,15 +188,80 @@ def test_an_input_among_several_is_not_written_over_by_the_result_of_another(cap
 
 
 @pytest.mark.parametrize(
-    ('inputs', 'options'),
-    [(['a/x.png', 'b/x.png'], []), (['a', 'b'], []), (['a/x.png', 'a/x.jpg'], ['--format', 'png'])],
+    ('inputs', 'options', 'wanted'),
+    [
+        (['a/x.png', 'b/x.png'], [], ['x_png.png', 'x_png_2.png']),
+        (['a', 'b'], [], ['x.jpg', 'x_png.png', 'x_png_2.png']),
+        (['a/x.png', 'a/x.jpg'], ['--format', 'png'], ['x_jpg.png', 'x_png.png']),
+        (['a', 'a/x_jpg.png'], ['--format', 'png'], ['x_jpg.png', 'x_jpg_2.png', 'x_png.png']),
+    ],
 )
-def test_two_results_of_one_name_are_refused_before_work_begins(inputs, options, capsys):
-    for path in ('a/x.png', 'b/x.png', 'a/x.jpg'):
-        picture(path)
-    assert dehaze('-i', *inputs, '-o', 'out', *DCP, *options) == 2
-    assert 'results would be written over one another: ' in lines(capsys)[-1]
-    assert not os.path.exists('out')
+def test_two_results_of_one_name_get_names_of_their_own(inputs, options, wanted):
+    for path in ('a/x.png', 'b/x.png', 'a/x.jpg', *inputs[1:]):
+        if path.endswith(('png', 'jpg')):
+            picture(path)
+    assert dehaze('-i', *inputs, '-o', 'out', *DCP, *options) == 0
+    assert files() == wanted
+    before = {name: os.stat(f'out/{name}').st_mtime_ns for name in wanted}
+    assert dehaze('-i', *inputs, '-o', 'out', *DCP, *options) == 0  # they are found again
+    assert {name: os.stat(f'out/{name}').st_mtime_ns for name in files()} == before
+
+
+def test_patterns_below_a_folder_with_brackets_find_its_files():
+    picture('d[1-3]/a.png')
+    assert dehaze('-i', 'd[1-3]/*.png', '-o', 'out', *DCP) == 0
+    assert files() == ['a.png']
+
+
+@pytest.mark.parametrize('ending', ['gif', 'ppm', 'pgm', 'tga', 'avif', 'jp2'])
+def test_kinds_that_are_read_alone_are_read_in_folders_too(ending):
+    if f'.{ending}' not in kinds.endings():
+        pytest.skip('this Pillow is built without it')
+    picture('in/a.png')
+    Image.open('in/a.png').convert('L' if ending == 'pgm' else 'RGB').save(f'in/b.{ending}')
+    assert dehaze('-i', 'in', '-o', 'out', *DCP) == 0
+    assert files() == ['a.png', 'b.png']
+
+
+def test_images_that_nothing_reads_are_counted_and_named(capsys, monkeypatch):
+    picture('in/a.png')
+    for name in ('b.cr2', 'c.cr2', 'd.heic', 'notes.txt'):
+        (open(f'in/{name}', 'w')).close()
+    monkeypatch.setattr(kinds, 'readable', lambda: {'PNG': ('.png',)})
+    assert dehaze('-i', 'in', '-o', 'out', *DCP) == 0
+    (line,) = [line for line in lines(capsys) if 'left out' in line]
+    assert '3 files left out: 2 .cr2 (save it as' in line
+    assert '1 .heic (pip install okdnet_plugin[heif]' in line
+    os.remove('in/a.png')
+    assert dehaze('-i', 'in', '-o', 'out', *DCP) == 2
+    assert '3 files left out' in lines(capsys)[-1]
+    with open('in/d.heic', 'wb') as file:
+        file.write(b'\0\0\0\x18ftypheic')
+    assert dehaze('-i', 'in/d.heic', '-o', 'out', *DCP) == 1
+    assert '.heic is not read here; pip install okdnet_plugin[heif]' in '\n'.join(lines(capsys))
+
+
+def test_png_with_large_texts_and_profiles_is_no_damaged_one():
+    texts = PngImagePlugin.PngInfo()
+    texts.add_text('Comment', 'x' * 3_000_000, zip=True)
+    texts.add_itxt('Other', 'y' * 3_000_000, zip=True)
+    Image.fromarray(random(20, 30, 3)).save('a.png', pnginfo=texts, icc_profile=bytes(3_000_000))
+    before = PngImagePlugin.MAX_TEXT_CHUNK
+    assert dehaze('-i', 'a.png', '-o', 'out', *DCP) == 0
+    assert cv2.imread('out/a.png').shape == (20, 30, 3)
+    assert before == PngImagePlugin.MAX_TEXT_CHUNK
+
+
+@pytest.mark.parametrize('name', ['a.png', 'a.mp4'])
+def test_a_pipe_or_device_is_refused_and_not_waited_for(name, capsys):
+    if name.endswith('mp4'):
+        pytest.importorskip('av')
+    os.mkfifo(name)
+    os.symlink('/dev/zero', f'link_{name}')
+    assert dehaze('-i', name, f'link_{name}', '-o', 'out', *DCP) == 1
+    said = '\n'.join(lines(capsys))
+    assert f'{name} is a named pipe' in said
+    assert f'link_{name} is a device' in said
 
 
 @pytest.mark.parametrize(

@@ -186,3 +186,21 @@ def assert_named(action, parts):
     message = str(caught.value)
     assert [part for part in parts if part not in message] == []
     assert '\n' not in message
+
+
+def test_smoothing_takes_the_steps_out_of_a_slope_and_leaves_an_edge():
+    slope = np.tile(np.linspace(10, 22, 120, dtype=np.float32), (40, 1))
+    stored = np.rint(slope).astype(np.uint8)
+    stored[:, 90:] += 100
+    exact = slope + 100 * (np.arange(120) >= 90)
+    plain = distances(stored, DepthRule(scale=1), 'd')
+    smooth = distances(stored, DepthRule(scale=1, smooth=3), 'd')
+    inside = np.s_[:, 8:82]
+    assert np.abs(smooth - exact)[inside].mean() < 0.5 * np.abs(plain - exact)[inside].mean()
+    assert np.abs(np.diff(smooth[inside], axis=1)).max() < 0.5
+    assert (smooth[:, 90] - smooth[:, 89]).min() > 95
+
+
+def test_smoothing_leaves_floating_point_depth_alone():
+    values = np.random.default_rng(0).random((20, 20), np.float32)
+    assert np.array_equal(distances(values, DepthRule(smooth=3), 'd'), values)

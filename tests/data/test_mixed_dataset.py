@@ -98,7 +98,7 @@ def test_samples_of_all_parts_fit_into_one_batch(block):
 def test_a_part_may_overrule_what_is_said_for_all(block):
     block['parts']['many'] |= {'resize': 8, 'gt_size': None}
     data = MixedDataset(block)
-    assert data.parts[0].resize == (8, 8)
+    assert data.parts[0].resize.size == (8, 8)
     assert data.parts[1].opt['gt_size'] == 8
     assert data.parts[0].opt['name'] == 'Mixture/many'
 
@@ -164,7 +164,7 @@ def put(path, value):
         ),
         (put('parts:many:epoch_length', 4), 'parts:many:epoch_length: PairedDehazeDataset does not read it'),
         (put('parts:many:phase', 'val'), "parts:many: phase is 'val'; remove it"),
-        (put('parts:few:return_maps', True), 'parts:few: return_maps: true has no effect.*; remove it'),
+        (put('parts:few:return_maps', True), r'the parts differ in return_maps \(many: null, few: true\)'),
         (put('return_maps', True), 'parts:many: return_maps: true has no effect'),
         (put('epoch_lenght', 4), '^option epoch_lenght: .*did you mean epoch_length'),
         (put('part', {}), '^option part: .*did you mean parts'),

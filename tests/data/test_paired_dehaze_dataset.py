@@ -319,7 +319,7 @@ def delete(name):
         (put(dataroot_lq=['a', 'b']), ['dataroot_lq', 'one path']),
         (put(phase='train'), ["'gt_size'", "'resize'"]),
         (put(phase='training'), ["'training'", 'write one of train, val, test']),
-        (put(gt_size=8, resize=8), ['gt_size', 'resize', 'give one']),
+        (put(gt_size=9, resize=8), ['gt_size 9', 'resize', 'does not fit']),
         (put(gt_size=0), ['gt_size is 0', 'whole number']),
         (put(gt_size=9, scale=2), ['gt_size 9', 'scale 2']),
         (put(resize=[1, 2, 3]), ['resize is [1, 2, 3]', '[height, width]']),

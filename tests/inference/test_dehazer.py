@@ -1,15 +1,20 @@
 """A Dehazer gives back what it is given, restored: kinds, shapes, tiles, memory."""
 
+import contextlib
+from unittest import mock
+
 import numpy as np
 import pytest
 import torch
 from basicsr.archs import build_network
+from PIL import Image
 from torch import nn
 
 import okdnet_plugin
+from okdnet_plugin.archs.fused_okdnet import fuse
 from okdnet_plugin.errors import InputError
+from okdnet_plugin.inference import backends, memory, tiling
 from okdnet_plugin.inference import dehazer as module
-from okdnet_plugin.inference import memory
 from okdnet_plugin.inference.dehazer import Dehazer
 
 OKDNET = {'type': 'OKDNet', 'num_feat': 8, 'num_blocks': [1, 1, 1], 'growth': 4}
@@ -132,7 +137,7 @@ def test_all_tiles_have_the_airlight_of_the_whole_picture():
 def test_the_overview_is_what_the_airlight_network_makes_of_a_picture(size):
     picture = torch.rand(1, 3, *size)
     expected = torch.nn.functional.interpolate(picture, (256, 256), mode='bilinear', align_corners=False)
-    overview = module._overview(lambda t, b, le, r: picture[..., t:b, le:r], *size)
+    overview = module._overview(picture, lambda values: values)
     assert torch.allclose(overview, expected, atol=1e-5)
 
 
@@ -206,13 +211,13 @@ def test_options_out_of_range_are_refused(options, complaint):
         np.zeros((4, 4, 5), np.uint8),
         np.zeros((0, 4, 3), np.uint8),
         np.zeros(4, np.uint8),
-        torch.zeros(3, 4, 4, dtype=torch.uint8),
+        torch.zeros(3, 4, 4, dtype=torch.int32),
         torch.zeros(4, 4, 3),
         torch.full((3, 4, 4), 255.0),
         torch.full((3, 4, 4), -0.1),
         torch.full((3, 4, 4), float('nan')),
         torch.zeros(4, 4),
-        'picture.png',
+        None,
     ],
 )
 def test_what_is_no_picture_is_refused(picture):
@@ -226,3 +231,184 @@ def test_bytes_in_the_order_of_another_machine_are_the_same_numbers():
     result = Dehazer(Squared())(swapped)
     assert result.dtype == swapped.dtype
     assert np.array_equal(result, Dehazer(Squared())(picture))
+
+
+# ---------------------------------------------------------------------------------------------- what may be given to it
+
+
+def test_paths_images_of_pillow_lists_and_tensors_of_bytes_come_back_as_their_kind(tmp_path):
+    dehazer, colours = Dehazer(Squared()), random(20, 30, 3)
+    Image.fromarray(colours).save(tmp_path / 'hazy.png')
+    assert np.array_equal(dehazer(tmp_path / 'hazy.png'), squared(colours))
+    result = dehazer(Image.fromarray(colours))
+    assert isinstance(result, Image.Image)
+    assert np.array_equal(np.asarray(result), squared(colours))
+    both = dehazer([colours, str(tmp_path / 'hazy.png')])
+    assert all(np.array_equal(one, squared(colours)) for one in both)
+    tensor = torch.from_numpy(colours).permute(2, 0, 1)
+    result = dehazer(tensor)
+    assert result.dtype == torch.uint8
+    assert np.array_equal(result.permute(1, 2, 0).numpy(), squared(colours))
+
+
+def test_strength_of_a_call_goes_before_that_of_the_object():
+    dehazer, hazy = Dehazer(Squared(), strength=1), random(20, 30, 3)
+    assert np.array_equal(dehazer(hazy, strength=0), hazy)
+    assert np.array_equal(dehazer(hazy), squared(hazy))
+    with pytest.raises(InputError, match='strength is 2'):
+        dehazer(hazy, strength=2)
+
+
+def test_it_says_what_it_is():
+    assert repr(Dehazer(Squared(), backend='eager')) == 'Dehazer(Squared, eager, fp32, cpu)'
+
+
+def test_the_network_of_the_caller_is_left_alone():
+    net = build_network(OKDNET).train()
+    Dehazer(net, backend='eager')
+    assert net.training
+    assert all(parameter.requires_grad for parameter in net.parameters())
+
+
+class OfWindows(nn.Module):
+    """Looks at windows of 8 px, and fails where they do not fit; with `cuts`, leaves the rest of the image out."""
+
+    def __init__(self, cuts):
+        super().__init__()
+        self.cuts, self.sizes = cuts, []
+
+    def __deepcopy__(self, memo):
+        return self
+
+    def forward(self, x):
+        self.sizes.append(tuple(x.shape[-2:]))
+        height, width = (side // 8 for side in x.shape[-2:])
+        if self.cuts:
+            return x[..., : 8 * height, : 8 * width].square()
+        return x.reshape(len(x), 3, height, 8, width, 8).square().flatten(4).flatten(2, 3)
+
+
+@pytest.mark.parametrize('cuts', [False, True])
+def test_a_network_of_windows_takes_any_size_and_is_tried_once(cuts):
+    net, hazy = OfWindows(cuts), random(37, 50, 3)
+    dehazer = Dehazer(net, backend='eager')
+    assert np.array_equal(dehazer(hazy), squared(hazy))
+    tried = len(net.sizes)
+    assert tried > 2
+    assert np.array_equal(dehazer(hazy), squared(hazy))
+    assert net.sizes[tried:] == [(40, 56)]
+
+
+def test_a_network_that_enlarges_is_refused():
+    class Doubles(nn.Module):
+        def forward(self, x):
+            return nn.functional.interpolate(x, scale_factor=2)
+
+    with pytest.raises(InputError, match='Doubles makes 60x40 of 30x20 px; only networks of scale 1'):
+        Dehazer(Doubles(), backend='eager')(random(20, 30, 3))
+
+
+# -------------------------------------------------------------------------------------------- a GPU that is not there
+
+
+class Gpu:
+    """Stands for torch.cuda and for the copies to and from a GPU, which it notes down; the GPU is the CPU."""
+
+    def __init__(self, monkeypatch, free=80 * 2**30):
+        self.copies = []
+        cuda, to = torch.cuda, torch.Tensor.to
+
+        def mem_get_info(device):
+            if torch.device(device).index is None:
+                raise ValueError('Expected a torch.device with a specified index')
+            return free, free
+
+        def moved(tensor, *arguments, **keywords):
+            device = next((one for one in arguments if isinstance(one, torch.device | str)), None)
+            if device is not None and torch.device(device).type == 'cuda':
+                self.copies.append((tensor.dtype, tuple(tensor.shape), keywords.get('non_blocking', False)))
+                arguments = tuple(one for one in arguments if one is not device)
+                return to(tensor, *arguments) if arguments else tensor
+            return to(tensor, *arguments, **keywords)
+
+        for name, function in {
+            'is_available': lambda: True,
+            'device_count': lambda: 1,
+            'current_device': lambda: 0,
+            'mem_get_info': mem_get_info,
+            'memory_reserved': lambda device: 0,
+            'memory_allocated': lambda device: 0,
+            'empty_cache': lambda: None,
+            'Stream': lambda device: mock.MagicMock(),
+            'Event': mock.MagicMock,
+            'stream': lambda stream: contextlib.nullcontext(),
+            'current_stream': lambda device: mock.MagicMock(),
+        }.items():
+            monkeypatch.setattr(cuda, name, function)
+        monkeypatch.setattr(torch.Tensor, 'to', moved)
+        monkeypatch.setattr(torch.Tensor, 'pin_memory', lambda tensor: tensor)
+        monkeypatch.setattr(torch.Tensor, 'record_stream', lambda tensor, stream: None)
+        monkeypatch.setattr(nn.Module, 'to', lambda net, *_, **__: net)
+
+
+@pytest.fixture
+def gpu(monkeypatch):
+    return Gpu(monkeypatch)
+
+
+def test_memory_of_a_gpu_is_asked_for_by_its_number(gpu):
+    dehazer = Dehazer(Squared(), device='cuda')
+    assert dehazer.device == torch.device('cuda', 0)
+    assert np.array_equal(dehazer(random(20, 30, 3)), squared(random(20, 30, 3)))
+    assert Dehazer(Squared()).device == torch.device('cuda', 0)
+
+
+@pytest.mark.parametrize(('dtype', 'sent'), [(np.uint8, torch.uint8), (np.uint16, torch.int16)])
+def test_images_go_to_a_gpu_as_whole_numbers_and_once(gpu, dtype, sent):
+    hazy = random(300, 200, 3, dtype=dtype)
+    result = Dehazer(Squared(), device='cuda', tile=128)(hazy)
+    assert np.abs(result.astype(int) - squared(hazy)).max() <= (1 if dtype == np.uint16 else 0)
+    pieces = [copy for copy in gpu.copies if copy[0] == sent]
+    assert len(pieces) == len(tiling.places(300, 200, 128))
+    assert all(non_blocking for _, _, non_blocking in pieces)
+
+
+@pytest.mark.parametrize(('free', 'precision', 'least'), [(80, 'fp32', 3000), (80, 'bf16', 4500), (2, 'fp32', 500)])
+def test_tiles_of_a_gpu_are_as_large_as_its_memory_allows(monkeypatch, free, precision, least):
+    Gpu(monkeypatch, free * 2**30)
+    dehazer = Dehazer(Squared(), device='cuda', precision=precision)
+    assert dehazer._first_tile(1, 1000, 100_000) >= min(least, 512)
+    tile = dehazer._first_tile(1, 20_000, 20_000)
+    assert tile >= least
+    assert tile**2 * memory.bytes_per_pixel('Squared', precision) <= free * 2**29
+
+
+@pytest.mark.parametrize(
+    'message',
+    [
+        'CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`',
+        'cuDNN error: CUDNN_STATUS_ALLOC_FAILED',
+        'GET was unable to find an engine to execute this computation',
+        'Unable to find an engine',
+    ],
+)
+def test_libraries_of_a_gpu_say_in_their_own_words_that_memory_is_short(message):
+    assert memory.is_out_of_memory(RuntimeError(message))
+    assert not memory.is_out_of_memory(ValueError(message))
+
+
+@pytest.mark.parametrize('name', ['onnx', 'openvino'])
+def test_back_ends_of_the_cpu_run_there_though_there_is_a_gpu(gpu, monkeypatch, name):
+    made = []
+    monkeypatch.setattr(backends, '_make', lambda *arguments: made.append(arguments))
+    backends.make(Squared(), name)
+    assert made[0][3] == torch.device('cpu')
+    with pytest.raises(InputError, match='runs on the CPU alone, not on cuda:0'):
+        backends.make(Squared(), name, device='cuda')
+
+
+@pytest.mark.parametrize('variant', [{}, {'attention': False}, {'aggregation': 'fau'}])
+def test_a_network_is_fused_where_it_is(variant):
+    with torch.device('meta'):  # which, like a GPU, computes with tensors of its own alone
+        net = build_network(OKDNET | variant).eval()
+    assert {value.device.type for value in fuse(net).state_dict().values()} == {'meta'}

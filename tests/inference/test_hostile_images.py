@@ -129,17 +129,15 @@ def test_the_content_counts_and_not_the_extension(kind, tmp_path):
 def test_what_is_no_file_is_told_of(tmp_path):
     for path, complaint in {
         tmp_path / 'none.png': 'No such file',
-        tmp_path: 'is no regular file',
-        '/dev/zero': 'is no regular file',
+        tmp_path: 'is a folder, no regular file',
+        '/dev/zero': 'is a device, no regular file',
         'a\0b': 'cannot be read',
     }.items():
         with pytest.raises(InputError, match=complaint):
             OpenedPicture(path, 'a', 20)
 
 
-def test_a_pipe_is_read(tmp_path):
-    read, write = os.pipe()
-    with os.fdopen(write, 'wb') as file:
-        file.write(saved(PICTURE, 'PNG'))
-    assert OpenedPicture(f'/dev/fd/{read}', 'a', 20).load().pixels.shape == (60, 80, 3)
-    os.close(read)
+def test_a_pipe_is_refused_and_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / 'a')
+    with pytest.raises(InputError, match='a is a named pipe'):
+        OpenedPicture(tmp_path / 'a', 'a', 20)

@@ -142,3 +142,63 @@ def test_average_is_read_back_from_a_saved_network(model_options, tmp_path):
     again = build_model(model_options)
     for key, value in model.net_g_ema.state_dict().items():
         assert torch.equal(again.net_g_ema.state_dict()[key], value)
+
+
+def batch_of(model_options, **more):
+    dataset = build_dataset(model_options['datasets']['train'])
+    batch = {key: torch.stack([dataset[i][key] for i in range(4)]) for key in ('lq', 'gt')}
+    return batch | more
+
+
+MAPS = {'transmission': torch.full((4, 1, 32, 32), 0.5), 'airlight': torch.full((4, 3, 1, 1), 0.9)}
+
+
+def test_losses_of_branches_and_maps_have_their_values_and_gradients(model_options):
+    model_options['train'] |= {
+        'branch_opt': {'type': 'L1Loss', 'loss_weight': 0.5},
+        'transmission_opt': {'type': 'L1Loss', 'loss_weight': 2.0},
+        'airlight_opt': {'type': 'MSELoss'},
+    }
+    model = build_model(model_options)
+    model.feed_data(batch_of(model_options, **MAPS))
+    set_random_seed(0)
+    losses = model.compute_losses()
+    set_random_seed(0)  # for the dropout
+    branches = model.net_g(model.lq, return_branches=True)
+    students = (branches.model_free, branches.model_based, branches.shared)
+    assert losses['l_branch'].item() == pytest.approx(
+        sum(0.5 * (s - model.gt).abs().mean().item() for s in students), rel=1e-4
+    )
+    assert losses['l_trans'].item() == pytest.approx(2 * (branches.transmission - 0.5).abs().mean().item(), rel=1e-4)
+    assert losses['l_air'].item() == pytest.approx((branches.airlight - 0.9).square().mean().item(), rel=1e-4)
+    losses['l_trans'].backward()
+    assert model.net_g.transmission[0].weight.grad.abs().sum() > 0
+    assert model.net_g.airlight.downs[0].weight.grad is None
+    model.net_g.zero_grad(set_to_none=True)
+    model.compute_losses()['l_air'].backward()
+    assert model.net_g.airlight.downs[0].weight.grad.abs().sum() > 0
+    assert model.net_g.transmission[0].weight.grad is None
+
+
+def test_maps_are_divided_with_the_batch(model_options):
+    """Each part of two samples is compared with its own transmission, so that the loss is the mean over all."""
+    model_options['train'] = {**model_options['train'], 'accumulate': 2, 'transmission_opt': {'type': 'L1Loss'}}
+    for key in ('pixel_opt', 'ssim_opt', 'distill_opt'):
+        del model_options['train'][key]
+    model = build_model(model_options)
+    transmission = torch.tensor([0.1, 0.1, 0.9, 0.9])[:, None, None, None].expand(4, 1, 32, 32)
+    seen = []
+    model.losses['transmission_opt'].register_forward_pre_hook(lambda _, inputs: seen.append(inputs[1].mean().item()))
+    model.feed_data(batch_of(model_options, transmission=transmission))
+    model.optimize_parameters(1)
+    assert seen == pytest.approx([0.1, 0.9])
+    assert torch.equal(model.transmission, transmission)
+
+
+@pytest.mark.parametrize('name', ['transmission', 'airlight'])
+def test_a_data_set_without_maps_is_one_line(model_options, name):
+    model_options['train'][f'{name}_opt'] = {'type': 'L1Loss'}
+    model = build_model(model_options)
+    model.feed_data(batch_of(model_options))
+    with pytest.raises(InputError, match=f'train:{name}_opt needs the {name} .*return_maps: true'):
+        model.compute_losses()

@@ -16,9 +16,10 @@ import yaml
 from basicsr.archs import build_network
 from basicsr.utils.registry import METRIC_REGISTRY
 
-from conftest import basicsr, run
+from conftest import basicsr, run, two_of_basicsr
 from okdnet_plugin.commands import report as command
 from okdnet_plugin.errors import InputError
+from okdnet_plugin.inference.dehazer import Dehazer
 from okdnet_plugin.report import collect, cost, page, plan
 from okdnet_plugin.report.evaluate import Evaluation
 from okdnet_plugin.report.published import TABLES
@@ -181,15 +182,13 @@ def test_training_curves_come_from_the_journal_beside_the_weights(options):
 
 
 def count_calls(monkeypatch):
-    from okdnet_plugin.models.restoration_model import RestorationModel
+    calls, restore = [], Dehazer.restore
 
-    calls, restore = [], RestorationModel.restore_picture
+    def counted(self, hazy):
+        calls.append(hazy.shape)
+        return restore(self, hazy)
 
-    def counted(self, data):
-        calls.append(data['lq_path'][0])
-        return restore(self, data)
-
-    monkeypatch.setattr(RestorationModel, 'restore_picture', counted)
+    monkeypatch.setattr(Dehazer, 'restore', counted)
     return calls
 
 
@@ -370,7 +369,7 @@ def test_weights_of_another_network_are_said(options):
         'path': options['methods']['OKDNet']['path'],
     }
     report, _ = measure(options)
-    assert report['methods'][3]['missing'].startswith(f'{WEIGHTS} does not fit the network: ')
+    assert report['methods'][3]['missing'].startswith(f'weights {WEIGHTS} are not of OKDNet: ')
 
 
 @pytest.mark.parametrize(
@@ -493,8 +492,7 @@ def test_two_processes_make_one_report(options, tmp_path):
     del options['methods']['MSBDN'], options['methods']['EPDN']
     options['datasets'].pop('photographs')
     (tmp_path / 'own.yml').write_text(yaml.safe_dump(options, sort_keys=False))
-    launcher = [sys.executable, '-m', 'torch.distributed.run', '--standalone', '--nproc_per_node=2', '-m']
-    done = run(*launcher, 'okdnet_plugin', 'report', '-opt', 'own.yml', '--launcher', 'pytorch', cwd=tmp_path)
+    done = two_of_basicsr('report', '-opt', 'own.yml', cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     report = json.loads((tmp_path / 'reports/small/report.json').read_text())
     assert result(report, 'OKDNet', 'SOTS-indoor')['figures']['psnr']['count'] == 8

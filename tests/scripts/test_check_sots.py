@@ -68,3 +68,36 @@ def test_a_missing_folder_is_an_error_of_one_line(script, sots, capsys):
     error = capsys.readouterr().err
     assert 'nowhere' in error
     assert error.count('\n') == 1
+
+
+@pytest.fixture
+def its(tmp_path):
+    """Scene 1 of ITS in two hazes; its depth has 8 bits, and is that of the middle."""
+    for folder in ('clear', 'depth', 'hazy'):
+        (tmp_path / folder).mkdir()
+    rng = np.random.default_rng(0)
+    clear = cv2.resize(rng.integers(0, 256, (6, 8, 3), np.uint8), (80, 60))
+    depth = np.tile(np.linspace(0.2, 1, 80), (60, 1))
+    cv2.imwrite(str(tmp_path / 'clear/1.png'), clear)
+    cv2.imwrite(str(tmp_path / 'depth/0001.png'), np.rint(40 * depth).astype(np.uint8)[4:-4, 4:-4])
+    for name, beta, airlight in (('1_1_0.9', 0.87, 0.9), ('1_2_0.75', 1.63, 0.75)):
+        t = np.exp(-beta * depth)[..., None]
+        cv2.imwrite(str(tmp_path / f'hazy/{name}.png'), np.rint(clear * t + 255 * airlight * (1 - t)).astype(np.uint8))
+    return tmp_path
+
+
+def test_pictures_of_its_are_made_again_and_smooth_depth_comes_nearer(script, its, capsys):
+    means = []
+    for smooth in ('0', '3'):
+        assert script.main([*folders(its), '--layout', 'its', '--depth-smooth', smooth]) == 0
+        *lines, summary = capsys.readouterr().out.splitlines()
+        assert [line.split()[0] for line in lines] == ['1_1_0.9', '1_2_0.75']
+        means.append(float(summary.split()[-2]))
+    assert means[0] > 40
+    assert means[1] > means[0] + 2
+
+
+def test_a_name_that_is_none_of_its_is_an_error(script, its, capsys):
+    (its / 'hazy/1_1_0.9.png').rename(its / 'hazy/1_1.png')
+    assert script.main([*folders(its), '--layout', 'its']) == 2
+    assert 'its name is none of ITS' in capsys.readouterr().err

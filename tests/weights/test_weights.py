@@ -4,16 +4,21 @@ import json
 import os
 import pickle
 import zipfile
+from collections import OrderedDict
 from pathlib import Path
 
 import pytest
 import safetensors.torch
 import torch
+from basicsr.utils.registry import ARCH_REGISTRY
 
 from conftest import write_options
 from okdnet_plugin.errors import InputError, UnknownNameError
+from okdnet_plugin.inference.dehazer import Dehazer
 from okdnet_plugin.weights import arch_detection, reading, shipped
 from okdnet_plugin.weights.loading import Weights, build, load
+
+pytest_plugins = ['made_distribution']
 
 SMALL = {'type': 'OKDNet', 'num_feat': 8, 'num_blocks': [1, 1, 1], 'growth': 4}
 
@@ -434,3 +439,33 @@ def test_unknown_network_of_a_run_is_named_with_who_may_have_registered_it(tmp_p
     safetensors.torch.save_file(aodnet, path, told)
     with pytest.raises(InputError, match=r'TheirNet.*it is of the package their-nets 1\.2'):
         load(path)
+
+
+THEIR_NETWORK = """
+from basicsr.utils.registry import ARCH_REGISTRY
+from torch import nn
+
+def register():
+    if 'TheirOwnNet' not in ARCH_REGISTRY:
+        @ARCH_REGISTRY.register()
+        class TheirOwnNet(nn.Module):
+            def __init__(self, num_feat=3):
+                super().__init__()
+                self.conv = nn.Conv2d(3, num_feat, 1)
+
+            def forward(self, x):
+                return self.conv(x)
+"""
+
+
+def test_networks_of_other_plugins_are_known_to_whoever_reads_weights(tmp_path, distribution, monkeypatch):
+    distribution('their_nets', THEIR_NETWORK, '[basicsr.plugins]\ntheirs = their_nets:register\n')
+    state = torch.nn.Sequential(OrderedDict(conv=torch.nn.Conv2d(3, 3, 1))).state_dict()
+    try:
+        (tmp_path / 'models').mkdir()
+        write_options(tmp_path / 'run.yml', {'network_g': {'type': 'TheirOwnNet'}})
+        path = saved({'params': state}, tmp_path / 'models' / 'net_g_4.pth')
+        assert load(path).network == {'type': 'TheirOwnNet'}
+        assert Dehazer(path, backend='eager').network == 'TheirOwnNet'
+    finally:
+        ARCH_REGISTRY._obj_map.pop('TheirOwnNet', None)

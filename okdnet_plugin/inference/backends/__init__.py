@@ -45,7 +45,8 @@ def make(
     """
     _check('back end', name, NAMES)
     _check('precision', precision, PRECISIONS)
-    place = _device(device)
+    # What runs on the CPU alone was asked for: a GPU that is there does not count.
+    place = _device('cpu' if device == 'auto' and name in ('onnx', 'openvino') else device)
     if precision == 'fp16' and place.type == 'cpu':
         raise InputError('precision fp16 needs a GPU; on a CPU write bf16 or fp32')
     if name in ('onnx', 'openvino') and place.type != 'cpu':
@@ -80,7 +81,7 @@ def _check(what: str, value: str, known: tuple[str, ...]) -> None:
 
 def _device(name: str) -> torch.device:
     if name == 'auto':
-        return torch.device('cuda' if torch.cuda.is_available() else 'cpu')
+        name = 'cuda' if torch.cuda.is_available() else 'cpu'
     if name == 'mps' and torch.backends.mps.is_available():
         return torch.device(name)
     if not re.fullmatch(r'cpu|cuda(:\d{1,2})?', name):
@@ -90,4 +91,6 @@ def _device(name: str) -> torch.device:
     device = torch.device(name)
     if device.type == 'cuda' and (device.index or 0) >= torch.cuda.device_count():
         raise InputError(f'device {name}: torch finds {torch.cuda.device_count()} GPUs; write cpu or auto')
-    return device
+    # With its number, which torch.cuda.mem_get_info of some versions wants.
+    is_bare = device.type == 'cuda' and device.index is None
+    return torch.device('cuda', torch.cuda.current_device()) if is_bare else device

@@ -7,7 +7,6 @@ import torch
 from torch import Tensor, nn
 
 from okdnet_plugin.archs.arch_util import pad_to_multiple
-from okdnet_plugin.archs.fused_okdnet import FusedOKDNet
 from okdnet_plugin.engine.memory import keep_freed_memory
 from okdnet_plugin.inference.backends.base import BackEnd
 
@@ -29,8 +28,10 @@ class Eager(BackEnd):
         if device.type == 'cpu':
             keep_freed_memory()
         self._dtype = DTYPES[precision]
-        if isinstance(self.core.net, FusedOKDNet):
-            self.core.net.set_precision(self._dtype)
+        # A network that knows what of it may be computed in half precision sees to it.
+        self._sets_precision: Any = getattr(self.core.net, 'set_precision', None)
+        if self._sets_precision:
+            self._sets_precision(self._dtype)
         core: Any = self.core
         core.to(device, memory_format=torch.channels_last)
 
@@ -39,7 +40,7 @@ class Eager(BackEnd):
             return self.core(hazy.contiguous(memory_format=torch.channels_last), airlight)
 
     def _autocast(self) -> AbstractContextManager:
-        if self._dtype == torch.float32 or isinstance(self.core.net, FusedOKDNet):
+        if self._dtype == torch.float32 or self._sets_precision:
             return nullcontext()
         return torch.autocast(self.device.type, self._dtype)
 
@@ -56,12 +57,12 @@ class Compiled(Eager):
 
     def __init__(self, net: nn.Module, precision: str, device: torch.device, maps: bool):
         super().__init__(net, precision, device, maps)
-        self._multiple = self.core.net.multiple if isinstance(self.core.net, FusedOKDNet) else 1
-        self._compiled = torch.compile(self.core, dynamic=isinstance(self.core.net, FusedOKDNet))
+        self._padded_to: Any = getattr(self.core.net, 'multiple', 1)
+        self._compiled = torch.compile(self.core, dynamic=self._padded_to > 1)
 
     def _run(self, hazy: Tensor, airlight: Tensor | None) -> tuple[Tensor, ...]:
         height, width = hazy.shape[-2:]
-        padded = pad_to_multiple(hazy, self._multiple).contiguous(memory_format=torch.channels_last)
+        padded = pad_to_multiple(hazy, self._padded_to).contiguous(memory_format=torch.channels_last)
         with self._autocast():
             results = cast(tuple[Tensor, ...], self._compiled(padded, airlight))
         return tuple(result[..., :height, :width] for result in results)

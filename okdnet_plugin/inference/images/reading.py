@@ -3,24 +3,25 @@
 import contextlib
 import io
 import os
-import stat
 import struct
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from os import PathLike
+from os import PathLike, fspath
+from os import path as osp
 from typing import BinaryIO
 
 import cv2
 import numpy as np
-from PIL import Image, ImageCms, TiffImagePlugin
+from PIL import Image, ImageCms, PngImagePlugin, TiffImagePlugin
 
-from okdnet_plugin.errors import InputError
-from okdnet_plugin.inference.images import metadata
+from okdnet_plugin.errors import InputError, one_line
+from okdnet_plugin.files import open_regular_file
+from okdnet_plugin.inference.images import kinds, metadata
 from okdnet_plugin.inference.images.metadata import Metadata
 
-EXTENSIONS = ('.png', '.jpg', '.jpeg', '.jpe', '.jfif', '.webp', '.tif', '.tiff', '.bmp')
-_KINDS = ('PNG', 'JPEG', 'WEBP', 'TIFF', 'BMP', 'GIF', 'PPM')
+# Bytes that texts and profiles of a PNG may unpack to, each and all told.
+_TEXT, _TEXTS = 2**26, 2**28
 _BITS_PER_SAMPLE, _PHOTOMETRIC, _PLANAR, _SAMPLE_FORMAT = 258, 262, 284, 339  # tags of TIFF
 _FLOATING_POINT = 3  # a sample format
 _LOGARITHMS = (32844, 32845)  # photometric interpretations: CIE Log2(L), and with u' and v'
@@ -74,7 +75,7 @@ class OpenedPicture:
         self._file = _open(source, label)
         try:
             with _complaints(label):
-                self._image = _identified(self._file, label)
+                self._image = _identified(self._file, label, None if isinstance(source, bytes) else fspath(source))
                 self.size = self._image.size
                 self.pixels = self.size[0] * self.size[1]
             self._check(max_megapixels)
@@ -163,7 +164,9 @@ class OpenedPicture:
 def without_other_limits() -> Iterator[None]:
     """While this is entered, the limit of a picture's size, and what is said of damage, are this module's alone."""
     before, level = Image.MAX_IMAGE_PIXELS, cv2.getLogLevel()
+    texts = PngImagePlugin.MAX_TEXT_CHUNK, PngImagePlugin.MAX_TEXT_MEMORY
     Image.MAX_IMAGE_PIXELS = None
+    PngImagePlugin.MAX_TEXT_CHUNK, PngImagePlugin.MAX_TEXT_MEMORY = _TEXT, _TEXTS
     cv2.setLogLevel(0)  # silent
     try:
         with warnings.catch_warnings():
@@ -171,6 +174,7 @@ def without_other_limits() -> Iterator[None]:
             yield
     finally:
         Image.MAX_IMAGE_PIXELS = before
+        PngImagePlugin.MAX_TEXT_CHUNK, PngImagePlugin.MAX_TEXT_MEMORY = texts
         cv2.setLogLevel(level)
 
 
@@ -184,22 +188,18 @@ def _complaints(label: str) -> Iterator[None]:
     except Image.UnidentifiedImageError as error:
         raise InputError(f'{label} {_UNREADABLE}') from error
     except Exception as error:  # decoders raise OSError, SyntaxError, ValueError, struct.error, zlib.error …
-        reason = next(iter(str(error).splitlines()), '') or type(error).__name__
-        raise InputError(f'{label} {_UNREADABLE} ({reason})') from error
+        raise InputError(f'{label} {_UNREADABLE} ({one_line(error)})') from error
 
 
 def _open(source: str | PathLike | bytes, label: str) -> BinaryIO:
-    """A file that can be read from any place: of a pipe all is read."""
+    """A file that can be read from any place."""
     if not isinstance(source, bytes):
         try:
-            mode = os.stat(source).st_mode
-            if not stat.S_ISREG(mode) and not stat.S_ISFIFO(mode):
-                raise InputError(f'{label} is no regular file; give a picture')
-            file = open(source, 'rb')  # noqa: SIM115
-            if stat.S_ISREG(mode) and os.fstat(file.fileno()).st_size > 0:
+            file = open_regular_file(source, label)
+            if os.fstat(file.fileno()).st_size > 0:
                 return file
-            with file:
-                source = file.read()
+            file.close()
+            source = b''
         except (OSError, ValueError) as error:  # a name with a zero byte is a ValueError
             if isinstance(error, InputError):
                 raise
@@ -209,15 +209,18 @@ def _open(source: str | PathLike | bytes, label: str) -> BinaryIO:
     return io.BytesIO(source)
 
 
-def _identified(file: BinaryIO, label: str) -> Image.Image:
+def _identified(file: BinaryIO, label: str, path: str | None) -> Image.Image:
     try:
-        return Image.open(file, formats=_KINDS)
+        return Image.open(file, formats=kinds.kinds_for(path))
     except Image.UnidentifiedImageError:
         file.seek(0)
         start = file.read(4)
         # Pillow knows no floating-point colours. The header alone tells of them: the pixels may be of any size.
         if start in (b'II*\0', b'MM\0*') and _is_floating_point(file):
             raise InputError(_other_values(label, 'F')) from None
+        if path is not None and kinds.is_other(path):
+            ending = osp.splitext(path)[1].lower()
+            raise InputError(f'{label}: {ending} is not read here; {kinds.cure_for(path)}') from None
         raise
 
 

@@ -16,6 +16,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from okdnet_plugin.errors import InputError, SaveError
+from okdnet_plugin.inference.transfer import Transfer
 from okdnet_plugin.inference.video.colour import FromRGB, ToRGB, quarter_turns
 from okdnet_plugin.inference.video.encoding import FORMATS, Encoding, suffix_for
 from okdnet_plugin.inference.video.source import SUFFIXES, VideoSource, is_video, need_av
@@ -103,6 +104,7 @@ def dehaze_video(
     source, target = os.fspath(source), os.fspath(target)
     begin = time.perf_counter()
     remarks: list[str] = []
+    device = getattr(dehazer, 'device', torch.device('cpu'))
 
     def remark(line: str) -> None:
         remarks.append(line)
@@ -120,8 +122,8 @@ def dehaze_video(
         )
         with (
             bar,
-            Ahead(lambda: _decoded(reading), _is_picture) as decoded,
-            _Encoder(writing, compare, remark) as encoder,
+            Ahead(lambda: _decoded(reading, Transfer(device)), _is_picture) as decoded,
+            _Encoder(writing, compare, remark, Transfer(device)) as encoder,
         ):
             for item in decoded:
                 if isinstance(item, _Picture):
@@ -165,10 +167,10 @@ def _is_picture(item: _Picture | Packet) -> bool:
     return isinstance(item, _Picture)
 
 
-def _decoded(source: VideoSource) -> Iterator[_Picture | Packet]:
+def _decoded(source: VideoSource, transfer: Transfer) -> Iterator[_Picture | Packet]:
     import av
 
-    to_rgb = ToRGB()
+    to_rgb = ToRGB(transfer)
     for item in source.read():
         if not isinstance(item, av.VideoFrame):
             yield item
@@ -194,7 +196,7 @@ class _Scene:
         self.count = 1
 
     def restore(self, picture: _Picture) -> Tensor:
-        """The restored frame, (3, H, W), on the CPU."""
+        """The restored frame, (3, H, W), where the hazy one is; who encodes it fetches it."""
         hazy = picture.hazy
         airlight = self._dehazer.estimate_airlight(hazy) if self._smooth else None
         if self._smooth and airlight is None:
@@ -205,7 +207,7 @@ class _Scene:
                 self._smoother.reset()
                 self.count += 1
             airlight = self._smoother(airlight, picture.seconds)
-        return self._dehazer.restore(hazy, airlight=airlight).output[0].detach().float().cpu().clamp(0, 1)
+        return self._dehazer.restore(hazy, airlight=airlight).output[0].detach().float().clamp(0, 1)
 
 
 class _Encoder:
@@ -214,8 +216,8 @@ class _Encoder:
     Left without `finish`, it leaves nothing of the file.
     """
 
-    def __init__(self, target: VideoTarget, compare: bool, remark: Callable[[str], None]):
-        self._target, self._compare, self._remark = target, compare, remark
+    def __init__(self, target: VideoTarget, compare: bool, remark: Callable[[str], None], transfer: Transfer):
+        self._target, self._compare, self._remark, self._transfer = target, compare, remark, transfer
         self._channel: Channel[_Picture | Packet] = Channel(_is_picture)
         self._thread = threading.Thread(target=self._run, daemon=True)
         self._from_rgb: FromRGB | None = None
@@ -265,7 +267,7 @@ class _Encoder:
         if self._from_rgb is None:
             height, width = restored.shape[1:]
             pixel_format, colour = self._target.begin(picture.frame, width, height)
-            self._from_rgb = FromRGB(pixel_format, width, height, colour)
+            self._from_rgb = FromRGB(pixel_format, width, height, colour, self._transfer)
             self._source_size, self.size = size, (width, height)
         elif size != self._source_size:
             self._remark(f'frames of {size[0]}x{size[1]} follow: they are scaled to the size of the first')

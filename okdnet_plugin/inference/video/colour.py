@@ -13,6 +13,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from okdnet_plugin.inference.transfer import Transfer
+
 if TYPE_CHECKING:
     from av.video.format import VideoFormat
     from av.video.frame import VideoFrame
@@ -106,23 +108,29 @@ class Colour:
 
 
 class ToRGB:
-    """Frames of any pixel format to floating-point RGB."""
+    """Frames of any pixel format to floating-point RGB.
 
-    def __init__(self):
+    Args:
+        transfer: to where it is computed, which takes 16 bits a colour to it and not 32.
+    """
+
+    def __init__(self, transfer: Transfer | None = None):
         self._reformatter = _reformatter()
+        self._transfer = transfer or Transfer(torch.device('cpu'))
 
     def __call__(self, frame: VideoFrame) -> tuple[VideoFrame, Tensor]:
         """A frame of 16 bits a colour, with the time stamps and whatever else belongs to it, and its RGB.
 
         Returns:
-            The frame, which is free to be overwritten, and RGB in [0, 1], (3, H, W).
+            The frame, which is free to be overwritten, and RGB in [0, 1], (3, H, W), on the device of `transfer`.
         """
         name, places = _GBR if frame.format.is_rgb else _YUV
         depth = depth_of(frame.format)
         carrier = _reformat(self._reformatter, frame, name, frame.format.name)
         carrier.make_writable()
-        numbers = np.stack([_pixels(carrier, place) for place in places]).astype(np.float32)
-        channels = torch.from_numpy(numbers).mul_(2.0 ** (depth - 16)).flatten(1)
+        sixteen = torch.from_numpy(np.stack([_pixels(carrier, place) for place in places]).view(np.int16))
+        numbers = self._transfer.bring(sixteen).int().bitwise_and_(0xFFFF).float()
+        channels = numbers.mul_(2.0 ** (depth - 16)).flatten(1)
         if frame.format.is_rgb:
             rgb = channels / (2**depth - 1)
         else:
@@ -130,7 +138,7 @@ class ToRGB:
             if frame.format.name.startswith('gray'):
                 colour = replace(colour, full=False)
             to_yuv, offset = colour.matrices(depth)
-            rgb = torch.linalg.inv(to_yuv).float() @ channels.sub_(offset.float())
+            rgb = torch.linalg.inv(to_yuv).to(channels) @ channels.sub_(offset.to(channels))
         return carrier, rgb.clamp_(0, 1).unflatten(1, (frame.height, frame.width))
 
 
@@ -142,12 +150,14 @@ class FromRGB:
         width: of the encoder, in pixels; a frame of another size is scaled.
         height: likewise.
         colour: of the result.
+        transfer: from where the RGB is.
     """
 
-    def __init__(self, pixel_format: str, width: int, height: int, colour: Colour):
+    def __init__(self, pixel_format: str, width: int, height: int, colour: Colour, transfer: Transfer | None = None):
         from av.video.format import VideoFormat
 
         target = VideoFormat(pixel_format)
+        self._transfer = transfer or Transfer(torch.device('cpu'))
         self._reformatter = _reformatter()
         self._pixel_format, self._width, self._height = pixel_format, width, height
         self._name, self._places = _GBR if target.is_rgb else _YUV
@@ -166,11 +176,12 @@ class FromRGB:
         if (carrier.format.name, carrier.height, carrier.width) != (self._name, height, width):
             # Only for what belongs to a frame beside its pixels, which PyAV does not copy otherwise.
             carrier = self._reformatter.reformat(carrier, width=width, height=height, format=self._name)
-        numbers = self._matrix.float() @ restored.reshape(3, -1) + self._offset.float()
+        numbers = self._matrix.to(restored) @ restored.reshape(3, -1) + self._offset.to(restored)
         numbers = numbers.clamp_(0, 2**self._depth - 1).mul_(2.0 ** (16 - self._depth))
         if not self._places[0]:  # Y; U and V are rounded after they have been averaged
             numbers[0].mul_(2.0 ** (self._depth - 16)).round_().mul_(2.0 ** (16 - self._depth))
-        pixels = numbers.round_().reshape(3, height, width).numpy().astype(np.uint16)
+        sixteen = numbers.round_().reshape(3, height, width).int().to(torch.int16)
+        pixels = self._transfer.fetch(sixteen, torch.device('cpu')).numpy().view(np.uint16)
         for place, plane in zip(self._places, pixels, strict=True):
             _pixels(carrier, place)[:] = plane
         frame = _reformat(

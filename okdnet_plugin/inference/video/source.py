@@ -8,6 +8,7 @@ from fractions import Fraction
 from typing import TYPE_CHECKING
 
 from okdnet_plugin.errors import InputError
+from okdnet_plugin.files import check_regular_file
 
 if TYPE_CHECKING:
     from av.container.input import InputContainer
@@ -210,6 +211,10 @@ def _open(path: str) -> InputContainer:
 
     if os.path.isdir(path):
         raise InputError(f'{path} is a folder, not a video')
+    try:
+        check_regular_file(path)
+    except OSError as error:
+        raise InputError(f'{path} cannot be read: {error.strerror}') from error
     try:
         # As a file whatever its name looks like; and nothing that a file names is fetched from elsewhere.
         container = av.open(
