@@ -475,11 +475,13 @@ def test_the_log_names_the_device_of_a_model(model_options, monkeypatch):
     handler = logging.Handler(logging.INFO)
     handler.emit = lambda record: said.append((record.levelname, record.getMessage()))
     logger = get_root_logger()
-    monkeypatch.setattr(logger, 'level', logging.INFO)
     monkeypatch.setattr(logger, 'handlers', [handler])
+    level = logger.level
+    logger.setLevel('INFO')
     build_model(model_options)
     monkeypatch.setattr('okdnet_plugin.engine.devices.describe', lambda device: ('CPU, as the driver is old', True))
     build_model(model_options)
+    logger.setLevel(level)
     first, second = [one for one in said if one[1].startswith('Device')]
     assert first[0] == 'INFO'
     assert first[1].startswith('Device: CPU')

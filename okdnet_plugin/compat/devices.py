@@ -5,7 +5,7 @@ import importlib
 import os
 import sys
 
-from okdnet_plugin.compat.patches import original_source_of, patch, replace_function
+from okdnet_plugin.compat.patches import patch, replace_function, sources_of
 from okdnet_plugin.errors import InputError
 
 
@@ -25,9 +25,7 @@ def options_in_force() -> dict:
     return config.load(path, overrides) if path is not None else {}
 
 
-@patch(
-    lambda: "opt['num_gpu'] = torch.cuda.device_count()" in original_source_of('basicsr.utils.options:parse_options')
-)
+@patch(lambda: 'usable_gpus' not in sources_of('basicsr.utils.options:parse_options'))
 def take_the_gpus_that_there_are() -> None:
     """`num_gpu: 1` on a machine without a GPU is a traceback, `auto` with several is DataParallel without a word.
 
@@ -85,7 +83,7 @@ def _launcher() -> str:
     return following[-1] if following else 'none'
 
 
-@patch(lambda: 'device' not in original_source_of('basicsr.models:build_model'))
+@patch(lambda: 'device' not in sources_of('basicsr.models:build_model'))
 def say_which_device() -> None:
     """A training does not say what it computes on, so that a driver which is too old costs days on the CPU.
 

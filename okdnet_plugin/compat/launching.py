@@ -14,7 +14,7 @@ from multiprocessing import forkserver
 import torch
 
 from okdnet_plugin.compat.devices import options_in_force
-from okdnet_plugin.compat.patches import original_source_of, patch, replace_function, source_of
+from okdnet_plugin.compat.patches import patch, replace_function, source_of, sources_of
 from okdnet_plugin.errors import InputError
 
 
@@ -169,7 +169,7 @@ def distribute_on_cpu() -> None:
     BaseModel.model_to_device = model_to_device
 
 
-@patch(lambda: '--local-rank' not in original_source_of('basicsr.utils.options:parse_options'))
+@patch(lambda: '--local-rank' not in sources_of('basicsr.utils.options:parse_options'))
 def accept_local_rank_with_a_dash() -> None:
     """torch.distributed.launch of torch 2 passes --local-rank; the toolbox knows only --local_rank and stops.
 

@@ -63,6 +63,17 @@ def original_source_of(name: str) -> str:
     return inspect.getsource(functools.reduce(getattr, attribute.split('.'), importlib.import_module(module)))
 
 
+def sources_of(name: str) -> str:
+    """Source text of `module:function` and of all that it wraps, ours too."""
+    module, _, attribute = name.partition(':')
+    function = getattr(importlib.import_module(module), attribute)
+    texts = [inspect.getsource(function.__code__)]
+    while hasattr(function, '__wrapped__'):
+        function = function.__wrapped__
+        texts.append(inspect.getsource(function.__code__))
+    return '\n'.join(texts)
+
+
 def replace_function(name: str, replacement: Callable) -> None:
     """Replace `module:function` in its module and in every toolbox module that has imported it by name."""
     module, _, attribute = name.partition(':')

@@ -12,13 +12,15 @@ SCRIPT = Path(__file__).parents[2] / 'scripts' / 'check_gpu.py'
 
 
 @pytest.fixture
-def check(monkeypatch):
-    for backend in (torch.backends.cuda.matmul, torch.backends.cudnn):
-        monkeypatch.setattr(backend, 'allow_tf32', backend.allow_tf32)  # set back after the test
+def check():
     spec = importlib.util.spec_from_file_location('check_gpu', SCRIPT)
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    return module
+    backends = torch.backends.cuda.matmul, torch.backends.cudnn
+    before = [backend.allow_tf32 for backend in backends]
+    yield module
+    for backend, allowed in zip(backends, before, strict=True):
+        backend.allow_tf32 = allowed
 
 
 @pytest.fixture
