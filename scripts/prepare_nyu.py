@@ -15,7 +15,7 @@ What is there already stays, so that the same command goes on where it was inter
 import argparse
 import sys
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
@@ -147,7 +147,8 @@ def _open(source: Path):
         raise InputError(f'{source} is read by h5py; pip install okdnet_plugin[nyu]') from error
     try:
         file = h5py.File(source, 'r')
-        images, depths = file['images'], file['depths']
+        images: Any = file['images']
+        depths: Any = file['depths']
     except (OSError, KeyError) as error:
         raise InputError(
             f'{source} is no nyu_depth_v2_labeled.mat (MATLAB 7.3, with images and depths): '

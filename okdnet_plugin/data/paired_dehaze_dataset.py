@@ -120,8 +120,10 @@ class PairedDehazeDataset(DehazeDataset):
     def _cropped_or_resized(self, img_gt: np.ndarray, img_lq: np.ndarray, label: str) -> tuple[np.ndarray, np.ndarray]:
         size, edge = img_gt.shape[:2], self.opt.get('gt_size')
         if self.resize:
-            crops = self.opt['phase'] == 'train' and edge is not None
-            sample = sizes.draw_resized_crop(self.resize, edge, *size) if crops else sizes.whole(self.resize, *size)
+            if edge is None or self.opt['phase'] != 'train':
+                sample = sizes.whole(self.resize, *size)
+            else:
+                sample = sizes.draw_resized_crop(self.resize, edge, *size)
             assert sample.size is not None, 'it is resized'
             return resized(img_gt[sample.window], *sample.size), resized(img_lq[sample.window], *sample.size)
         if self.opt['phase'] != 'train':

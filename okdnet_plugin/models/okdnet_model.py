@@ -3,6 +3,7 @@
 import inspect
 from typing import ClassVar
 
+import torch
 from basicsr.utils.registry import MODEL_REGISTRY
 from torch import Tensor
 
@@ -62,8 +63,8 @@ class OKDNetModel(RestorationModel):
         if 'distill_opt' in self.losses:
             losses[self.loss_blocks['distill_opt']] = self.losses['distill_opt'](branches.output, students)
         if 'branch_opt' in self.losses:
-            first, *others = (self.losses['branch_opt'](student, self.gt) for student in students.values())
-            losses[self.loss_blocks['branch_opt']] = sum(others, first)
+            parts = [self.losses['branch_opt'](student, self.gt) for student in students.values()]
+            losses[self.loss_blocks['branch_opt']] = torch.stack(parts).sum()
         for name in _MAPS:
             key = f'{name}_opt'
             if key in self.losses:
