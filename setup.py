@@ -27,7 +27,7 @@ setup(
     long_description_content_type='text/markdown',
     license='Apache-2.0',
     packages=find_packages(include=['okdnet_plugin', 'okdnet_plugin.*']),
-    package_data={'okdnet_plugin.report': ['report.*']},
+    package_data={'okdnet_plugin.report': ['report.*'], 'okdnet_plugin.weights': ['*.safetensors']},
     python_requires='>=3.10,<3.13',
     install_requires=[
         'torch>=2.1',
