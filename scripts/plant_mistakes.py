@@ -128,9 +128,7 @@ def _sum(counts: dict[str, Count]) -> Count:
     return total
 
 
-def _note(
-    count: Count, kind: str, file: Path, phase: Phase, path: tuple, place: str, places: Places
-) -> None:
+def _note(count: Count, kind: str, file: Path, phase: Phase, path: tuple, place: str, places: Places) -> None:
     count.planted += 1
     try:
         opt, spoilt_places = config.load_with_places(str(file))

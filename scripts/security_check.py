@@ -315,8 +315,8 @@ def _in_a_fork(numbers: range, seed: int, originals: dict[Path, bytes]) -> tuple
 
 
 def _fuzz(numbers: range, seed: int, originals: dict[Path, bytes], said: int) -> None:
-    from okdnet_plugin.errors import InputError
     from okdnet_plugin.config import load_with_places
+    from okdnet_plugin.errors import InputError
 
     done: list[str] = []
     watching = False

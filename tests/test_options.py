@@ -12,7 +12,6 @@ from conftest import REPOSITORY, basicsr, write_options
 from okdnet_plugin import config
 from okdnet_plugin.report import plan
 from okdnet_plugin.report.published import TABLES
-from okdnet_plugin.compat.checking import prepare
 
 OPTIONS = REPOSITORY / 'options'
 SIDES = {'lq': 'hazy', 'gt': 'clear'}

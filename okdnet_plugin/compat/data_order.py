@@ -11,7 +11,9 @@ from okdnet_plugin.compat.patches import patch, replace_function, source_of
 
 def _order_ignores_the_seed() -> bool:
     makes_the_sampler = 'EnlargedSampler(' in source_of('basicsr.train:create_train_val_dataloader')
-    return makes_the_sampler and 'manual_seed(self.epoch)' in source_of('basicsr.data.data_sampler:EnlargedSampler.__iter__')
+    return makes_the_sampler and 'manual_seed(self.epoch)' in source_of(
+        'basicsr.data.data_sampler:EnlargedSampler.__iter__'
+    )
 
 
 @patch(_order_ignores_the_seed)

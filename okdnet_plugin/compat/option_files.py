@@ -17,10 +17,10 @@ from okdnet_plugin.config.yaml_values import SafeLoader
 
 _in_hand: ContextVar[OptionFile | None] = ContextVar('option file', default=None)
 _run_in_hand: ContextVar[Any] = ContextVar('run', default=None)
-_MORE_HELP = '''\
+_MORE_HELP = """\
   --set KEY.KEY=VALUE [KEY.KEY=VALUE ...]
                         Values in place of those of the option file, as train.optim_g.lr=5e-4. KEY=null empties a
-                        key, KEY=_delete_ takes it out. --force_yml is the same.'''
+                        key, KEY=_delete_ takes it out. --force_yml is the same."""
 
 
 @contextlib.contextmanager
@@ -112,6 +112,8 @@ def _with_the_gpus_that_are_there(opt: dict) -> dict:
     if isinstance(wanted, int) and wanted > there:
         are = 'is none' if there == 0 else f'are {there}'
         if is_first_process():
-            sys.stderr.write(f'basicsr: warning: option num_gpu is {wanted}, but there {are}; num_gpu: {there} is used\n')
+            sys.stderr.write(
+                f'basicsr: warning: option num_gpu is {wanted}, but there {are}; num_gpu: {there} is used\n'
+            )
         opt['num_gpu'] = there
     return opt

@@ -136,7 +136,9 @@ def mistakes_of_data_set(target: type, block: Mapping) -> list[Mistake]:
     name = block.get('name')
     if not isinstance(name, str) or not name:
         text = 'is missing; add it: results and messages go by it'
-        mistakes.append(Mistake(('name',), text if name is None else f'is {shown(name)}; write a string', 'missing key'))
+        mistakes.append(
+            Mistake(('name',), text if name is None else f'is {shown(name)}; write a string', 'missing key')
+        )
     return [mistake for mistake in mistakes if not mistake.is_warning]
 
 
@@ -199,9 +201,7 @@ def _wrong(path: KeyPath, value: object, annotation: Any, key: Key) -> Iterator[
             yield _refusal((*path, index), value[index], described(item), item, key.is_guess)  # type: ignore[index]
 
 
-def _refusal(
-    path: KeyPath, value: object, expected: str, annotation: Any = None, is_guess: bool = False
-) -> Mistake:
+def _refusal(path: KeyPath, value: object, expected: str, annotation: Any = None, is_guess: bool = False) -> Mistake:
     if annotation is not None and is_number_to_a_reader(value) and takes_numbers(annotation):
         return Mistake(path, _number_text(value), 'wrong value')
     if isinstance(value, float) and value.is_integer() and annotation is not None:
@@ -261,7 +261,9 @@ def _unknown(path: KeyPath, value: object, node: Node, opt: Mapping) -> Iterator
         hint = did_you_mean(written, losses)
         yield Mistake(path, f': {block.name} knows no such loss{hint}; it reads {", ".join(losses)}', 'unknown key')
         return
-    reader = 'nothing reads it' if 'datasets' not in path[:1] and node.kind is None else f'{block.name} does not read it'
+    reader = (
+        'nothing reads it' if 'datasets' not in path[:1] and node.kind is None else f'{block.name} does not read it'
+    )
     yield Mistake(path, f': {reader}{hint}; correct it, or take it out', 'unknown key')
 
 

@@ -3,8 +3,8 @@
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-from okdnet_plugin.errors import InputError, did_you_mean
 from okdnet_plugin.config.items import BASE, DELETE, Item, Key, KeyPath, item_of, parse_key_path
+from okdnet_plugin.errors import InputError, did_you_mean
 
 Typed = Callable[[Item, KeyPath, str], object]  # makes a value of a text, for a key path of an option file
 

@@ -8,10 +8,10 @@ import os
 import re
 from dataclasses import dataclass, field
 
-from okdnet_plugin.errors import InputError, did_you_mean
 from okdnet_plugin.config.items import Item, KeyPath, item_of, parse_key_path
 from okdnet_plugin.config.overrides import Typed
 from okdnet_plugin.config.yaml_values import DEEPEST, LARGEST
+from okdnet_plugin.errors import InputError, did_you_mean
 
 _REFERENCE = re.compile(r'\$\$\{|\$\{([^{}]*)\}|\$\{')
 _ENVIRONMENT = re.compile(r'env:([A-Za-z_]\w*)(?::-(.*))?', re.ASCII | re.DOTALL)

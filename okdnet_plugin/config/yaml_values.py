@@ -12,8 +12,8 @@ from typing import Any
 
 import yaml
 
-from okdnet_plugin.errors import InputError, did_you_mean
 from okdnet_plugin.config.items import Item
+from okdnet_plugin.errors import InputError, did_you_mean
 
 LARGEST = 2**20  # bytes of a file
 MOST_VALUES = 100_000

@@ -38,7 +38,9 @@ class DehazeDataset(Dataset, ABC):
 
     class Options(BaseModel):
         io_backend: IoBackend | None = Field(None, description='where pictures lie: {type: disk} or {type: lmdb}')
-        on_error: Literal['raise', 'skip'] | None = Field('raise', description='what a picture that cannot be read does')
+        on_error: Literal['raise', 'skip'] | None = Field(
+            'raise', description='what a picture that cannot be read does'
+        )
 
     def __init__(self, opt: Mapping):
         self.opt = opt  # BasicSR's models read the name from here

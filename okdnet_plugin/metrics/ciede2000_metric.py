@@ -140,7 +140,9 @@ def _cos_minus(cos: np.ndarray, sin: np.ndarray, degrees: float) -> np.ndarray:
 
 
 @METRIC_REGISTRY.register()
-def calculate_ciede2000(img: np.ndarray, img2: np.ndarray, crop_border: int = 0, input_order: Literal['HWC', 'CHW', 'HW'] = 'HWC') -> float:
+def calculate_ciede2000(
+    img: np.ndarray, img2: np.ndarray, crop_border: int = 0, input_order: Literal['HWC', 'CHW', 'HW'] = 'HWC'
+) -> float:
     """Mean CIEDE2000 between two sRGB pictures; less is better, 0 if they are equal.
 
     See `ciede2000` for the source.

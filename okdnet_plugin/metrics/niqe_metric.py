@@ -179,7 +179,11 @@ def luma_of(picture: np.ndarray, convert_to: str = 'y') -> np.ndarray:
 
 @METRIC_REGISTRY.register()
 def calculate_fast_niqe(
-    img: np.ndarray, crop_border: int = 0, input_order: Literal['HWC', 'CHW', 'HW'] = 'HWC', convert_to: Literal['y', 'gray'] = 'y', **pictures: np.ndarray
+    img: np.ndarray,
+    crop_border: int = 0,
+    input_order: Literal['HWC', 'CHW', 'HW'] = 'HWC',
+    convert_to: Literal['y', 'gray'] = 'y',
+    **pictures: np.ndarray,
 ) -> float:
     """NIQE of a picture, equal to the toolbox's `calculate_niqe`; less is better.
 

@@ -52,7 +52,11 @@ def _tensor(picture: np.ndarray) -> torch.Tensor:
 
 @METRIC_REGISTRY.register()
 def calculate_pi(
-    img: np.ndarray, crop_border: int = 0, input_order: Literal['HWC', 'CHW', 'HW'] = 'HWC', device: str = 'cpu', **pictures: np.ndarray
+    img: np.ndarray,
+    crop_border: int = 0,
+    input_order: Literal['HWC', 'CHW', 'HW'] = 'HWC',
+    device: str = 'cpu',
+    **pictures: np.ndarray,
 ) -> float:
     """Perceptual index, ((10 - Ma) + NIQE) / 2; less is better.
 

@@ -76,8 +76,8 @@ class RestorationModel(SRModel):
             accumulate: Annotated[int, Field(ge=1, le=10**6)] | None = Field(
                 1, description='parts of batch_size_per_gpu pictures each, whose gradients make one update'
             )
-            grad_clip: Annotated[float, Field(gt=0), Says('the largest L2 norm of the gradient, as 0.01')] | None = Field(
-                None, description='largest L2 norm of the gradient'
+            grad_clip: Annotated[float, Field(gt=0), Says('the largest L2 norm of the gradient, as 0.01')] | None = (
+                Field(None, description='largest L2 norm of the gradient')
             )
             max_bad_steps: Annotated[int, Field(ge=0, le=10**9)] | None = Field(
                 50, description='updates in a row that may be left out as they are not finite'
@@ -95,9 +95,9 @@ class RestorationModel(SRModel):
             None, description='autocast of the network in training: bf16, fp16 or off; losses are float32'
         )
         channels_last: bool | None = Field(False, description='channels innermost, which is faster')
-        compile: Literal[True, False, 'default', 'reduce-overhead', 'max-autotune', 'max-autotune-no-cudagraphs'] | None = (
-            Field(None, description='torch.compile of the training: true, or a mode by name')
-        )
+        compile: (
+            Literal[True, False, 'default', 'reduce-overhead', 'max-autotune', 'max-autotune-no-cudagraphs'] | None
+        ) = Field(None, description='torch.compile of the training: true, or a mode by name')
         tf32: bool | None = Field(None, description='TensorFloat-32 on a GPU')
         sync_bn: bool | None = Field(False, description='BatchNorm over the pictures of all processes')
         train: Train = Train()

@@ -92,7 +92,10 @@ def test_keys_are_listed_with_a_line_each(capsys):
     assert options_command.main([]) == 0
     lines = capsys.readouterr().out.splitlines()
     (line,) = (line for line in lines if line.startswith('train:total_iter'))
-    assert line.split(None, 1) == ['train:total_iter*', 'iterations of the training (a whole number from 1 to 1000000000)']
+    assert line.split(None, 1) == [
+        'train:total_iter*',
+        'iterations of the training (a whole number from 1 to 1000000000)',
+    ]
     assert options_command.main(['train:scheduler', '--model', 'SRModel']) == 0
     (line,) = capsys.readouterr().out.splitlines()
     assert 'MultiStepLR' in line

@@ -2,10 +2,10 @@
 
 import pytest
 
-from okdnet_plugin.errors import InputError
 from okdnet_plugin.config import load, load_with_places
-from okdnet_plugin.config.read import merge
 from okdnet_plugin.config.items import item_of
+from okdnet_plugin.config.read import merge
+from okdnet_plugin.errors import InputError
 
 
 @pytest.mark.parametrize(

@@ -149,7 +149,10 @@ def test_number_of_iterations_may_have_a_point(train_options):
 
 def test_misspelt_argument_of_a_network_of_basicsr_that_takes_any_is_a_warning(train_options):
     options = train_options | {'network_g': {'type': 'SwinIR', 'upscale': 1, 'embed_dmi': 60}}
-    assert any('warning: option network_g:embed_dmi: nothing is known to read it (did you mean embed_dim' in x for x in told(options))
+    assert any(
+        'warning: option network_g:embed_dmi: nothing is known to read it (did you mean embed_dim' in x
+        for x in told(options)
+    )
 
 
 def test_metric_in_place_of_the_toolboxs_need_not_cut_borders(train_options, monkeypatch):

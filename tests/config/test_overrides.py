@@ -2,8 +2,8 @@
 
 import pytest
 
-from okdnet_plugin.errors import InputError
 from okdnet_plugin.config import Override, load, load_with_places
+from okdnet_plugin.errors import InputError
 
 FILE = """\
 title: run

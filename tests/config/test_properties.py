@@ -8,9 +8,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from okdnet_plugin.config import load, load_with_places
-from okdnet_plugin.config.read import merge
 from okdnet_plugin.config.command_line import resolved_copy
 from okdnet_plugin.config.items import item_of
+from okdnet_plugin.config.read import merge
 
 # The examples are the same in every run; the folder may be used by all of them.
 settings.register_profile(

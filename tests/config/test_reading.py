@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from okdnet_plugin.errors import InputError
 from okdnet_plugin.config import load, load_with_places, read_value
+from okdnet_plugin.errors import InputError
 
 NAMES = 'abcdefghi'
 BILLION_LAUGHS = 'a: &a [x, x]\n' + ''.join(

@@ -2,8 +2,8 @@
 
 import pytest
 
-from okdnet_plugin.errors import InputError
 from okdnet_plugin.config import load, load_with_places
+from okdnet_plugin.errors import InputError
 
 
 @pytest.mark.parametrize(

@@ -135,7 +135,10 @@ def test_unknown_keys_of_what_takes_any_are_accepted_unless_they_are_near_a_know
     ]
     train_options['network_g'] = {'type': 'Documented', 'res_scael': 1}
     (line,) = told(train_options)
-    assert line == 'warning: option network_g:res_scael: nothing is known to read it (did you mean res_scale?); correct it, if so'
+    assert (
+        line
+        == 'warning: option network_g:res_scael: nothing is known to read it (did you mean res_scale?); correct it, if so'
+    )
 
 
 def test_data_set_of_another_plugin_may_read_any_key(train_options, registered):
@@ -181,4 +184,7 @@ def test_model_of_another_plugin_may_read_any_key_beside_those_of_its_parents(tr
     lines = told(train_options)
     assert len(lines) == 2
     assert 'option network_x:biass: AODNet has no such argument (did you mean bias?); it has num_feat, bias' in lines
-    assert 'warning: option train:ema_decya: nothing is known to read it (did you mean ema_decay?); correct it, if so' in lines
+    assert (
+        'warning: option train:ema_decya: nothing is known to read it (did you mean ema_decay?); correct it, if so'
+        in lines
+    )

@@ -140,7 +140,10 @@ def put(path, value):
         (put('parts:few:weight', 0), 'parts:few:weight is 0; write a number above 0'),
         (put('parts:few:weight', 'much'), "parts:few:weight is 'much'"),
         (put('parts:few:type', 'PairedImageDatset'), 'parts:few: .*did you mean PairedImageDataset'),
-        (put('parts:many:layuot', 'its'), 'parts:many:layuot: PairedDehazeDataset does not read it .did you mean layout'),
+        (
+            put('parts:many:layuot', 'its'),
+            'parts:many:layuot: PairedDehazeDataset does not read it .did you mean layout',
+        ),
         (put('parts:many:dataroot_gt', 'nowhere'), 'parts:many: .*folder nowhere does not exist'),
         (put('parts:few:dataroot_gt', 'nowhere'), 'parts:few: PairedImageDataset cannot be made of its block: '),
         (put('parts:few:io_backend', {'type': 'lmdb'}), 'parts:few: PairedImageDataset cannot be made of its block: '),
@@ -155,7 +158,10 @@ def put(path, value):
             r'differ in mean .many: null, few',
         ),
         (put('parts:few:num_worker_per_gpu', 4), 'parts:few: num_worker_per_gpu is for all parts.*; write it beside'),
-        (put('parts:many:batch_size_per_gpu', 4), 'parts:many:batch_size_per_gpu: PairedDehazeDataset does not read it'),
+        (
+            put('parts:many:batch_size_per_gpu', 4),
+            'parts:many:batch_size_per_gpu: PairedDehazeDataset does not read it',
+        ),
         (put('parts:many:epoch_length', 4), 'parts:many:epoch_length: PairedDehazeDataset does not read it'),
         (put('parts:many:phase', 'val'), "parts:many: phase is 'val'; remove it"),
         (put('parts:few:return_maps', True), 'parts:few: return_maps: true has no effect.*; remove it'),

@@ -12,7 +12,6 @@ from mmengine.registry import DATASETS, MODELS
 
 import okdnet_plugin.mm  # noqa: F401
 from conftest import REPOSITORY
-from okdnet_plugin import config
 
 OPTIONS = REPOSITORY / 'options'
 # Keys of the toolbox's loader, which MMEngine has under other names.

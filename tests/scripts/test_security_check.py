@@ -61,9 +61,7 @@ def reads(path):
     return right(path)
 """
     shipped = len(list((REPOSITORY / 'options').rglob('*.yml')))
-    code = (
-        code.replace('{}', str(shipped)) + 'config.load_with_places = reads\nprint("found", check.fuzz(10, 0))\n'
-    )
+    code = code.replace('{}', str(shipped)) + 'config.load_with_places = reads\nprint("found", check.fuzz(10, 0))\n'
     result = run(sys.executable, '-c', code, cwd=tmp_path)
     assert 'found 3' in result.stdout, result.stderr
     assert 'exec' in result.stderr

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from okdnet_plugin.errors import did_you_mean
 from okdnet_plugin.config.consistency.seen import Given, Rule, contradiction, harmless
 from okdnet_plugin.config.messages import Mistake
 from okdnet_plugin.config.registered import find, needs_clear_picture
 from okdnet_plugin.config.walk import losses_of
+from okdnet_plugin.errors import did_you_mean
 
 
 def _sets(given: Given, phase: str) -> dict[str, Mapping]:
