@@ -126,7 +126,7 @@ def test_every_training_passes_the_check_of_options(name, pairs):
     for phase, block in options['datasets'].items():
         block |= {'phase': phase, 'scale': 1, 'layout': 'its'}
         block |= {'dataroot_lq': str(pairs / 'hazy'), 'dataroot_gt': str(pairs / 'clear')}
-    check_options(options)
+    prepare(options)
 
 
 def test_variants_of_the_ablation_differ_from_okdnet_in_one_thing():

@@ -52,6 +52,7 @@ from okdnet_plugin.hints import MapDataset
 
 _AMP = {'bf16': torch.bfloat16, 'fp16': torch.float16, 'off': None}
 _USUAL_SIZE = 256, 256
+_Compile = Literal[True, False, 'default', 'reduce-overhead', 'max-autotune', 'max-autotune-no-cudagraphs']
 _PATIENCE = datetime.timedelta(days=1)  # of processes that have ended their share of a validation
 
 
