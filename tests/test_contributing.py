@@ -1,76 +1,103 @@
-"""The worked example of CONTRIBUTING.md, followed word by word in a copy of the repository."""
+"""The worked example of CONTRIBUTING.md, followed word by word: a package of its own, installed into a folder."""
 
+import os
 import re
 import shlex
-import shutil
 import sys
+import zipfile
 
 import cv2
 import numpy as np
 import pytest
+import yaml
 
-from conftest import REPOSITORY, run
+from conftest import REPOSITORY, run, write_options
 
 DOCUMENT = (REPOSITORY / 'CONTRIBUTING.md').read_text(encoding='utf-8')
-EXAMPLE = DOCUMENT.split('## Example: a network')[1].split('\n## ')[0]
+EXAMPLE = DOCUMENT.split('## Example: a package')[1].split('\n## ')[0]
 # A sentence that names a file as its last code, then the block that is the file.
-FILES = dict(re.findall(r'is `([\w/]+\.\w+)`[^`]*```(?:python|yaml)\n(.*?)```', EXAMPLE, re.DOTALL))
-(COMMAND,) = re.findall(r'```sh\n(.*?)```', EXAMPLE, re.DOTALL)
+FILES = dict(re.findall(r'is `([\w./]+\.\w+)`[^`]*```(?:python|yaml|toml)\n(.*?)```', EXAMPLE, re.DOTALL))
+(COMMANDS,) = re.findall(r'```sh\n(.*?)```', EXAMPLE, re.DOTALL)
+OPTIONS = {
+    'datasets:train:lamps': (101, 'write a whole number from 0 to 100'),
+    'datasets:train:lmaps': (1, 'LampDataset does not read it (did you mean lamps?)'),
+    'train:mixup_alpha': (-1, 'write a number from 0 to 10'),
+    'train:mixup_alhpa': (1, 'nothing reads it (did you mean mixup_alpha?)'),
+    'train:pixel_opt:power': (0, 'write a number above 0'),
+    'train:pixel_opt:powr': (1, 'EdgeLoss has no such argument (did you mean power?)'),
+    'network_g:num_feat': (0, 'write a whole number from 1 to 1024'),
+    'val:metrics:contrast:percentile': (50, 'write a number above 0 and below 50'),
+    'val:metrics:contrast:percentil': (5, 'calculate_contrast has no such argument (did you mean percentile?)'),
+}
 
 
 @pytest.fixture(scope='module')
-def copy(tmp_path_factory):
-    """The package and the option files with the files of the example, and pictures where its options expect them."""
-    root = tmp_path_factory.mktemp('copy')
-    for folder in ('okdnet_plugin', 'options'):
-        shutil.copytree(REPOSITORY / folder, root / folder, ignore=shutil.ignore_patterns('__pycache__'))
+def folder(tmp_path_factory):
+    """The files of the example, the package installed beside them, and images where its options expect them."""
+    root = tmp_path_factory.mktemp('fog')
     for path, text in FILES.items():
         (root / path).parent.mkdir(parents=True, exist_ok=True)
         (root / path).write_text(text, encoding='utf-8')
+    # What `pip install --no-build-isolation .` does, without pip, which an environment need not have.
+    build = "from setuptools import build_meta; build_meta.build_wheel('wheels')"
+    done = run(sys.executable, '-c', build, cwd=root)
+    assert done.returncode == 0, done.stderr
+    (wheel,) = (root / 'wheels').glob('*.whl')
+    zipfile.ZipFile(wheel).extractall(root / 'installed')
     rng = np.random.default_rng(0)
     for data, hazy_name in {'ITS': '{0}_1_0.9', 'SOTS/indoor': '{0}_1'}.items():
-        for scene in range(1, 6):
+        for scene in range(1, 4):
             for side, name in {'hazy': hazy_name.format(scene), 'clear': str(scene)}.items():
                 path = root / 'datasets' / data / side / f'{name}.png'
                 path.parent.mkdir(parents=True, exist_ok=True)
-                cv2.imwrite(str(path), rng.integers(0, 256, (72, 80, 3), np.uint8))
+                cv2.imwrite(str(path), rng.integers(0, 256, (48, 40, 3), np.uint8))
     return root
 
 
-def in_copy(copy, *command):
-    # The copy's package stands before the installed one.
-    return run(*command, cwd=copy, PYTHONPATH=str(copy))
+def basicsr(folder, arguments):
+    path = os.pathsep.join([str(folder / 'installed'), str(REPOSITORY)])
+    return run(sys.executable, '-m', 'okdnet_plugin', *arguments, cwd=folder, PYTHONPATH=path)
 
 
-def test_the_example_is_one_file_one_option_file_and_one_test():
-    assert list(FILES) == [
-        'okdnet_plugin/archs/smallnet_arch.py',
-        'options/smallnet.yml',
-        'tests/archs/test_smallnet_arch.py',
-    ]
-    assert not any((REPOSITORY / path).exists() for path in FILES)
+def test_the_example_has_one_file_for_each_kind():
+    kinds = [path.rpartition('_')[2] for path in FILES if path.startswith('fog_plugin/') and '__' not in path]
+    assert kinds == ['arch.py', 'dataset.py', 'loss.py', 'metric.py', 'model.py']
 
 
-def test_the_network_of_the_example_trains_by_its_command(copy):
-    program, *arguments = shlex.split(COMMAND)
-    assert program == 'basicsr'
-    done = in_copy(copy, sys.executable, '-m', 'okdnet_plugin', *arguments)
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert (copy / 'experiments' / 'SmallNet_ITS' / 'models' / 'net_g_2.pth').is_file()
-    assert 'Network [SmallNet] is created' in done.stdout + done.stderr
+def test_the_commands_of_the_example_install_check_and_train(folder):
+    install, *others = [shlex.split(line) for line in COMMANDS.splitlines()]
+    assert install[:2] == ['pip', 'install']
+    done = [basicsr(folder, arguments) for program, *arguments in others if program == 'basicsr']
+    assert [one.returncode for one in done] == [0, 0], done[-1].stderr
+    checked, trained = done
+    assert checked.stdout == 'fog.yml: right\n'
+    assert (
+        'warning: option train:scheduler:milestones:0 is 1000, but the training ends at total_iter 2' in trained.stderr
+    )
+    assert (folder / 'experiments' / 'fog' / 'models' / 'net_g_2.pth').is_file()
+    assert '# contrast:' in trained.stdout + trained.stderr
 
 
-def test_the_test_of_the_example_passes(copy):
-    done = in_copy(copy, sys.executable, '-m', 'pytest', '-q', '-p', 'no:cacheprovider', 'tests')
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert '1 passed' in done.stdout
+def test_options_of_the_example_are_checked_as_ours_are(folder):
+    options = yaml.safe_load(FILES['fog.yml'])
+    for key, (value, _) in OPTIONS.items():
+        *path, last = key.split(':')
+        block = options
+        for name in path:
+            block = block[name]
+        block[last] = value
+    write_options(folder / 'wrong.yml', options)
+    done = basicsr(folder, ['check', '-opt', 'wrong.yml', '--no-files'])
+    assert done.returncode == 2, done.stdout + done.stderr
+    for key, (_, message) in OPTIONS.items():
+        assert any(f'option {key}' in line and message in line for line in done.stdout.splitlines()), (key, done.stdout)
 
 
-def test_the_example_keeps_the_house_style(copy):
-    files = [copy / path for path in FILES if path.endswith('.py')]
+def test_the_example_keeps_the_house_style(folder):
+    files = [folder / path for path in FILES if path.endswith('.py')]
     settings = ('--config', REPOSITORY / 'pyproject.toml', '--no-cache')
     for check in (('check',), ('format', '--check')):
-        done = in_copy(copy, sys.executable, '-m', 'ruff', *check, *settings, *files)
+        done = run(sys.executable, '-m', 'ruff', *check, *settings, *files, cwd=folder)
         assert done.returncode == 0, done.stdout
 
 

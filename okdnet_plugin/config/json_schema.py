@@ -69,7 +69,7 @@ def _in_a_line(value: Any) -> str:
 
 
 def _run() -> dict[str, Any]:
-    """The keys of every model that declares some, and of BasicSR's own any: which model reads which is for the check."""
+    """The keys of every model that declares some, and of BasicSR's own any; which reads which is for the check."""
     block = top_block({'model_type': 'SRModel', 'network_g': {}}, 'train')
     losses: dict[str, Key] = {}
     for model in declaring_models():
@@ -171,7 +171,8 @@ def _typed(kind: Kind, detailed: list[str]) -> dict[str, Any]:
 def _of_type(kind: Kind, name: str) -> dict[str, Any]:
     target = find(kind, name)
     block = block_of_type(kind, name)
-    assert target is not None and block is not None
+    assert target is not None
+    assert block is not None
     if kind == 'dataset':
         own = block_of(joined_options(tuple(declared(target)))) if declared(target) else Block('')
         schema: dict[str, Any] = {'properties': _properties(own)}

@@ -122,7 +122,7 @@ class Block:
         return replace(self, name=name, keys=keys, is_open=is_open, near=near)
 
 
-# ------------------------------------------------------------------------------------------------- what a class declares
+# ------------------------------------------------------------------------------------------------ what a class declares
 
 
 def declared(target: object) -> list[type[BaseModel]]:

@@ -121,7 +121,7 @@ def type_key(kind: Kind) -> Key:
     return Key(Name, f'registered name of the {NOUNS[kind]}', ALWAYS)
 
 
-# -------------------------------------------------------------------------------------------- the block of a registered
+# ------------------------------------------------------------------------------------------- the block of a registered
 
 
 def block_of_type(kind: Kind, name: object) -> Block | None:
@@ -178,7 +178,7 @@ def _words_in(code: types.CodeType | None) -> Iterator[str]:
             yield from _words_in(constant)
 
 
-# ------------------------------------------------------------------------------------------------ whose is what, to list
+# ----------------------------------------------------------------------------------------------- whose is what, to list
 
 
 @dataclass(frozen=True)

@@ -170,6 +170,6 @@ def _pass_through(block: Mapping, lq: torch.Tensor, gt: torch.Tensor, place: str
         ) from failure
     if shape is not None and lq.dim() == 4 and tuple(shape[1:]) != tuple(gt.shape[1:]):
         raise InputError(
-            f'{place}: {block["type"]} makes {list(shape)} of a batch of shape {list(lq.shape)}, but the clear pictures '
-            f'are {list(gt.shape)}; make scale, its arguments and the data set agree'
+            f'{place}: {block["type"]} makes {list(shape)} of a batch of shape {list(lq.shape)}, but the clear '
+            f'pictures are {list(gt.shape)}; make scale, its arguments and the data set agree'
         )

@@ -132,7 +132,7 @@ def joined(annotations: Iterable[object]) -> Any:
     return Union[tuple(distinct)] if len(distinct) > 1 else distinct[0]  # noqa: UP007 - made, not written
 
 
-# ------------------------------------------------------------------------------------------------------ looking at types
+# ----------------------------------------------------------------------------------------------------- looking at types
 
 
 def members(annotation: object) -> Iterable[object]:

@@ -94,3 +94,17 @@ def test_a_long_chain_of_files_ends(write):
         write(f'{number}.yml', f'_base_: {number + 1}.yml\n')
     with pytest.raises(InputError, match='more than 30 files build on one another'):
         load('0.yml')
+
+
+def test_a_key_of_a_base_is_taken_out_by_delete(write):
+    write('base.yml', 'train: {pixel_opt: {type: L1Loss}, ssim_opt: {type: SSIMLoss}}\nval: {val_freq: 1}\n')
+    assert load(write('own.yml', '_base_: base.yml\ntrain:\n  ssim_opt: _delete_\nval: _delete_\n')) == {
+        'train': {'pixel_opt': {'type': 'L1Loss'}}
+    }
+    with pytest.raises(InputError, match=r'own.yml:3: .* there is no sism_opt to take out .did you mean ssim_opt'):
+        load(write('own.yml', '_base_: base.yml\ntrain:\n  sism_opt: _delete_\n'))
+
+
+def test_an_empty_data_set_is_none(write):
+    write('base.yml', 'datasets: {train: {type: A}, val: {type: B}}\n')
+    assert load(write('own.yml', '_base_: base.yml\ndatasets: {val: ~}\n')) == {'datasets': {'train': {'type': 'A'}}}

@@ -80,7 +80,7 @@ def test_right_options_pass_and_stay_as_they_are(model_options):
         ('train:distil_opt', {'type': 'SSIMLoss'}, 'train:distil_opt: OKDNetModel knows no such loss (did you mean'),
         ('train:ssim_loss', {'type': 'SSIMLoss'}, 'train:ssim_loss: OKDNetModel knows no such loss'),
         ('val:metrics:psnr:type', 'calculate_pnsr', "'calculate_pnsr' found in 'metric' registry (did you mean calcul"),
-        ('val:metrics:psnr:test_y_chanel', True, 'psnr:test_y_chanel: nothing is known to read it (did you mean test_y_'),
+        ('val:metrics:psnr:test_y_chanel', True, 'psnr:test_y_chanel: nothing is known to read it (did'),
         ('val:metrics:psnr:better', 'more', "option val:metrics:psnr:better is 'more'; write one of higher, lower"),
         ('val:metrics:psnr', 'calculate_psnr', "option val:metrics:psnr is 'calculate_psnr'; write a block of keys"),
         ('val:save_img', 1, 'option val:save_img is 1; write true or false'),

@@ -142,7 +142,7 @@ def put(path, value):
         (put('parts:few:type', 'PairedImageDatset'), 'parts:few: .*did you mean PairedImageDataset'),
         (
             put('parts:many:layuot', 'its'),
-            'parts:many:layuot: PairedDehazeDataset does not read it .did you mean layout',
+            'parts:many:layuot: .*did you mean layout',
         ),
         (put('parts:many:dataroot_gt', 'nowhere'), 'parts:many: .*folder nowhere does not exist'),
         (put('parts:few:dataroot_gt', 'nowhere'), 'parts:few: PairedImageDataset cannot be made of its block: '),
@@ -160,7 +160,7 @@ def put(path, value):
         (put('parts:few:num_worker_per_gpu', 4), 'parts:few: num_worker_per_gpu is for all parts.*; write it beside'),
         (
             put('parts:many:batch_size_per_gpu', 4),
-            'parts:many:batch_size_per_gpu: PairedDehazeDataset does not read it',
+            'parts:many:batch_size_per_gpu: .*does not read it',
         ),
         (put('parts:many:epoch_length', 4), 'parts:many:epoch_length: PairedDehazeDataset does not read it'),
         (put('parts:many:phase', 'val'), "parts:many: phase is 'val'; remove it"),

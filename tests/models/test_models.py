@@ -102,9 +102,7 @@ def test_network_without_branches_is_refused(model_options):
 
 def test_batch_of_one_is_refused_before_the_first_step(model_options):
     model_options['datasets']['train']['batch_size_per_gpu'] = 1
-    with pytest.raises(
-        InputError, match=r'OKDNet does not take a batch of shape \[1, 3, 32, 32\]: OKDNet cannot train on one picture'
-    ):
+    with pytest.raises(InputError, match=r'OKDNet does not take a batch of shape \[1, 3, 32, 32\]: .* one picture'):
         prepare(model_options)
 
 

@@ -22,7 +22,7 @@ _USUAL_KEYS = ('params', 'params_ema')
 
 
 def missing(opt: Mapping, phase: Phase) -> Iterator[Mistake]:
-    """Folders and files that are not there, weights that saved networks do not hold, packages that are not installed."""
+    """Folders, files and packages that are not there, and weights that saved networks do not hold."""
     absent = set()
     for node in nodes_of(opt, phase):
         for name, value in node.value.items():
