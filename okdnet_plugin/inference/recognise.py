@@ -1,7 +1,7 @@
 """Which network weights are of, read off the names and shapes of their tensors."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from copy import deepcopy
 from functools import cache
 
@@ -11,7 +11,8 @@ from torch import Tensor, nn
 
 from okdnet_plugin.errors import InputError, UnknownNameError
 
-_COUNTS = ('num_blocks', 'num_groups')  # arguments of networks that say how often something is repeated
+# Arguments of networks that say how often something is repeated.
+_COUNTS = ('num_blocks', 'num_groups', 'blocks', 'groups', 'depths', 'm', 'alternate_steps')
 _FEW = 200  # blocks that are built at once, whatever the weights are
 _SHOWN = 3  # names in a message
 
@@ -57,11 +58,20 @@ def check_claim(network: Mapping) -> None:
     Raises:
         InputError: it is one of them; UnknownNameError if it is not registered.
     """
-    kind = network.get('type')
-    if isinstance(kind, str) and _is_of_toolbox(ARCH_REGISTRY.get(kind)):
-        raise InputError(
-            f'{kind} is a network of the toolbox, which is not built on the word of a file; give --opt FILE'
-        )
+    for part in _with_parts(network):
+        kind = part.get('type')
+        if isinstance(kind, str) and _is_of_toolbox(ARCH_REGISTRY.get(kind)):
+            raise InputError(
+                f'{kind} is a network of the toolbox, which is not built on the word of a file; give --opt FILE'
+            )
+
+
+def _with_parts(network: Mapping) -> Iterator[Mapping]:
+    """A block of a network, and those of the networks that are parts of it."""
+    yield network
+    for value in network.values():
+        if isinstance(value, Mapping):
+            yield from _with_parts(value)
 
 
 def _is_of_toolbox(network: type) -> bool:
@@ -70,12 +80,15 @@ def _is_of_toolbox(network: type) -> bool:
 
 def _check_counts(network: Mapping, tensors: int) -> None:
     """Refuse to build more blocks than a file can have weights for: even empty ones take their time."""
-    count = 1
-    for key in _COUNTS:
-        value = network.get(key)
-        numbers = value if isinstance(value, list | tuple) else [value]
-        # The network itself tells what it wants where they are no whole numbers.
-        count *= max(1, sum(max(0, number) for number in numbers if isinstance(number, int)))
+    count = 0
+    for part in _with_parts(network):
+        of_part = 1
+        for key in _COUNTS:
+            value = part.get(key)
+            numbers = value if isinstance(value, list | tuple) else [value]
+            # The network itself tells what it wants where they are no whole numbers.
+            of_part *= max(1, sum(max(0, number) for number in numbers if isinstance(number, int)))
+        count += of_part
     if count > max(tensors, _FEW):
         raise InputError(
             f'network_g: {network.get("type")} with {count} blocks is not what these weights are of: they are '
