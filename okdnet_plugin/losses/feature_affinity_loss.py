@@ -88,9 +88,7 @@ class FeatureAffinityLoss(nn.Module):
         super().__init__()
         for name, value, choices in (('norm', norm, ('l2', 'l1')), ('reduction', reduction, ('n2', 'mean'))):
             if value not in choices:
-                raise ValueError(
-                    f'FeatureAffinityLoss: {name} is {value!r}, but must be one of {", ".join(choices)}'
-                )
+                raise ValueError(f'FeatureAffinityLoss: {name} is {value!r}, but must be one of {", ".join(choices)}')
         for name, pool in {'student_pool': student_pool, 'teacher_pool': teacher_pool}.items():
             if pool is not None and pool < 1:
                 raise ValueError(f'FeatureAffinityLoss: {name} is {pool}, but must be at least 1')

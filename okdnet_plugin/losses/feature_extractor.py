@@ -177,7 +177,9 @@ def _of_hed(owner: str, path: str, names: list[str]) -> dict[str, Tensor]:
     try:
         import h5py
     except ImportError as error:
-        raise InputError(f'{owner}: extractor hed reads {path} by h5py, which is not installed; pip install h5py') from error
+        raise InputError(
+            f'{owner}: extractor hed reads {path} by h5py, which is not installed; pip install h5py'
+        ) from error
     state = {}
     with h5py.File(path, 'r') as file:
         for number, name in enumerate(names):

@@ -33,7 +33,7 @@ def brightest_and_darkest(x: Tensor, size: int, count: int) -> Tensor:
 
     Returns:
         Indices for `cut_patches`, shape (N, 2, K): the brightest, the brightest first; then the darkest, the darkest
-        first. Of equal ones the first comes first.
+        first. No patch is among both.
 
     Raises:
         ValueError: an image has fewer than two patches.
@@ -46,12 +46,8 @@ def brightest_and_darkest(x: Tensor, size: int, count: int) -> Tensor:
             f'{size}x{size}, but need two; give a smaller patch_size or larger images'
         )
     count = min(count, means.shape[1] // 2)
-    darkest = means.argsort(1, stable=True)[:, :count]
-    brightest = means.argsort(1, descending=True, stable=True)[:, :count]
-    # Both sorts put equal ones in their order, and would take the same ones of an image without contrast.
-    is_even = (means.amax(1) == means.amin(1))[:, None]
-    brightest = torch.where(is_even, brightest + count, brightest)
-    return torch.stack([brightest, darkest], 1)
+    order = means.argsort(1, stable=True)  # one for both, so that no patch is of both kinds
+    return torch.stack([order.flip(1)[:, :count], order[:, :count]], 1)
 
 
 @LOSS_REGISTRY.register()
@@ -104,7 +100,7 @@ class IntraContrastiveLoss(nn.Module):
         self.num_patches = num_patches
         self.temperature = temperature
         self.extractor = FeatureExtractor(type(self).__name__, extractor, [layer], extractor_path, normalize_input)
-        halvings = int(layer[-3]) - 1
+        halvings = sum(name.startswith('pool') for name in self.extractor.names.values())
         if patch_size < 2**halvings:
             raise ValueError(
                 f'IntraContrastiveLoss: patch_size is {patch_size}, but {layer} needs {2**halvings} px or more'
