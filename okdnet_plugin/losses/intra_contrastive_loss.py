@@ -46,7 +46,7 @@ def brightest_and_darkest(x: Tensor, size: int, count: int) -> Tensor:
             f'{size}x{size}, but need two; give a smaller patch_size or larger images'
         )
     count = min(count, means.shape[1] // 2)
-    order = means.argsort(1, stable=True)  # one for both, so that no patch is of both kinds
+    order = means.argsort(dim=1, stable=True)  # one for both, so that no patch is of both kinds
     return torch.stack([order.flip(1)[:, :count], order[:, :count]], 1)
 
 
