@@ -88,15 +88,13 @@ def accept_published_keys(net: nn.Module, renames: Mapping[str, str | None]) -> 
 
 def _rename_keys(net: nn.Module, state_dict: dict, prefix: str, *_: object, renames: Mapping[str, str | None]) -> None:
     for key in [key for key in state_dict if key.startswith(prefix)]:
-        name: str | None = key[len(prefix) :]
+        name, value = key[len(prefix) :], state_dict.pop(key)
         for pattern, replacement in renames.items():
             if replacement is not None:
                 name = re.sub(pattern, replacement, name)
             elif re.search(pattern, name):
-                name = None
                 break
-        value = state_dict.pop(key)
-        if name is not None:
+        else:
             state_dict[prefix + name] = value
 
 

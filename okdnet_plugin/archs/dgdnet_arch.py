@@ -2,7 +2,7 @@
 
 import inspect
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import torch
 from basicsr.utils.registry import ARCH_REGISTRY
@@ -102,8 +102,7 @@ class DGDNet(nn.Module):
             ValueError: an image is smaller than 16x16, or the depth is not of its size.
         """
         height, width = check_size(self, x)
-        if depth is None:
-            depth = self.depth(x)
+        depth = cast('Tensor', self.depth(x)) if depth is None else depth
         if depth.shape != (len(x), 1, height, width):
             raise ValueError(
                 f'DGDNet: depth is of {tuple(depth.shape)}, but must be of {(len(x), 1, height, width)}, as the images'

@@ -58,7 +58,7 @@ class FeatureAffinityLoss(nn.Module):
     networks give; after Wang et al., "Dual super-resolution learning for semantic segmentation", CVPR 2020. By default
     it is the released one: average pooling, no normalisation, the Frobenius norm over the whole batch divided by the
     square of the number of places P. That number is so large that the loss hardly counts: two images of 460x620 that
-    differ by 0.05 are 6.5e-6 apart. `normalize` is DSRL's; `reduction: mean` and pools by the sizes are ours.
+    differ by 0.05 are about 1e-5 apart. `normalize` is DSRL's; `reduction: mean` and pools by the sizes are ours.
 
     The P x P matrices are never made: see `squared_distance`, which is exact.
 

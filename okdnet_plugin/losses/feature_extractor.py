@@ -1,5 +1,6 @@
 """Frozen networks whose features losses compare: VGG16 and VGG19, an edge detector's VGG16, and a small one."""
 
+import importlib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Literal
@@ -175,7 +176,7 @@ def _features_of(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
 def _of_hed(owner: str, path: str, names: list[str]) -> dict[str, Tensor]:
     """Convolutions of a Keras file whose VGG16 lies in `block1` to `block5`; its kernels have the channels last."""
     try:
-        import h5py
+        h5py = importlib.import_module('h5py')
     except ImportError as error:
         raise InputError(
             f'{owner}: extractor hed reads {path} by h5py, which is not installed; pip install h5py'

@@ -30,6 +30,8 @@ class InterContrastiveLoss(nn.Module):
         extractor: `vgg19`, `vgg16`, `hed` or `small`.
         extractor_path: file of its weights; see `FeatureExtractor`.
         normalize_input: bring images to ImageNet's mean and deviation first.
+        eps: added to the denominator; AECR-Net's is 1e-7. A network that begins as the identity gives the hazy image,
+            whose loss is the inverse of it: raise it, or clip the gradient.
 
     Raises:
         ValueError: an argument is none of its choices.
@@ -44,8 +46,11 @@ class InterContrastiveLoss(nn.Module):
         extractor: Kind = 'vgg19',
         extractor_path: str | None = None,
         normalize_input: bool = False,
+        eps: float = 1e-7,
     ):
         super().__init__()
+        if eps <= 0:
+            raise ValueError(f'InterContrastiveLoss: eps is {eps}, but must be above 0')
         if negative_weights is not None and (min(negative_weights, default=0) < 0 or not sum(negative_weights) > 0):
             raise ValueError(
                 f'InterContrastiveLoss: negative_weights is {negative_weights}, but must be numbers from 0, not all 0'
@@ -53,6 +58,7 @@ class InterContrastiveLoss(nn.Module):
         self.loss_weight = loss_weight
         self.layer_weights = dict(_LAYER_WEIGHTS if layer_weights is None else layer_weights)
         self.negative_weights = negative_weights
+        self.eps = eps
         name = type(self).__name__
         self.extractor = FeatureExtractor(name, extractor, self.layer_weights, extractor_path, normalize_input)
 
@@ -84,5 +90,5 @@ class InterContrastiveLoss(nn.Module):
         for layer_weight, ours, clear, *hazy in layers:
             near = l1_loss(ours, clear)
             shares = [weight / sum(weights) * l1_loss(ours, other) for weight, other in zip(weights, hazy, strict=True)]
-            loss = loss + layer_weight * near / (torch.stack(shares).sum() + 1e-7)
+            loss = loss + layer_weight * near / (torch.stack(shares).sum() + self.eps)
         return self.loss_weight * loss

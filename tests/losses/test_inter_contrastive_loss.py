@@ -64,6 +64,12 @@ def test_clear_image_costs_nothing_and_the_hazy_one_much(pred, clear, hazy):
     assert 0 < loss(pred, clear, hazy) < 100 < loss(hazy, clear, hazy)
 
 
+def test_loss_of_the_hazy_image_is_bounded_by_eps(clear, hazy):
+    bounded = small(loss_weight=1, eps=1.0)(hazy, clear, hazy)
+    assert bounded < 10
+    torch.testing.assert_close(small(loss_weight=1, eps=1e-3)(hazy, clear, hazy), 1e3 * bounded)
+
+
 def test_only_the_dehazed_image_gets_a_gradient(pred, clear, hazy):
     loss, others = small(), [clear.requires_grad_(), hazy.requires_grad_(), (0.8 * clear).detach().requires_grad_()]
     loss(pred.detach().requires_grad_(), others[0], others[1:]).backward()
@@ -102,6 +108,11 @@ def test_other_number_of_negatives_is_refused(pred, clear, hazy, weights, count)
 def test_weights_that_make_no_share_are_refused(weights):
     with pytest.raises(ValueError, match='negative_weights is'):
         small(negative_weights=weights)
+
+
+def test_denominator_without_a_bound_is_refused():
+    with pytest.raises(ValueError, match='eps is 0'):
+        small(eps=0)
 
 
 def test_toolbox_builds_it_from_an_option_block():
