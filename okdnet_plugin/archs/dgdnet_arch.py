@@ -15,28 +15,28 @@ _ENCODER = {'dense_block': 'denseblock', 'trans_block': 'transition'}
 # Source: the names of the modules in the released code. It registers each part of its encoder twice, and an ImageNet
 # classifier that nothing reads.
 _PUBLISHED_KEYS: dict[str, str | None] = {
-    _DEPTH + r'model\.features\.': 'depth.encoder.',
-    _DEPTH + r'(conv0|norm0)\.': r'depth.encoder.\1.',
-    **{_DEPTH + rf'{theirs}(\d)\.': rf'depth.encoder.{ours}\1.' for theirs, ours in _ENCODER.items()},
-    _DEPTH + r'model_out\.': 'depth.encoder.norm5.',
-    _DEPTH + r'midconv\.': 'depth.middle.',
-    **{_DEPTH + rf'up{i + 1}\.': f'depth.ups.{i}.' for i in range(4)},
-    _DEPTH + r'finalconv\.': 'depth.last.',
+    _DEPTH + r'model\.features\.': 'depth_net.encoder.',
+    _DEPTH + r'(conv0|norm0)\.': r'depth_net.encoder.\1.',
+    **{_DEPTH + rf'{theirs}(\d)\.': rf'depth_net.encoder.{ours}\1.' for theirs, ours in _ENCODER.items()},
+    _DEPTH + r'model_out\.': 'depth_net.encoder.norm5.',
+    _DEPTH + r'midconv\.': 'depth_net.middle.',
+    **{_DEPTH + rf'up{i + 1}\.': f'depth_net.ups.{i}.' for i in range(4)},
+    _DEPTH + r'finalconv\.': 'depth_net.last.',
     r'^mix1\.w$': 'mix',
-    **{_FUSE + rf'deconv{i + 1}\.0\.': f'fuse.ups.{i}.conv.' for i in range(2)},
-    _FUSE + r'output1\.': 'fuse.tail.',
+    **{_FUSE + rf'deconv{i + 1}\.0\.': f'fuse_net.ups.{i}.conv.' for i in range(2)},
+    _FUSE + r'output1\.': 'fuse_net.tail.',
     **{
-        _FUSE + rf'Tfuse\.patch_embed{i}\.': f'fuse.{ours}.'
+        _FUSE + rf'Tfuse\.patch_embed{i}\.': f'fuse_net.{ours}.'
         for i, ours in ((1, 'embed_guide'), (2, 'embed'), (3, 'embed_half'))
     },
-    _FUSE + r'Tfuse\.block1\.(\d+)\.norm3\.': r'fuse.cross.\1.norm2.',
-    _FUSE + r'Tfuse\.block1\.(\d+)\.norm2\.': r'fuse.cross.\1.norm1.',
-    _FUSE + r'Tfuse\.block1\.(\d+)\.norm1\.': r'fuse.cross.\1.norm_guide.',
-    _FUSE + r'Tfuse\.block1\.': 'fuse.cross.',
-    _FUSE + r'Tfuse\.block2\.': 'fuse.self_blocks.',
-    _FUSE + r'Tfuse\.norm1\.': 'fuse.norm_cross.',
-    _FUSE + r'Tfuse\.norm2\.': 'fuse.norm_self.',
-    r'^(fuse\.embed\w*)\.proj\.': r'\1.conv.',
+    _FUSE + r'Tfuse\.block1\.(\d+)\.norm3\.': r'fuse_net.cross.\1.norm2.',
+    _FUSE + r'Tfuse\.block1\.(\d+)\.norm2\.': r'fuse_net.cross.\1.norm1.',
+    _FUSE + r'Tfuse\.block1\.(\d+)\.norm1\.': r'fuse_net.cross.\1.norm_guide.',
+    _FUSE + r'Tfuse\.block1\.': 'fuse_net.cross.',
+    _FUSE + r'Tfuse\.block2\.': 'fuse_net.self_blocks.',
+    _FUSE + r'Tfuse\.norm1\.': 'fuse_net.norm_cross.',
+    _FUSE + r'Tfuse\.norm2\.': 'fuse_net.norm_self.',
+    r'^(fuse_net\.embed\w*)\.proj\.': r'\1.conv.',
     r'\.attn\.q\.': '.attention.query.',
     r'\.attn\.kv2?\.': '.attention.key_value.',
     r'\.attn\.sr2?\.': '.attention.reduce.',
@@ -79,12 +79,12 @@ class DGDNet(nn.Module):
         self, depth: Mapping[str, Any] | None = None, fuse: Mapping[str, Any] | None = None, mix: float = -0.6
     ):
         super().__init__()
-        self.depth = build_part(self, 'depth', {'type': 'DenseDepth169', **(depth or {})})
-        self.fuse = build_part(self, 'fuse', {'type': 'DepthGuidedFuseNet', **(fuse or {})})
-        if 'guide' not in inspect.signature(self.fuse.forward).parameters:
-            raise ValueError(f'DGDNet: fuse: {type(self.fuse).__name__} takes no guide; use DepthGuidedFuseNet')
+        self.depth_net = build_part(self, 'depth', {'type': 'DenseDepth169', **(depth or {})})
+        self.fuse_net = build_part(self, 'fuse', {'type': 'DepthGuidedFuseNet', **(fuse or {})})
+        if 'guide' not in inspect.signature(self.fuse_net.forward).parameters:
+            raise ValueError(f'DGDNet: fuse: {type(self.fuse_net).__name__} takes no guide; use DepthGuidedFuseNet')
         self.mix = nn.Parameter(torch.tensor([float(mix)]))
-        classifier = 'depth.classifier.' if hasattr(self.depth, 'classifier') else None
+        classifier = 'depth_net.classifier.' if hasattr(self.depth_net, 'classifier') else None
         accept_published_keys(self, {_DEPTH + r'model\.classifier\.': classifier, **_PUBLISHED_KEYS})
 
     def forward(self, x: Tensor, depth: Tensor | None = None, return_depth: bool = False) -> Tensor | DGDNetOutput:
@@ -102,11 +102,11 @@ class DGDNet(nn.Module):
             ValueError: an image is smaller than 16x16, or the depth is not of its size.
         """
         height, width = check_size(self, x)
-        depth = cast('Tensor', self.depth(x)) if depth is None else depth
+        depth = cast('Tensor', self.depth_net(x)) if depth is None else depth
         if depth.shape != (len(x), 1, height, width):
             raise ValueError(
                 f'DGDNet: depth is of {tuple(depth.shape)}, but must be of {(len(x), 1, height, width)}, as the images'
             )
         share = torch.sigmoid(self.mix)
-        output = self.fuse(x, guide=share * depth + (1 - share) * x)
+        output = self.fuse_net(x, guide=share * depth + (1 - share) * x)
         return DGDNetOutput(output, depth) if return_depth else output

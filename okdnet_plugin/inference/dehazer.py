@@ -257,7 +257,13 @@ class Dehazer:
         """The restored piece, with the transmission as a fourth channel if there is one, and the airlight used."""
         height, width = hazy.shape[-2:]
         light = airlight if airlight is None else airlight.to(self.device)
-        result = self._backend(_at_least(hazy.to(self.device), _LEAST), light)
+        piece = _at_least(hazy.to(self.device), _LEAST)
+        result = self._backend(piece, light)
+        if result.output.shape != piece.shape:
+            raise InputError(
+                f'{self.network} makes {tuple(result.output.shape)} of {tuple(piece.shape)}: it is no '
+                'network that dehazes; give the weights of one'
+            )
         parts = [result.output] if result.transmission is None else [result.output, result.transmission]
         restored = torch.cat(parts, 1) if len(parts) > 1 else result.output
         return restored[..., :height, :width], result.airlight if result.airlight is not None else airlight

@@ -22,19 +22,19 @@ def hazy():
 
 def test_guide_is_the_depth_mixed_with_the_image(net, hazy):
     guides = []
-    net.fuse.register_forward_pre_hook(lambda _, __, named: guides.append(named['guide']), with_kwargs=True)
+    net.fuse_net.register_forward_pre_hook(lambda _, __, named: guides.append(named['guide']), with_kwargs=True)
     output = net.eval()(hazy, return_depth=True)
     share = 1 / (1 + torch.tensor(0.6).exp())
     assert share.item() == pytest.approx(0.354, abs=5e-4)
     torch.testing.assert_close(guides[0], share * output.depth.expand(-1, 3, -1, -1) + (1 - share) * hazy)
     assert torch.equal(output.output, net(hazy))
-    assert torch.equal(output.depth, net.depth(hazy))
+    assert torch.equal(output.depth, net.depth_net(hazy))
 
 
 def test_depth_that_is_given_is_taken(net, hazy):
     depth = net.eval().depth(hazy)
     expected = net(hazy)
-    net.depth.register_forward_pre_hook(lambda *_: pytest.fail('it estimated the depth'))
+    net.depth_net.register_forward_pre_hook(lambda *_: pytest.fail('it estimated the depth'))
     assert torch.equal(net(hazy, depth=depth), expected)
     assert not torch.equal(net(hazy, depth=1 - depth), expected)
 
@@ -47,13 +47,13 @@ def test_depth_of_another_size_is_refused(net, hazy):
 def test_image_teaches_the_depth_network(net, hazy):
     net(hazy).square().sum().backward()
     assert all(parameter.grad is not None for parameter in net.parameters())
-    assert net.depth.last.weight.grad.any()
+    assert net.depth_net.last.weight.grad.any()
     assert net.mix.grad.any()
 
 
 def test_any_network_of_one_channel_may_give_the_depth():
     net = DGDNet({'type': 'DSCFSRCNN', 'num_channels': 1, 'scale': 1}, FUSE)
-    assert isinstance(net.depth, torch.nn.Module)
+    assert isinstance(net.depth_net, torch.nn.Module)
     with pytest.raises(ValueError, match='cannot be built'):
         DGDNet({'type': 'DSCFSRCNN', 'growth': 4}, FUSE)
 
@@ -64,7 +64,7 @@ def test_network_that_takes_no_guide_cannot_fuse():
 
 
 def test_names_of_the_weights_are_those_of_the_parts(net):
-    parts = [f'{part}.{key}' for part in ('depth', 'fuse') for key in getattr(net, part).state_dict()]
+    parts = [f'{part}.{key}' for part in ('depth_net', 'fuse_net') for key in getattr(net, part).state_dict()]
     assert sorted(net.state_dict()) == sorted(['mix', *parts])
 
 
@@ -75,18 +75,18 @@ def published(net: DGDNet) -> dict[str, torch.Tensor]:
     aliases |= {f'denseblock{i}': f'dense_block{i}' for i in (1, 2, 3, 4)}
     aliases |= {f'transition{i}': f'trans_block{i}' for i in (1, 2, 3)}
     depth = 'depth_finetune.depth_es.'
-    for key, value in net.depth.encoder.state_dict().items():
+    for key, value in net.depth_net.encoder.state_dict().items():
         part, _, rest = key.partition('.')
         state[f'{depth}model.features.{key}'] = value
         state[f'{depth}{aliases[part]}.{rest}'] = value
     state[f'{depth}model.classifier.weight'] = torch.rand(1000, 8)
     state[f'{depth}model.classifier.bias'] = torch.rand(1000)
-    state |= {f'{depth}midconv.{key}': value for key, value in net.depth.middle.state_dict().items()}
-    state |= {f'{depth}finalconv.{key}': value for key, value in net.depth.last.state_dict().items()}
-    for i, up in enumerate(net.depth.ups, 1):
+    state |= {f'{depth}midconv.{key}': value for key, value in net.depth_net.middle.state_dict().items()}
+    state |= {f'{depth}finalconv.{key}': value for key, value in net.depth_net.last.state_dict().items()}
+    for i, up in enumerate(net.depth_net.ups, 1):
         state |= {f'{depth}up{i}.{key}': value for key, value in up.state_dict().items()}
 
-    fuse, theirs = net.fuse, 'Tfuse_second.Tfuse.'
+    fuse, theirs = net.fuse_net, 'Tfuse_second.Tfuse.'
     modules = {
         f'{theirs}patch_embed1.proj': fuse.embed_guide.conv,
         f'{theirs}patch_embed1.norm': fuse.embed_guide.norm,
@@ -135,4 +135,4 @@ def test_dead_classifier_is_read_where_it_is_kept(net):
     state = published(net)
     kept = DGDNet({**DEPTH, 'classifier': True}, FUSE)
     kept.load_state_dict(dict(state), strict=True)
-    assert torch.equal(kept.depth.classifier.weight, state['depth_finetune.depth_es.model.classifier.weight'])
+    assert torch.equal(kept.depth_net.classifier.weight, state['depth_finetune.depth_es.model.classifier.weight'])

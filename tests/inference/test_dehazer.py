@@ -226,3 +226,26 @@ def test_bytes_in_the_order_of_another_machine_are_the_same_numbers():
     result = Dehazer(Squared())(swapped)
     assert result.dtype == swapped.dtype
     assert np.array_equal(result, Dehazer(Squared())(picture))
+
+
+@pytest.mark.parametrize(
+    'network',
+    [
+        {'type': 'DSCFSRCNN', 'd': 2, 's': 2, 'm': 1},
+        {'type': 'DenseDepth169', 'num_feat': 4, 'growth': 4, 'num_blocks': (1, 1, 1, 1)},
+    ],
+    ids=lambda network: network['type'],
+)
+def test_network_that_gives_no_image_of_the_size_is_refused(network):
+    """A part of what it gives would look like a result."""
+    dehazer = Dehazer(build_network(network), backend='eager')
+    with pytest.raises(InputError, match=f'{network["type"]} makes .* no network that dehazes'):
+        dehazer(random(37, 50, 3))
+
+
+def test_network_of_two_networks_dehazes():
+    """Parts of a network may have names that a Dehazer asks for: `fuse` makes OKDNet faster."""
+    depth = {'num_feat': 4, 'growth': 4, 'num_blocks': (1, 1, 1, 1)}
+    net = build_network({'type': 'DGDNet', 'depth': depth, 'fuse': {'dim': 4, 'depths': (1, 1)}})
+    picture = random(37, 50, 3)
+    assert Dehazer(net, backend='eager')(picture).shape == picture.shape
