@@ -52,6 +52,11 @@ def reflect_to_multiple(x: Tensor, multiple: int, smallest: int = 0) -> Tensor:
     return x[..., rows, :][..., columns]
 
 
+def crop_to(x: Tensor, height: int, width: int) -> Tensor:
+    """The upper left corner; of a slice, torch.export would not know that it is as large as it says."""
+    return x.narrow(-2, 0, height).narrow(-1, 0, width)
+
+
 def build_part(owner: nn.Module, key: str, block: Mapping[str, Any]) -> nn.Module:
     """A registered network that is a part of another.
 

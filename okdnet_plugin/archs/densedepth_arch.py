@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torchvision.models import DenseNet
 
-from okdnet_plugin.archs.arch_util import check_size, reflect_to_multiple
+from okdnet_plugin.archs.arch_util import check_size, crop_to, reflect_to_multiple
 
 _SKIPS = ('relu0', 'pool0', 'transition1', 'transition2')
 
@@ -111,4 +111,4 @@ class DenseDepth169(nn.Module):
         inverse = self.last(feature).to(x.dtype)
         inverse = F.interpolate(inverse, padded.shape[-2:], mode='bilinear', align_corners=True)
         inverse = F.threshold(inverse, 1, 1) if self.bound == 'threshold' else 1 + F.softplus(inverse)
-        return (1 / inverse)[..., :height, :width]
+        return crop_to(1 / inverse, height, width)

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torchvision.ops import stochastic_depth
 
-from okdnet_plugin.archs.arch_util import check_size, reflect_to_multiple
+from okdnet_plugin.archs.arch_util import check_size, crop_to, reflect_to_multiple
 
 
 def to_map(tokens: Tensor, height: int, width: int) -> Tensor:
@@ -209,7 +209,7 @@ class DepthGuidedFuseNet(nn.Module):
         for block in self.self_blocks:
             tokens = block(tokens, *size)
         output = self.tail(self.ups(to_map(self.norm_self(tokens), *size)))
-        output = output[..., :height, :width].to(x.dtype)
+        output = crop_to(output, height, width).to(x.dtype)
         return output if self.training else output.clamp(0, 1)
 
 
