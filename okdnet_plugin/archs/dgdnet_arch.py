@@ -103,10 +103,9 @@ class DGDNet(nn.Module):
         """
         height, width = check_size(self, x)
         depth = cast('Tensor', self.depth_net(x)) if depth is None else depth
-        if depth.shape != (x.shape[0], 1, height, width):
-            raise ValueError(
-                f'DGDNet: depth is of {tuple(depth.shape)}, but must be of {(x.shape[0], 1, height, width)}, as the images'
-            )
+        wanted = x.shape[0], 1, height, width
+        if depth.shape != wanted:
+            raise ValueError(f'DGDNet: depth is of {tuple(depth.shape)}, but must be of {wanted}, as the images')
         share = torch.sigmoid(self.mix)
         output = self.fuse_net(x, guide=share * depth + (1 - share) * x)
         return DGDNetOutput(output, depth) if return_depth else output
