@@ -1,4 +1,4 @@
-"""What two or more networks share: sizes of pictures, names of published weights, blocks."""
+"""What two or more networks share: sizes of pictures, names of published weights, networks inside networks, blocks."""
 
 import re
 from collections.abc import Mapping
@@ -6,6 +6,7 @@ from functools import partial
 from typing import Any
 
 import torch
+from basicsr.utils.registry import ARCH_REGISTRY
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -33,7 +34,55 @@ def pad_to_multiple(x: Tensor, multiple: int) -> Tensor:
     return F.pad(x, (0, -width % multiple, 0, -height % multiple), mode='reflect')
 
 
-def accept_published_keys(net: nn.Module, renames: Mapping[str, str]) -> None:
+def reflect_to_multiple(x: Tensor, multiple: int, smallest: int = 0) -> Tensor:
+    """Reflect at the right and bottom, as often as it takes, to a multiple of any size and to a smallest side.
+
+    Args:
+        x: shape (N, C, H, W) with H, W >= 2.
+        multiple: of which the sides become multiples.
+        smallest: a multiple of `multiple`, below which no side stays.
+
+    Returns:
+        x, or shape (N, C, H', W') with x in its upper left corner.
+    """
+    height, width = (max(edge + -edge % multiple, smallest) for edge in x.shape[-2:])
+    if (height, width) == tuple(x.shape[-2:]):
+        return x
+    rows, columns = (
+        (edge - 1) - (torch.arange(wanted, device=x.device) % (2 * edge - 2) - (edge - 1)).abs()
+        for wanted, edge in zip((height, width), x.shape[-2:], strict=True)
+    )
+    return x[..., rows, :][..., columns]
+
+
+def crop_to(x: Tensor, height: int, width: int) -> Tensor:
+    """The upper left corner; of a slice, torch.export would not know that it is as large as it says."""
+    return x.narrow(-2, 0, height).narrow(-1, 0, width)
+
+
+def build_part(owner: nn.Module, key: str, block: Mapping[str, Any]) -> nn.Module:
+    """A registered network that is a part of another.
+
+    Args:
+        owner: the network that it becomes a part of, for messages.
+        key: the argument that holds the block.
+        block: `type`, a registered name, and the arguments of that network.
+
+    Raises:
+        ValueError: the block names no network, or the network refuses its arguments.
+    """
+    arguments = dict(block)
+    kind = arguments.pop('type', None)
+    if not isinstance(kind, str):
+        raise ValueError(f"{type(owner).__name__}: {key} has no 'type'; add the name of a network")
+    try:
+        return ARCH_REGISTRY.get(kind)(**arguments)
+    except Exception as error:  # a network may refuse its arguments as it likes
+        said = ' '.join(str(error).split())
+        raise ValueError(f'{type(owner).__name__}: {key}: {kind} cannot be built: {said}') from error
+
+
+def accept_published_keys(net: nn.Module, renames: Mapping[str, str | None]) -> None:
     """Let a network read the weights that its authors published beside those of its own.
 
     The maps follow the names and shapes that were published, and a strict load says what does not fit. No file of the
@@ -41,18 +90,23 @@ def accept_published_keys(net: nn.Module, renames: Mapping[str, str]) -> None:
 
     Args:
         net: the network, whose own keys no pattern may match.
-        renames: pattern -> replacement, as for re.sub; all are applied to a key, in their order.
+        renames: pattern -> replacement, as for re.sub; all are applied to a key, in their order. None drops the key: it
+            is of a layer that the published network has and never reads.
     """
     # Its public name has been there since torch 2.5 only.
     net._register_load_state_dict_pre_hook(partial(_rename_keys, renames=dict(renames)), with_module=True)
 
 
-def _rename_keys(net: nn.Module, state_dict: dict, prefix: str, *_: object, renames: Mapping[str, str]) -> None:
+def _rename_keys(net: nn.Module, state_dict: dict, prefix: str, *_: object, renames: Mapping[str, str | None]) -> None:
     for key in [key for key in state_dict if key.startswith(prefix)]:
-        name = key[len(prefix) :]
+        name, value = key[len(prefix) :], state_dict.pop(key)
         for pattern, replacement in renames.items():
-            name = re.sub(pattern, replacement, name)
-        state_dict[prefix + name] = state_dict.pop(key)
+            if replacement is not None:
+                name = re.sub(pattern, replacement, name)
+            elif re.search(pattern, name):
+                break
+        else:
+            state_dict[prefix + name] = value
 
 
 class RDB(nn.Module):

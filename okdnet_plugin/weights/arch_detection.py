@@ -88,12 +88,21 @@ def check_claim(network: Mapping, state: Mapping[str, Tensor]) -> None:
     Raises:
         InputError: it is one of them; UnknownNameError if it is not registered.
     """
-    kind = network.get('type')
-    _check_numbers(network, state)
-    if isinstance(kind, str) and _is_of_toolbox(ARCH_REGISTRY.get(kind)):
-        raise InputError(
-            f'{kind} is a network of the toolbox, which is not built on the word of a file; give --opt FILE'
-        )
+    for part in _with_parts(network):
+        kind = part.get('type')
+        _check_numbers(part, state)
+        if isinstance(kind, str) and _is_of_toolbox(ARCH_REGISTRY.get(kind)):
+            raise InputError(
+                f'{kind} is a network of the toolbox, which is not built on the word of a file; give --opt FILE'
+            )
+
+
+def _with_parts(network: Mapping) -> Iterator[Mapping]:
+    """A block of a network, and those of the networks that are parts of it."""
+    yield network
+    for value in network.values():
+        if isinstance(value, Mapping):
+            yield from _with_parts(value)
 
 
 def _is_of_toolbox(network: type) -> bool:

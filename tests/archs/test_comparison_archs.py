@@ -1,4 +1,4 @@
-"""The networks that OKDNet is compared with: their published sizes, what every network owes, published weights."""
+"""Networks beside OKDNet: their published sizes, what every network owes, published weights."""
 
 import copy
 import pickle
@@ -14,10 +14,17 @@ from okdnet_plugin.archs.gcanet_arch import SharedConv, edge_map
 SMALL = {
     'AODNet': {},
     'DCP': {},
+    'DGDNet': {
+        'depth': {'num_feat': 4, 'growth': 4, 'num_blocks': (1, 1, 1, 1)},
+        'fuse': {'dim': 4, 'depths': (1, 1), 'drop_path': 0},
+    },
+    'DepthGuidedFuseNet': {'dim': 4, 'depths': (1, 1), 'drop_path': 0},
+    'FFALiteNet': {'dim': 8, 'blocks': 1},
     'FFANet': {'num_feat': 8, 'num_blocks': 1},
     'GCANet': {'num_feat': 8},
     'GridDehazeNet': {'num_feat': 4, 'growth': 4},
     'MSBDN': {'num_feat': 4, 'num_blocks': 1, 'num_bottom_blocks': 1},
+    'ProgressiveDehazer': {'restorer': {'type': 'GridDehazeNet', 'num_feat': 4, 'growth': 4}},
 }
 LEARNED = sorted(SMALL.keys() - {'DCP'})
 
@@ -37,12 +44,25 @@ def net(request):
     [
         ('AODNet', {}, 1_761),
         ('DCP', {}, 0),
+        ('DGDNet', {}, 43_359_005),
+        ('DGDNet', {'depth': {'classifier': True}}, 45_024_005),
+        ('DSCFSRCNN', {}, 26_451),
+        ('DSCFSRCNN', {'num_channels': 1}, 8_817),
+        ('DenseDepth169', {}, 42_657_689),
+        ('DenseDepth169', {'classifier': True}, 44_322_689),
+        ('DenseDepth169', {'num_feat': 32, 'growth': 16, 'num_blocks': (4, 8, 12, 8)}, 1_541_980),
+        ('DepthGuidedFuseNet', {}, 701_315),
+        ('FFALiteNet', {}, 96_007),
+        ('FFALiteNet', {'dim': 24}, 214_439),
+        ('FFALiteNet', {'dim': 64, 'blocks': 19}, 4_455_913),
         ('FFANet', {}, 4_455_913),
         ('FFANet', {'num_feat': 16, 'num_blocks': 6}, 96_007),
         ('GCANet', {}, 702_818),
         ('GridDehazeNet', {}, 958_051),
         ('MSBDN', {}, 28_712_861),
         ('MSBDN', {'dense_branch': False}, 31_353_061),
+        ('ProgressiveDehazer', {'restorer': {'type': 'DCP'}}, 1_761 + 21),
+        ('ProgressiveDehazer', {'restorer': {'type': 'AODNet'}, 'pre_restore': {'type': 'DCP'}}, 21 + 1_761),
     ],
 )
 def test_whole_network_has_the_published_size(name, options, expected):
@@ -278,7 +298,10 @@ def published_names(net: torch.nn.Module, keys: list[str]) -> dict[str, str]:
     return names
 
 
-@pytest.mark.parametrize('name', LEARNED)
+PUBLISHED['FFALiteNet'] = PUBLISHED['FFANet']
+
+
+@pytest.mark.parametrize('name', sorted(PUBLISHED))
 def test_published_checkpoint_loads_strictly(name):
     keys, known = PUBLISHED[name]
     trained = small(name)

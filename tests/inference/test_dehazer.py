@@ -304,7 +304,7 @@ def test_a_network_that_enlarges_is_refused():
         def forward(self, x):
             return nn.functional.interpolate(x, scale_factor=2)
 
-    with pytest.raises(InputError, match='Doubles makes 60x40 of 30x20 px; only networks of scale 1'):
+    with pytest.raises(InputError, match='Doubles makes 60x40 .* of 30x20 px .*; only networks of scale 1'):
         Dehazer(Doubles(), backend='eager')(random(20, 30, 3))
 
 
@@ -412,3 +412,26 @@ def test_a_network_is_fused_where_it_is(variant):
     with torch.device('meta'):  # which, like a GPU, computes with tensors of its own alone
         net = build_network(OKDNET | variant).eval()
     assert {value.device.type for value in fuse(net).state_dict().values()} == {'meta'}
+
+
+@pytest.mark.parametrize(
+    'network',
+    [
+        {'type': 'DSCFSRCNN', 'd': 2, 's': 2, 'm': 1},
+        {'type': 'DenseDepth169', 'num_feat': 4, 'growth': 4, 'num_blocks': (1, 1, 1, 1)},
+    ],
+    ids=lambda network: network['type'],
+)
+def test_network_that_gives_no_image_of_the_size_is_refused(network):
+    """A part of what it gives would look like a result."""
+    dehazer = Dehazer(build_network(network), backend='eager')
+    with pytest.raises(InputError, match=f'{network["type"]} makes .* only networks of scale 1'):
+        dehazer(random(37, 50, 3))
+
+
+def test_network_of_two_networks_dehazes():
+    """Parts of a network may have names that a Dehazer asks for: `fuse` makes OKDNet faster."""
+    depth = {'num_feat': 4, 'growth': 4, 'num_blocks': (1, 1, 1, 1)}
+    net = build_network({'type': 'DGDNet', 'depth': depth, 'fuse': {'dim': 4, 'depths': (1, 1)}})
+    picture = random(37, 50, 3)
+    assert Dehazer(net, backend='eager')(picture).shape == picture.shape

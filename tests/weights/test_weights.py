@@ -131,6 +131,13 @@ def test_arguments_of_okdnet_are_read_off_its_weights(arguments):
     assert arch_detection.candidates(state) == [{'type': 'OKDNet', **arguments}]
 
 
+@pytest.mark.parametrize('name', ['FFALiteNet', 'DGDNet', 'DepthGuidedFuseNet', 'DenseDepth169', 'DSCFSRCNN'])
+def test_other_networks_are_known_with_their_defaults(name):
+    with torch.device('meta'):
+        state = state_of({'type': name})
+    assert recognise.candidates(state) == [{'type': name}]
+
+
 def test_one_scale_is_read_as_so_many_blocks():
     with torch.device('meta'):
         state = state_of({'type': 'OKDNet', 'num_feat': 8, 'num_blocks': [2, 1, 2], 'multi_scale': False})
@@ -249,6 +256,12 @@ def test_claim_of_a_huge_network_takes_no_memory(tmp_path, aodnet):
         {'type': 'OKDNet', 'num_blocks': [10**9, 1, 1]},
         {'type': 'FFANet', 'num_blocks': 10**9},
         {'type': 'FFANet', 'num_groups': 10**5, 'num_blocks': 10**5},
+        {'type': 'FFALiteNet', 'groups': 10**5, 'blocks': 10**5},
+        {'type': 'DSCFSRCNN', 'm': 10**9},
+        {'type': 'DGDNet', 'depth': {'num_blocks': [10**9, 1, 1, 1]}},
+        {'type': 'DGDNet', 'fuse': {'depths': [10**9, 1]}},
+        {'type': 'ProgressiveDehazer', 'restorer': {'type': 'AODNet'}, 'alternate_steps': 10**9},
+        {'type': 'ProgressiveDehazer', 'restorer': {'type': 'FFANet', 'num_blocks': 10**9}},
     ],
 )
 def test_claim_of_endless_blocks_takes_no_time(tmp_path, aodnet, network):
@@ -258,10 +271,13 @@ def test_claim_of_endless_blocks_takes_no_time(tmp_path, aodnet, network):
         load(path)
 
 
-def test_metadata_may_not_name_a_network_that_reads_files_when_it_is_built(tmp_path, aodnet, monkeypatch):
+@pytest.mark.parametrize('is_a_part', [False, True])
+def test_metadata_may_not_name_a_network_that_reads_files_when_it_is_built(tmp_path, aodnet, monkeypatch, is_a_part):
     monkeypatch.setattr(torch, 'load', None)
     path = str(tmp_path / 'net.safetensors')
     network = {'type': 'SpyNet', 'load_path': str(tmp_path / 'other.pth')}
+    if is_a_part:
+        network = {'type': 'ProgressiveDehazer', 'restorer': {'type': 'AODNet'}, 'pre_restore': network}
     safetensors.torch.save_file(aodnet, path, {'network': json.dumps(network)})
     with pytest.raises(InputError, match=r'SpyNet is a network of the toolbox.*give --opt FILE'):
         load(path)
