@@ -1,4 +1,4 @@
-"""What two or more networks share: sizes of pictures, names of published weights, blocks."""
+"""What two or more networks share: sizes and borders of pictures, names of published weights, blocks."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -24,29 +24,118 @@ def check_size(net: nn.Module, x: Tensor) -> tuple[int, int]:
     return height, width
 
 
-def pad_to_multiple(x: Tensor, multiple: int) -> Tensor:
-    """Reflect at the right and bottom, to the multiple, at most 16, that the scales of a network need."""
+def pad_to_multiple(x: Tensor, multiple: int, smallest: int = 0) -> Tensor:
+    """Reflect at the right and bottom, to the multiple that the scales of a network need.
+
+    Args:
+        x: shape (N, C, H, W) with H, W >= 16.
+        multiple: of each side, in px.
+        smallest: no side gets shorter than this, itself a multiple.
+    """
     height, width = x.shape[-2:]
-    return F.pad(x, (0, -width % multiple, 0, -height % multiple), mode='reflect')
+    if multiple <= 16 and not smallest:
+        return F.pad(x, (0, -width % multiple, 0, -height % multiple), mode='reflect')
+    bottom, right = (max(edge + -edge % multiple, smallest) - edge for edge in (height, width))
+    return reflect(x, (0, right, 0, bottom))
 
 
-def accept_published_keys(net: nn.Module, renames: Mapping[str, str]) -> None:
+def reflect(x: Tensor, border: tuple[int, int, int, int]) -> Tensor:
+    """Continue a feature by its reflection; where the border is wider than the feature, again and again.
+
+    Args:
+        x: shape (N, C, H, W).
+        border: px at the left, right, top and bottom.
+    """
+    height, width = x.shape[-2:]
+    left, right, top, bottom = border
+    if max(left, right) < width and max(top, bottom) < height:
+        return F.pad(x, border, mode='reflect')
+    rows, columns = _reflected(height, top, bottom, x.device), _reflected(width, left, right, x.device)
+    return x.index_select(-2, rows).index_select(-1, columns)
+
+
+def _reflected(length: int, before: int, after: int, device: torch.device) -> Tensor:
+    """Which place of an edge stands at each place of the edge with its border."""
+    period = max(2 * (length - 1), 1)
+    place = torch.arange(-before, length + after, device=device) % period
+    return torch.minimum(place, period - place) if length > 1 else place
+
+
+class ReflectConv(nn.Conv2d):
+    """Convolution of a feature that is reflected at its border, whose size only the stride changes."""
+
+    def __init__(
+        self,
+        num_in: int,
+        num_out: int,
+        kernel: int,
+        stride: int = 1,
+        dilation: int = 1,
+        groups: int = 1,
+        bias: bool = True,
+    ):
+        super().__init__(num_in, num_out, kernel, stride, dilation=dilation, groups=groups, bias=bias)
+        self.border = dilation * (kernel // 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(reflect(x, (self.border,) * 4))
+
+
+class PyramidHead(nn.Module):
+    """An image in [-1, 1], of a feature and its means over squares of 32, 16, 8 and 4 px, each one channel.
+
+    Source: DCPDN (Zhang and Patel, CVPR 2018), "Multi-level pyramid pooling module"; EPDN (Qu et al., CVPR 2019) takes
+    it over for its enhancer. The sides of the feature are multiples of 32 px.
+    """
+
+    scales = (32, 16, 8, 4)
+
+    def __init__(self, num_feat: int):
+        super().__init__()
+        self.squeeze = nn.ModuleList(nn.Conv2d(num_feat, 1, 1) for _ in self.scales)
+        self.out = nn.Conv2d(num_feat + len(self.scales), 3, 3, 1, 1)
+
+    def forward(self, feature: Tensor) -> Tensor:
+        means = [F.avg_pool2d(feature, self.scales[-1])]
+        for _ in self.scales[1:]:  # the mean of a larger square is that of the means of its quarters
+            means.insert(0, F.avg_pool2d(means[0], 2))
+        parts = [
+            F.interpolate(F.leaky_relu(conv(mean), 0.2), scale_factor=float(scale), mode='nearest')
+            for conv, mean, scale in zip(self.squeeze, means, self.scales, strict=True)
+        ]
+        return torch.tanh(self.out(torch.cat([*parts, feature], 1)))
+
+
+PYRAMID_KEYS = {
+    **{rf'\bconv10{i + 1}0\.': f'head.squeeze.{i}.' for i in range(4)},
+    r'\brefine3\.': 'head.out.',
+}
+"""Names of a PyramidHead's layers in the networks that were published with one, of a module that has it as `head`."""
+
+
+def accept_published_keys(net: nn.Module, renames: Mapping[str, str], unused: Sequence[str] = ()) -> None:
     """Let a network read the weights that its authors published beside those of its own.
 
     Args:
         net: the network, whose own keys no pattern may match.
         renames: pattern -> replacement, as for re.sub; all are applied to a key, in their order.
+        unused: patterns of published keys, as for re.search, that this network does without.
     """
     # Its public name has been there since torch 2.5 only.
-    net._register_load_state_dict_pre_hook(partial(_rename_keys, renames=dict(renames)), with_module=True)
+    rename = partial(_rename_keys, renames=dict(renames), unused=tuple(unused))
+    net._register_load_state_dict_pre_hook(rename, with_module=True)
 
 
-def _rename_keys(net: nn.Module, state_dict: dict, prefix: str, *_: object, renames: Mapping[str, str]) -> None:
+def _rename_keys(
+    net: nn.Module, state_dict: dict, prefix: str, *_: object, renames: Mapping[str, str], unused: Sequence[str]
+) -> None:
     for key in [key for key in state_dict if key.startswith(prefix)]:
-        name = key[len(prefix) :]
+        name, tensor = key[len(prefix) :], state_dict.pop(key)
+        if any(re.search(pattern, name) for pattern in unused):
+            continue
         for pattern, replacement in renames.items():
             name = re.sub(pattern, replacement, name)
-        state_dict[prefix + name] = state_dict.pop(key)
+        state_dict[prefix + name] = tensor
 
 
 class RDB(nn.Module):

@@ -13,11 +13,17 @@ from okdnet_plugin.archs.gcanet_arch import SharedConv, edge_map
 
 SMALL = {
     'AODNet': {},
+    'DADehazer': {'num_feat': 4, 'num_centers': 1, 'num_dilations': 2},
     'DCP': {},
+    'DCPDN': {'num_feat': 8, 'num_blocks': (1, 1, 1)},
+    'DehazeFormer': {'num_feat': 12, 'num_blocks': (1, 2, 2, 1, 1), 'window': 4},
+    'EPDN': {'num_feat': 4, 'num_blocks': 1, 'num_fine_blocks': 1},
     'FFANet': {'num_feat': 8, 'num_blocks': 1},
     'GCANet': {'num_feat': 8},
     'GridDehazeNet': {'num_feat': 4, 'growth': 4},
     'MSBDN': {'num_feat': 4, 'num_blocks': 1, 'num_bottom_blocks': 1},
+    'PSD': {'backbone_options': {'num_feat': 8, 'num_blocks': 1}},
+    'gUNet': {'num_feat': 8, 'num_blocks': (1, 1, 2, 1, 1)},
 }
 LEARNED = sorted(SMALL.keys() - {'DCP'})
 
