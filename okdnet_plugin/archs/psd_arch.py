@@ -93,7 +93,7 @@ class PSD(nn.Module):
         num_feat = given.get('num_feat', 64)
         if backbone == 'gca':
             self.backbone = GCANet(**{'edges': False, **given})
-            self.clear = self.backbone.decoder[3:]
+            self.clear = nn.Sequential(*self.backbone.decoder[3:])
             self.backbone.decoder = self.backbone.decoder[:3]
         else:
             self.backbone = FFANet(**given) if backbone == 'ffa' else MSBDN(**{'dense_branch': False, **given})
