@@ -26,7 +26,19 @@ from torch import Tensor
 import okdnet_plugin
 from okdnet_plugin.inference import recognise, weights
 
-_COMPARISONS = ('AODNet', 'FFANet', 'GCANet', 'GridDehazeNet', 'MSBDN')
+_COMPARISONS = (
+    'AODNet',
+    'DADehazer',
+    'DCPDN',
+    'DehazeFormer',
+    'EPDN',
+    'FFANet',
+    'GCANet',
+    'GridDehazeNet',
+    'MSBDN',
+    'PSD',
+    'gUNet',
+)
 
 
 class DehazingArch(Architecture[Any]):
