@@ -35,8 +35,15 @@ def pad_to_multiple(x: Tensor, multiple: int, smallest: int = 0) -> Tensor:
     height, width = x.shape[-2:]
     if multiple <= 16 and not smallest:
         return F.pad(x, (0, -width % multiple, 0, -height % multiple), mode='reflect')
-    bottom, right = (max(edge + -edge % multiple, smallest) - edge for edge in (height, width))
-    return reflect(x, (0, right, 0, bottom))
+    bottom, right = (_larger(edge + -edge % multiple, smallest) - edge for edge in (height, width))
+    # Not by F.pad, whose borders end with the picture, so that a traced graph is right at any size.
+    rows, columns = _reflected(height, 0, bottom, x.device), _reflected(width, 0, right, x.device)
+    return x.index_select(-2, rows).index_select(-1, columns)
+
+
+def _larger(one: int, other: int) -> int:
+    """The larger number, by arithmetic that can be traced."""
+    return (one + other + abs(one - other)) // 2
 
 
 def reflect(x: Tensor, border: tuple[int, int, int, int]) -> Tensor:
@@ -78,7 +85,8 @@ class ReflectConv(nn.Conv2d):
         self.border = dilation * (kernel // 2)
 
     def forward(self, x: Tensor) -> Tensor:
-        return super().forward(reflect(x, (self.border,) * 4))
+        border = self.border
+        return super().forward(reflect(x, (border, border, border, border)))
 
 
 class PyramidHead(nn.Module):

@@ -108,7 +108,8 @@ class TransmissionNet(nn.Module):
 
     def __init__(self, num_feat: int, num_blocks: Sequence[int]):
         super().__init__()
-        encoder = DenseNet(num_feat // 2, (*num_blocks, 1), num_feat).features
+        first, second, third = num_blocks
+        encoder = DenseNet(num_feat // 2, (first, second, third, 1), num_feat).features
         widths, width = [], num_feat
         for count in num_blocks:
             width = (width + count * (num_feat // 2)) // 2

@@ -117,7 +117,7 @@ class WindowMixer(ConvMixer):
     def _attend(self, parts: Tensor) -> Tensor:
         """Values, weighed in each window by the likeness of queries and keys; a third of the channels of parts."""
         height, width = parts.shape[-2:]
-        num, window, shift = len(parts), self.window, self.shift
+        num, window, shift = parts.shape[0], self.window, self.shift
         bottom, right = (-(edge + shift) % window for edge in (height, width))
         parts = reflect(parts, (shift, right, shift, bottom))
         rows, columns = parts.shape[-2] // window, parts.shape[-1] // window
@@ -126,7 +126,7 @@ class WindowMixer(ConvMixer):
         parts = parts.permute(1, 0, 4, 6, 2, 5, 7, 3).reshape(3, num * rows * columns, self.num_heads, window**2, -1)
         query, key, value = parts.unbind(0)
         bias = self.position(self.distances).permute(2, 0, 1)[None].to(query.dtype)
-        out = F.scaled_dot_product_attention(query, key, value, attn_mask=bias.expand(len(query), -1, -1, -1))
+        out = F.scaled_dot_product_attention(query, key, value, attn_mask=bias)
         out = out.reshape(num, rows, columns, self.num_heads, window, window, -1).permute(0, 3, 6, 1, 4, 2, 5)
         out = out.reshape(num, -1, rows * window, columns * window)
         return out[..., shift : shift + height, shift : shift + width]

@@ -35,11 +35,11 @@ def init_residual(module: nn.Module, num_blocks: int, gain: float | None = None)
         num_blocks: of the whole network.
         gain: of the standard deviation; by default that of so many blocks.
     """
-    gain = (8 * num_blocks) ** -0.25 if gain is None else gain
+    factor = (8 * num_blocks) ** -0.25 if gain is None else gain
     for layer in module.modules():
         if isinstance(layer, nn.Conv2d):
             fan_in, fan_out = nn.init._calculate_fan_in_and_fan_out(layer.weight)
-            nn.init.trunc_normal_(layer.weight, std=gain * math.sqrt(2 / (fan_in + fan_out)))
+            nn.init.trunc_normal_(layer.weight, std=factor * math.sqrt(2 / (fan_in + fan_out)))
             if layer.bias is not None:
                 nn.init.zeros_(layer.bias)
 

@@ -91,19 +91,21 @@ class PSD(nn.Module):
         self.multiple = {'ffa': 1, 'gca': 2, 'msbdn': 16}[backbone]
         self.widen = nn.Identity()
         num_feat = given.get('num_feat', 64)
+        net: Any
         if backbone == 'gca':
-            self.backbone = GCANet(**{'edges': False, **given})
-            self.clear = nn.Sequential(*self.backbone.decoder[3:])
-            self.backbone.decoder = self.backbone.decoder[:3]
+            net = GCANet(**{'edges': False, **given})
+            self.clear = nn.Sequential(*net.decoder[3:])
+            net.decoder = net.decoder[:3]
         else:
-            self.backbone = FFANet(**given) if backbone == 'ffa' else MSBDN(**{'dense_branch': False, **given})
-            self.backbone.tail = nn.Identity()
+            net = FFANet(**given) if backbone == 'ffa' else MSBDN(**{'dense_branch': False, **given})
+            net.tail = nn.Identity()
             if backbone == 'msbdn':
                 num_feat = 4 * given.get('num_feat', 16)
                 self.widen = nn.Conv2d(num_feat // 4, num_feat, 3, 1, 1, bias=False)
             self.clear = nn.Sequential(
                 nn.Conv2d(num_feat, num_feat, 3, 1, 1, bias=False), nn.Conv2d(num_feat, 3, 3, 1, 1, bias=False)
             )
+        self.backbone = net
         self.transmission = nn.Sequential(
             nn.Conv2d(num_feat, num_feat // 4, 3, 1, 1, bias=False),
             nn.Conv2d(num_feat // 4, 1, 3, 1, 1, bias=False),

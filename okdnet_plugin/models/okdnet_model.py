@@ -9,6 +9,8 @@ from torch import Tensor
 from okdnet_plugin.errors import InputError
 from okdnet_plugin.models.restoration_model import RestorationModel
 
+_STUDENTS = ('model_free', 'model_based', 'shared')
+
 
 @MODEL_REGISTRY.register()
 class OKDNetModel(RestorationModel):
@@ -36,6 +38,12 @@ class OKDNetModel(RestorationModel):
         self.output = branches.output
         losses = self.picture_losses(branches.output)
         if 'distill_opt' in self.losses:
-            students = {name: getattr(branches, name) for name in ('model_free', 'model_based', 'shared')}
+            missing = [name for name in _STUDENTS if not hasattr(branches, name)]
+            if missing:
+                raise InputError(
+                    f'option train:distill_opt: {self.opt["network_g"]["type"]} has no branches {", ".join(missing)}; '
+                    'leave the block out'
+                )
+            students = {name: getattr(branches, name) for name in _STUDENTS}
             losses[self.loss_blocks['distill_opt']] = self.losses['distill_opt'](branches.output, students)
         return losses

@@ -93,6 +93,16 @@ def test_eval_output_is_a_picture_for_extreme_input(net):
         assert output.max() <= 1
 
 
+@pytest.mark.filterwarnings('ignore::torch.jit.TracerWarning')
+@pytest.mark.parametrize('name', LEARNED)
+def test_traced_network_is_right_at_another_size(name):
+    """As exported files and graph back ends need it: no size may become a constant."""
+    net = small(name).eval().requires_grad_(False)
+    traced = torch.jit.trace(net, torch.rand(1, 3, 36, 52), check_trace=False)
+    hazy = torch.rand(2, 3, 65, 70)
+    torch.testing.assert_close(traced(hazy), net(hazy), atol=1e-5, rtol=1e-4)
+
+
 def test_input_is_not_changed(net):
     hazy = torch.rand(1, 3, 17, 20)
     before = hazy.clone()
