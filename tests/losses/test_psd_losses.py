@@ -40,6 +40,8 @@ def test_smoothness_is_the_sum_over_pairs_of_the_matting_weights():
             expected.append((weights * (values[:, None] - values).square()).sum())
     found = 18 * unexplained_variance(t.float(), image.float(), eps)
     torch.testing.assert_close(found[0].double(), torch.stack(expected), atol=1e-5, rtol=1e-4)
+    loss = DarkChannelLoss(fidelity=0, eps=eps)(t.float(), image.float())
+    assert loss.item() == pytest.approx(torch.stack(expected).mean().item(), rel=1e-4)
 
 
 def test_dark_channel_loss_asks_for_the_transmission_of_the_prior(hazy):
