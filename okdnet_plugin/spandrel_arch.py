@@ -28,7 +28,19 @@ from okdnet_plugin.archs.arch_util import SMALLEST
 from okdnet_plugin.weights import arch_detection
 from okdnet_plugin.weights import loading as weights
 
-_COMPARISONS = ('AODNet', 'FFANet', 'GCANet', 'GridDehazeNet', 'MSBDN')
+_COMPARISONS = (
+    'AODNet',
+    'DADehazer',
+    'DCPDN',
+    'DehazeFormer',
+    'EPDN',
+    'FFANet',
+    'GCANet',
+    'GridDehazeNet',
+    'MSBDN',
+    'PSD',
+    'gUNet',
+)
 
 
 class DehazingArch(Architecture[Any]):

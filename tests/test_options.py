@@ -118,7 +118,10 @@ def test_shipped_file_for_photographs_dehazes_a_folder(trained, tmp_path):
     }
 
 
-TRAININGS = ['okdnet', 'aodnet', 'gcanet', 'griddehazenet', 'ffanet', 'msbdn', *(f'ablation/{v}' for v in 'abcde')]
+TRAININGS = [
+    *('okdnet', 'aodnet', 'gcanet', 'griddehazenet', 'ffanet', 'msbdn', 'gunet', 'dehazeformer'),
+    *(f'ablation/{v}' for v in 'abcde'),
+]
 
 
 @pytest.mark.parametrize('name', TRAININGS)

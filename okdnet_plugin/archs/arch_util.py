@@ -1,7 +1,7 @@
-"""What two or more networks share: sizes of pictures, names of published weights, networks inside networks, blocks."""
+"""What two or more networks share: sizes and borders of images, published weights, networks inside networks, blocks."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -28,31 +28,21 @@ def check_size(net: nn.Module, x: Tensor) -> tuple[int, int]:
     return height, width
 
 
-def pad_to_multiple(x: Tensor, multiple: int) -> Tensor:
-    """Reflect at the right and bottom, to the multiple, at most 16, that the scales of a network need."""
-    height, width = x.shape[-2:]
-    return F.pad(x, (0, -width % multiple, 0, -height % multiple), mode='reflect')
-
-
-def reflect_to_multiple(x: Tensor, multiple: int, smallest: int = 0) -> Tensor:
-    """Reflect at the right and bottom, as often as it takes, to a multiple of any size and to a smallest side.
+def pad_to_multiple(x: Tensor, multiple: int, smallest: int = 0) -> Tensor:
+    """Reflect at the right and bottom, to the multiple that the scales of a network need.
 
     Args:
-        x: shape (N, C, H, W) with H, W >= 2.
-        multiple: of which the sides become multiples.
-        smallest: a multiple of `multiple`, below which no side stays.
-
-    Returns:
-        x, or shape (N, C, H', W') with x in its upper left corner.
+        x: shape (N, C, H, W) with H, W >= 16.
+        multiple: of each side, in px.
+        smallest: no side gets shorter than this, itself a multiple.
     """
-    height, width = (max(edge + -edge % multiple, smallest) for edge in x.shape[-2:])
-    if (height, width) == tuple(x.shape[-2:]):
-        return x
-    rows, columns = (
-        (edge - 1) - (torch.arange(wanted, device=x.device) % (2 * edge - 2) - (edge - 1)).abs()
-        for wanted, edge in zip((height, width), x.shape[-2:], strict=True)
-    )
-    return x[..., rows, :][..., columns]
+    height, width = x.shape[-2:]
+    if multiple <= 16 and not smallest:
+        return F.pad(x, (0, -width % multiple, 0, -height % multiple), mode='reflect')
+    bottom, right = (_larger(edge + -edge % multiple, smallest) - edge for edge in (height, width))
+    # Not by F.pad, whose borders end with the picture, so that a traced graph is right at any size.
+    rows, columns = _reflected(height, 0, bottom, x.device), _reflected(width, 0, right, x.device)
+    return x.index_select(-2, rows).index_select(-1, columns)
 
 
 def crop_to(x: Tensor, height: int, width: int) -> Tensor:
@@ -82,7 +72,87 @@ def build_part(owner: nn.Module, key: str, block: Mapping[str, Any]) -> nn.Modul
         raise ValueError(f'{type(owner).__name__}: {key}: {kind} cannot be built: {said}') from error
 
 
-def accept_published_keys(net: nn.Module, renames: Mapping[str, str | None]) -> None:
+def _larger(one: int, other: int) -> int:
+    """The larger number, by arithmetic that can be traced."""
+    return (one + other + abs(one - other)) // 2
+
+
+def reflect(x: Tensor, border: tuple[int, int, int, int]) -> Tensor:
+    """Continue a feature by its reflection; where the border is wider than the feature, again and again.
+
+    Args:
+        x: shape (N, C, H, W).
+        border: px at the left, right, top and bottom.
+    """
+    height, width = x.shape[-2:]
+    left, right, top, bottom = border
+    if max(left, right) < width and max(top, bottom) < height:
+        return F.pad(x, border, mode='reflect')
+    rows, columns = _reflected(height, top, bottom, x.device), _reflected(width, left, right, x.device)
+    return x.index_select(-2, rows).index_select(-1, columns)
+
+
+def _reflected(length: int, before: int, after: int, device: torch.device) -> Tensor:
+    """Which place of an edge stands at each place of the edge with its border."""
+    period = max(2 * (length - 1), 1)
+    place = torch.arange(-before, length + after, device=device) % period
+    return torch.minimum(place, period - place) if length > 1 else place
+
+
+class ReflectConv(nn.Conv2d):
+    """Convolution of a feature that is reflected at its border, whose size only the stride changes."""
+
+    def __init__(
+        self,
+        num_in: int,
+        num_out: int,
+        kernel: int,
+        stride: int = 1,
+        dilation: int = 1,
+        groups: int = 1,
+        bias: bool = True,
+    ):
+        super().__init__(num_in, num_out, kernel, stride, dilation=dilation, groups=groups, bias=bias)
+        self.border = dilation * (kernel // 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        border = self.border
+        return super().forward(reflect(x, (border, border, border, border)))
+
+
+class PyramidHead(nn.Module):
+    """An image in [-1, 1], of a feature and its means over squares of 32, 16, 8 and 4 px, each one channel.
+
+    Source: DCPDN (Zhang and Patel, CVPR 2018), "Multi-level pyramid pooling module"; EPDN (Qu et al., CVPR 2019) takes
+    it over for its enhancer. The sides of the feature are multiples of 32 px.
+    """
+
+    scales = (32, 16, 8, 4)
+
+    def __init__(self, num_feat: int):
+        super().__init__()
+        self.squeeze = nn.ModuleList(nn.Conv2d(num_feat, 1, 1) for _ in self.scales)
+        self.out = nn.Conv2d(num_feat + len(self.scales), 3, 3, 1, 1)
+
+    def forward(self, feature: Tensor) -> Tensor:
+        means = [F.avg_pool2d(feature, self.scales[-1])]
+        for _ in self.scales[1:]:  # the mean of a larger square is that of the means of its quarters
+            means.insert(0, F.avg_pool2d(means[0], 2))
+        parts = [
+            F.interpolate(F.leaky_relu(conv(mean), 0.2), scale_factor=float(scale), mode='nearest')
+            for conv, mean, scale in zip(self.squeeze, means, self.scales, strict=True)
+        ]
+        return torch.tanh(self.out(torch.cat([*parts, feature], 1)))
+
+
+PYRAMID_KEYS = {
+    **{rf'\bconv10{i + 1}0\.': f'head.squeeze.{i}.' for i in range(4)},
+    r'\brefine3\.': 'head.out.',
+}
+"""Names of a PyramidHead's layers in the networks that were published with one, of a module that has it as `head`."""
+
+
+def accept_published_keys(net: nn.Module, renames: Mapping[str, str], unused: Sequence[str] = ()) -> None:
     """Let a network read the weights that its authors published beside those of its own.
 
     The maps follow the names and shapes that were published, and a strict load says what does not fit. No file of the
@@ -90,23 +160,24 @@ def accept_published_keys(net: nn.Module, renames: Mapping[str, str | None]) -> 
 
     Args:
         net: the network, whose own keys no pattern may match.
-        renames: pattern -> replacement, as for re.sub; all are applied to a key, in their order. None drops the key: it
-            is of a layer that the published network has and never reads.
+        renames: pattern -> replacement, as for re.sub; all are applied to a key, in their order.
+        unused: patterns of published keys, as for re.search, that this network does without.
     """
     # Its public name has been there since torch 2.5 only.
-    net._register_load_state_dict_pre_hook(partial(_rename_keys, renames=dict(renames)), with_module=True)
+    rename = partial(_rename_keys, renames=dict(renames), unused=tuple(unused))
+    net._register_load_state_dict_pre_hook(rename, with_module=True)
 
 
-def _rename_keys(net: nn.Module, state_dict: dict, prefix: str, *_: object, renames: Mapping[str, str | None]) -> None:
+def _rename_keys(
+    net: nn.Module, state_dict: dict, prefix: str, *_: object, renames: Mapping[str, str], unused: Sequence[str]
+) -> None:
     for key in [key for key in state_dict if key.startswith(prefix)]:
-        name, value = key[len(prefix) :], state_dict.pop(key)
+        name, tensor = key[len(prefix) :], state_dict.pop(key)
+        if any(re.search(pattern, name) for pattern in unused):
+            continue
         for pattern, replacement in renames.items():
-            if replacement is not None:
-                name = re.sub(pattern, replacement, name)
-            elif re.search(pattern, name):
-                break
-        else:
-            state_dict[prefix + name] = value
+            name = re.sub(pattern, replacement, name)
+        state_dict[prefix + name] = tensor
 
 
 class RDB(nn.Module):

@@ -27,6 +27,48 @@ def dark_channel(x: Tensor, patch_size: int) -> Tensor:
     return -F.max_pool2d(-x.amin(1, keepdim=True), patch_size, 1, patch_size // 2)
 
 
+def estimate_airlight(x: Tensor, patch_size: int, top: float, kind: str = 'brightest') -> Tensor:
+    """The colour of the haze at infinity, among the pixels with the brightest dark channel.
+
+    Source: He et al., CVPR 2009, "Estimating the atmospheric light".
+
+    Args:
+        x: hazy pictures, shape (N, 3, H, W).
+        patch_size: of the dark channel, in px, odd.
+        top: part of the pixels that are looked at, in (0, 1].
+        kind: their `brightest`, or their `mean`.
+
+    Returns:
+        One colour a picture, on x's scale, shape (N, 3, 1, 1).
+    """
+    pixels = x.flatten(2)
+    count = max(1, int(top * pixels.shape[-1]))
+    places = dark_channel(x, patch_size).flatten(1).topk(count).indices
+    hazy = pixels.gather(2, places[:, None].expand(-1, 3, -1))
+    if kind == 'mean':
+        return hazy.mean(2)[..., None, None]
+    brightest = hazy.sum(1, keepdim=True).argmax(2, keepdim=True)
+    return hazy.gather(2, brightest.expand(-1, 3, -1))[..., None]
+
+
+def raw_transmission(x: Tensor, airlight: Tensor, patch_size: int, omega: float) -> Tensor:
+    """The transmission in squares, before it is refined, at most 1.
+
+    Source: He et al., CVPR 2009, Eq. 12.
+
+    Args:
+        x: hazy pictures in [0, 1], shape (N, 3, H, W).
+        airlight: on x's scale, shape (N, 3, 1, 1).
+        patch_size: of the dark channel, in px, odd.
+        omega: part of the haze that is removed, in (0, 1].
+
+    Returns:
+        Shape (N, 1, H, W).
+    """
+    light = airlight.clamp(min=1 / 255)  # a black picture has a black airlight
+    return 1 - omega * dark_channel(x / light, patch_size)
+
+
 def box_mean(x: Tensor, radius: int) -> Tensor:
     """Mean over the part of a square of 2 radius + 1 px that lies in the picture, of x's shape (N, C, H, W).
 
@@ -135,18 +177,10 @@ class DCP(nn.Module):
 
     def estimate_airlight(self, x: Tensor) -> Tensor:
         """The colour of the haze at infinity, shape (N, 3, 1, 1)."""
-        pixels = x.flatten(2)
-        count = max(1, int(self.top * pixels.shape[-1]))
-        places = dark_channel(x, self.patch_size).flatten(1).topk(count).indices
-        hazy = pixels.gather(2, places[:, None].expand(-1, 3, -1))
-        if self.airlight == 'mean':
-            return hazy.mean(2)[..., None, None]
-        brightest = hazy.sum(1, keepdim=True).argmax(2, keepdim=True)
-        return hazy.gather(2, brightest.expand(-1, 3, -1))[..., None]
+        return estimate_airlight(x, self.patch_size, self.top, self.airlight)
 
     def estimate_transmission(self, x: Tensor, airlight: Tensor) -> Tensor:
         """The refined transmission, at most about 1, shape (N, 1, H, W) (Eq. 12)."""
-        light = airlight.clamp(min=1 / 255)  # a black picture has a black airlight
-        t = 1 - self.omega * dark_channel(x / light, self.patch_size)
+        t = raw_transmission(x, airlight, self.patch_size, self.omega)
         grey = (x * x.new_tensor([0.299, 0.587, 0.114])[:, None, None]).sum(1, keepdim=True)
         return guided_filter(grey, t, self.radius, self.eps)

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torchvision.models import DenseNet
 
-from okdnet_plugin.archs.arch_util import check_size, crop_to, reflect_to_multiple
+from okdnet_plugin.archs.arch_util import check_size, crop_to, pad_to_multiple
 
 _SKIPS = ('relu0', 'pool0', 'transition1', 'transition2')
 
@@ -99,7 +99,7 @@ class DenseDepth169(nn.Module):
             ValueError: an image is smaller than 16x16.
         """
         height, width = check_size(self, x)
-        padded = reflect_to_multiple(x, 32, 64)
+        padded = pad_to_multiple(x, 32, 64)
         feature, skips = padded, []
         for name, layer in self.encoder.named_children():
             feature = layer(feature)

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torchvision.ops import stochastic_depth
 
-from okdnet_plugin.archs.arch_util import check_size, crop_to, reflect_to_multiple
+from okdnet_plugin.archs.arch_util import check_size, crop_to, pad_to_multiple
 
 
 def to_map(tokens: Tensor, height: int, width: int) -> Tensor:
@@ -201,8 +201,8 @@ class DepthGuidedFuseNet(nn.Module):
         """
         height, width = check_size(self, x)
         guide = x if guide is None else guide
-        asking, _, _ = self.embed_guide(reflect_to_multiple(guide, self.multiple))
-        tokens, *size = self.embed(reflect_to_multiple(x, self.multiple))
+        asking, _, _ = self.embed_guide(pad_to_multiple(guide, self.multiple))
+        tokens, *size = self.embed(pad_to_multiple(x, self.multiple))
         for block in self.cross:
             tokens = block(tokens, *size, asking)
         tokens, *size = self.embed_half(to_map(self.norm_cross(tokens), *size))

@@ -14,7 +14,7 @@ _DEPTH, _FUSE = r'^depth_finetune\.depth_es\.', r'^Tfuse_second\.'
 _ENCODER = {'dense_block': 'denseblock', 'trans_block': 'transition'}
 # Source: the names of the modules in the released code. It registers each part of its encoder twice, and an ImageNet
 # classifier that nothing reads.
-_PUBLISHED_KEYS: dict[str, str | None] = {
+_PUBLISHED_KEYS = {
     _DEPTH + r'model\.features\.': 'depth_net.encoder.',
     _DEPTH + r'(conv0|norm0)\.': r'depth_net.encoder.\1.',
     **{_DEPTH + rf'{theirs}(\d)\.': rf'depth_net.encoder.{ours}\1.' for theirs, ours in _ENCODER.items()},
@@ -84,8 +84,11 @@ class DGDNet(nn.Module):
         if 'guide' not in inspect.signature(self.fuse_net.forward).parameters:
             raise ValueError(f'DGDNet: fuse: {type(self.fuse_net).__name__} takes no guide; use DepthGuidedFuseNet')
         self.mix = nn.Parameter(torch.tensor([float(mix)]))
-        classifier = 'depth_net.classifier.' if hasattr(self.depth_net, 'classifier') else None
-        accept_published_keys(self, {_DEPTH + r'model\.classifier\.': classifier, **_PUBLISHED_KEYS})
+        classifier = _DEPTH + r'model\.classifier\.'
+        if hasattr(self.depth_net, 'classifier'):
+            accept_published_keys(self, {classifier: 'depth_net.classifier.', **_PUBLISHED_KEYS})
+        else:
+            accept_published_keys(self, _PUBLISHED_KEYS, [classifier])
 
     def forward(self, x: Tensor, depth: Tensor | None = None, return_depth: bool = False) -> Tensor | DGDNetOutput:
         """

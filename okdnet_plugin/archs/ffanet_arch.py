@@ -138,6 +138,18 @@ class FFANet(nn.Module):
         """
         check_size(self, x)
         hazy = (x - self.mean) / self.std
+        output = hazy + self.tail(self.features(hazy)).to(x.dtype)
+        return output if self.training else output.clamp(0, 1)
+
+    def features(self, hazy: Tensor) -> Tensor:
+        """What the tail makes a picture of.
+
+        Args:
+            hazy: normalised pictures, shape (N, 3, H, W).
+
+        Returns:
+            Shape (N, num_feat, H, W).
+        """
         feature, of_groups = self.head(hazy), []
         for group in self.groups:
             feature = group(feature)
@@ -145,5 +157,4 @@ class FFANet(nn.Module):
         means = torch.cat([feature.mean((2, 3), keepdim=True) for feature in of_groups], 1)
         weights = torch.sigmoid(self.group_attention(means)).chunk(len(of_groups), 1)
         fused = sum(weight * feature for weight, feature in zip(weights, of_groups, strict=True))
-        output = hazy + self.tail(self.pixel_attention(fused)).to(x.dtype)
-        return output if self.training else output.clamp(0, 1)
+        return self.pixel_attention(fused)

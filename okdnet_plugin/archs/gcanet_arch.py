@@ -93,16 +93,18 @@ class GCANet(nn.Module):
 
     Args:
         num_feat: channels of all layers.
+        edges: give the network the edge map of a picture as a fourth channel.
     """
 
     dilations = (2, 2, 2, 4, 4, 4, 1)
     fused_depths = (0, 4, 7)
     """After how many blocks the features are taken that the gate fuses, as in the published network."""
 
-    def __init__(self, num_feat: Annotated[int, Ge(1), Le(4096)] = 64):
+    def __init__(self, num_feat: Annotated[int, Ge(1), Le(4096)] = 64, edges: bool = True):
         super().__init__()
+        self.edges = edges
         self.encoder = nn.Sequential(
-            *self._conv_norm_relu(nn.Conv2d(4, num_feat, 3, 1, 1, bias=False)),
+            *self._conv_norm_relu(nn.Conv2d(4 if edges else 3, num_feat, 3, 1, 1, bias=False)),
             *self._conv_norm_relu(nn.Conv2d(num_feat, num_feat, 3, 1, 1, bias=False)),
             *self._conv_norm_relu(nn.Conv2d(num_feat, num_feat, 3, 2, 1, bias=False)),
         )
@@ -131,13 +133,27 @@ class GCANet(nn.Module):
             ValueError: a picture is smaller than 16x16.
         """
         height, width = check_size(self, x)
-        pixels = 255 * pad_to_multiple(x, 2)
-        features = [self.encoder(torch.cat([pixels, edge_map(pixels)], 1) - 128)]
+        feature = self.features(pad_to_multiple(x, 2))
+        residual = self.decoder[3:](feature)[..., :height, :width].to(x.dtype)
+        output = x + residual / 255
+        return output if self.training else output.clamp(0, 1)
+
+    def features(self, x: Tensor) -> Tensor:
+        """What the last two convolutions make a picture of.
+
+        Args:
+            x: hazy pictures in [0, 1] whose sides are even, shape (N, 3, H, W).
+
+        Returns:
+            Shape (N, num_feat, H, W).
+        """
+        pixels = 255 * x
+        if self.edges:
+            pixels = torch.cat([pixels, edge_map(pixels)], 1)
+        features = [self.encoder(pixels - 128)]
         for block in self.blocks:
             features.append(block(features[-1]))
         levels = [features[depth] for depth in self.fused_depths]
         gates = self.gate(torch.cat(levels, 1)).split(1, 1)
         fused = sum(level * gate for level, gate in zip(levels, gates, strict=True))
-        residual = self.decoder(fused)[..., :height, :width].to(x.dtype)
-        output = x + residual / 255
-        return output if self.training else output.clamp(0, 1)
+        return self.decoder[:3](fused)

@@ -9,7 +9,7 @@ from basicsr.utils.registry import ARCH_REGISTRY
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from okdnet_plugin.archs.arch_util import RDB, accept_published_keys, check_size, pad_to_multiple
+from okdnet_plugin.archs.arch_util import RDB, ReflectConv, accept_published_keys, check_size, pad_to_multiple
 from okdnet_plugin.config.types import Even
 
 # Source: the names of the modules that the authors published (MSBDN-RDFF; without the dense branch, MSBDN-DFF).
@@ -35,18 +35,6 @@ _PUBLISHED_KEYS = {
     r'\.(there|back)\.(\d)\.(?:de)?conv\.': r'.\1.\2.0.',
     r'\.(there|back)\.(\d)\.act\.': r'.\1.\2.1.',
 }
-
-
-class ReflectConv(nn.Conv2d):
-    """Convolution of a feature that is reflected at its border; a single row or column is repeated."""
-
-    def __init__(self, num_in: int, num_out: int, kernel: int, stride: int = 1):
-        super().__init__(num_in, num_out, kernel, stride)
-        self.border = kernel // 2
-
-    def forward(self, x: Tensor) -> Tensor:
-        mode = 'reflect' if min(x.shape[-2:]) > self.border else 'replicate'
-        return super().forward(F.pad(x, (self.border,) * 4, mode))
 
 
 class ResidualBlock(nn.Module):
@@ -186,8 +174,19 @@ class MSBDN(nn.Module):
             ValueError: a picture is smaller than 16x16.
         """
         height, width = check_size(self, x)
-        feature = self.head(pad_to_multiple(x, 16))
+        output = self.tail(self.features(pad_to_multiple(x, 16)))[..., :height, :width].to(x.dtype)
+        return output if self.training else output.clamp(0, 1)
 
+    def features(self, x: Tensor) -> Tensor:
+        """What the tail makes a picture of.
+
+        Args:
+            x: hazy pictures whose sides are multiples of 16, shape (N, 3, H, W).
+
+        Returns:
+            Shape (N, num_feat, H, W).
+        """
+        feature = self.head(x)
         skips, earlier = [], [self._fused_part(feature)]
         for encoder, down, fusion in zip(self.encoders, self.downs, self.encoder_fusions, strict=True):
             skips.append(encoder(feature) + feature)
@@ -201,9 +200,7 @@ class MSBDN(nn.Module):
             restored = F.interpolate(up(feature), skip.shape[-2:], mode='bilinear', align_corners=False)
             feature, part = fusion(self._boost(decoder, skip, restored), earlier)
             earlier.append(part)
-
-        output = self.tail(feature)[..., :height, :width].to(x.dtype)
-        return output if self.training else output.clamp(0, 1)
+        return feature
 
     def _fused_part(self, feature: Tensor) -> Tensor:
         return feature.chunk(2, 1)[0] if self.dense_branch else feature

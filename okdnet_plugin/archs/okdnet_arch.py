@@ -7,7 +7,7 @@ it is built.
 
 import inspect
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import reduce
 from itertools import pairwise
 from typing import Annotated, Literal, NamedTuple
@@ -105,34 +105,41 @@ class ANet(nn.Module):
     Source: DCPDN (Zhang and Patel, CVPR 2018) with 8 base channels, as OKDNet takes it over. The light is global, so
     the picture is resized to the 256x256 that eight halvings need.
 
+    Args:
+        num_feat: channels after the first convolution.
+        num_out: channels of the light.
+        size: side that pictures are resized to, a multiple of 256 px.
+        norm: layer after convolutions, of the number of their channels.
+
     Raises:
         ValueError: one picture in train mode; BatchNorm has a single value a channel at the 1x1 bottleneck.
     """
 
-    size = 256
-
-    def __init__(self, num_feat: int = 8):
+    def __init__(
+        self, num_feat: int = 8, num_out: int = 3, size: int = 256, norm: Callable[[int], nn.Module] = nn.BatchNorm2d
+    ):
         super().__init__()
+        self.size = size
         down = [num_feat * width for width in (1, 2, 4, 8, 8, 8, 8, 8)]
         up = [num_feat * width for width in (8, 8, 8, 8, 4, 2, 1)]
         dropped = (True, True, True, False, False, False, False)
 
         self.downs = nn.ModuleList([nn.Conv2d(3, num_feat, 4, 2, 1, bias=False)])
-        for num_in, num_out in pairwise(down):
+        for before, after in pairwise(down):
             self.downs.append(
-                nn.Sequential(
-                    nn.LeakyReLU(0.2), nn.Conv2d(num_in, num_out, 4, 2, 1, bias=False), nn.BatchNorm2d(num_out)
-                )
+                nn.Sequential(nn.LeakyReLU(0.2), nn.Conv2d(before, after, 4, 2, 1, bias=False), norm(after))
             )
         self.ups = nn.ModuleList()
         num_in = down[-1]
-        for i, (num_out, num_skip) in enumerate(zip(up, reversed(down[:-1]), strict=True)):
-            layers = [nn.ReLU(), nn.ConvTranspose2d(num_in, num_out, 4, 2, 1, bias=False)]
-            layers += [nn.BatchNorm2d(num_out)] if i > 0 else []
+        for i, (after, num_skip) in enumerate(zip(up, reversed(down[:-1]), strict=True)):
+            layers = [nn.ReLU(), nn.ConvTranspose2d(num_in, after, 4, 2, 1, bias=False)]
+            layers += [norm(after)] if i > 0 else []
             layers += [nn.Dropout2d(0.5)] if dropped[i] else []
             self.ups.append(nn.Sequential(*layers))
-            num_in = num_out + num_skip
-        self.last = nn.Sequential(nn.ReLU(), nn.ConvTranspose2d(num_in, 3, 4, 2, 1, bias=False), nn.LeakyReLU(0.2))
+            num_in = after + num_skip
+        self.last = nn.Sequential(
+            nn.ReLU(), nn.ConvTranspose2d(num_in, num_out, 4, 2, 1, bias=False), nn.LeakyReLU(0.2)
+        )
 
     def forward(self, x: Tensor) -> Tensor:
         """
@@ -140,7 +147,7 @@ class ANet(nn.Module):
             x: hazy pictures in [-1, 1], shape (N, 3, H, W).
 
         Returns:
-            The airlight on the scale of x, shape (N, 3, 1, 1).
+            The airlight on the scale of x, shape (N, num_out, 1, 1).
         """
         self._check_batch(x)
         x = F.interpolate(x, (self.size, self.size), mode='bilinear', align_corners=False)
@@ -155,7 +162,8 @@ class ANet(nn.Module):
 
     def _check_batch(self, x: Tensor) -> None:
         norm = list(self.downs[-1].children())[-1]
-        if norm.training and len(x) == 1 and type(norm) is nn.BatchNorm2d:  # and no synchronised one
+        one_pixel = self.size == 256 and len(x) == 1
+        if norm.training and one_pixel and type(norm) is nn.BatchNorm2d:  # and no synchronised one
             raise ValueError(
                 'OKDNet cannot train on one picture per GPU: the bottleneck of its airlight network is one pixel, and '
                 'BatchNorm has no statistics of a single value. Set batch_size_per_gpu to 2 or more.'

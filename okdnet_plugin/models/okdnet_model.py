@@ -1,7 +1,7 @@
 """Training of OKDNet: what a restoration network needs, and the distillation."""
 
 import inspect
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from basicsr.utils.registry import MODEL_REGISTRY
@@ -59,7 +59,7 @@ class OKDNetModel(RestorationModel):
         branches = self.restore(return_branches=True)
         self.output = branches.output
         losses = self.picture_losses(branches.output)
-        students = {name: getattr(branches, name) for name in _STUDENTS}
+        students = self._students(branches)
         if 'distill_opt' in self.losses:
             losses[self.loss_blocks['distill_opt']] = self.losses['distill_opt'](branches.output, students)
         if 'branch_opt' in self.losses:
@@ -70,6 +70,18 @@ class OKDNetModel(RestorationModel):
             if key in self.losses:
                 losses[self.loss_blocks[key]] = self.losses[key](getattr(branches, name), self._map(name))
         return losses
+
+    def _students(self, branches: Any) -> dict[str, Tensor]:
+        if not {'distill_opt', 'branch_opt'} & set(self.losses):
+            return {}
+        missing = [name for name in _STUDENTS if not hasattr(branches, name)]
+        if missing:
+            block = 'distill_opt' if 'distill_opt' in self.losses else 'branch_opt'
+            raise InputError(
+                f'option train:{block}: {self.opt["network_g"]["type"]} has no branches {", ".join(missing)}; leave '
+                'the block out'
+            )
+        return {name: getattr(branches, name) for name in _STUDENTS}
 
     def _map(self, name: str) -> Tensor:
         if not hasattr(self, name):

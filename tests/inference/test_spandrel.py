@@ -49,7 +49,7 @@ def test_file_of_a_training_with_both_weights_is_loaded(tmp_path, registry, okdn
     assert torch.equal(model.model.state_dict()['to_image.weight'], average['to_image.weight'])
 
 
-@pytest.mark.parametrize('name', ['AODNet', 'GCANet'])
+@pytest.mark.parametrize('name', ['AODNet', 'GCANet', 'PSD', 'DehazeFormer', 'gUNet'])
 def test_comparison_networks_are_known_too(registry, name):
     model = registry.load(arch_detection.make({'type': name}).state_dict())
     assert model.architecture.id == name
@@ -68,7 +68,7 @@ def test_main_registry_knows_nothing_until_it_is_asked(registry, okdnet):
 
 def test_installing_twice_adds_nothing_and_an_empty_registry_is_one():
     registry = spandrel.ArchRegistry()
-    assert len(spandrel_arch.install(registry)) == len(registry) == 6
+    assert len(spandrel_arch.install(registry)) == len(registry) == 12
     assert not spandrel_arch.install(registry)
     assert 'OKDNet' not in spandrel.MAIN_REGISTRY
 

@@ -95,6 +95,33 @@ def test_toolbox_network_trains_on_the_pairs_with_these_losses(model_options, ne
     assert sum(history[-1].values()) < sum(history[0].values())
 
 
+@pytest.mark.parametrize(
+    'network',
+    [
+        {'type': 'DCPDN', 'num_feat': 8, 'num_blocks': [1, 1, 1], 't_min': 0.1},
+        {'type': 'EPDN', 'num_feat': 4, 'num_blocks': 1, 'num_fine_blocks': 1},
+        {'type': 'DADehazer', 'num_feat': 4, 'num_centers': 1},
+        {'type': 'PSD', 'backbone': 'gca', 'backbone_options': {'num_feat': 8}},
+        {'type': 'gUNet', 'num_feat': 8, 'num_blocks': [1, 1, 1]},
+        {'type': 'DehazeFormer', 'num_feat': 12, 'num_blocks': [1, 1, 1, 1, 1]},
+    ],
+    ids=lambda network: network['type'],
+)
+def test_network_of_the_comparison_trains_and_leaves_its_unused_weights_alone(model_options, network):
+    del model_options['train']['distill_opt']
+    model, history = train(model_options | {'network_g': network, 'model_type': 'RestorationModel'}, steps=8)
+    assert sum(history[-1].values()) < sum(history[0].values())
+    frozen = [tensor for tensor in model.net_g.parameters() if not tensor.requires_grad]
+    assert bool(frozen) == (network['type'] in ('DCPDN', 'EPDN', 'PSD'))
+    assert all(tensor.grad is None for tensor in frozen)
+
+
+def test_branches_that_are_no_students_are_named(model_options):
+    model_options['network_g'] = {'type': 'PSD', 'backbone': 'gca', 'backbone_options': {'num_feat': 8}}
+    with pytest.raises(InputError, match='PSD has no branches model_free, model_based, shared'):
+        train(model_options, steps=1)
+
+
 def test_network_without_branches_is_refused(model_options):
     with pytest.raises(InputError, match='RIDNet has none; use model_type: RestorationModel'):
         build_model(model_options | {'network_g': RIDNET})

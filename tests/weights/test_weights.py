@@ -135,7 +135,7 @@ def test_arguments_of_okdnet_are_read_off_its_weights(arguments):
 def test_other_networks_are_known_with_their_defaults(name):
     with torch.device('meta'):
         state = state_of({'type': name})
-    assert recognise.candidates(state) == [{'type': name}]
+    assert arch_detection.candidates(state) == [{'type': name}]
 
 
 def test_one_scale_is_read_as_so_many_blocks():

@@ -138,9 +138,8 @@ class BackEnd(ABC):
         for number, result in enumerate(results):
             if result.shape[-2:] != padded.shape[-2:] or (number == 0 and result.shape != padded.shape):
                 raise InputError(
-                    f'{type(self.core.net).__name__} makes {result.shape[-1]}x{result.shape[-2]} with {result.shape[1]} '
-                    f'channels of {padded.shape[-1]}x{padded.shape[-2]} px with 3; only networks of scale 1 that give an '
-                    'image dehaze'
+                    f'{type(self.core.net).__name__} makes {tuple(result.shape[1:])} of {tuple(padded.shape[1:])}; only '
+                    'networks of scale 1 that give an image dehaze'
                 )
         return [result[..., :height, :width] for result in results]
 
