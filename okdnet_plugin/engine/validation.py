@@ -109,15 +109,15 @@ def figures_of(pictures: Mapping[str, np.ndarray], metrics: Mapping[str, Mapping
 def _arguments_of(block: Mapping, pictures: Mapping[str, np.ndarray]) -> dict[str, np.ndarray | None] | None:
     """What a metric is called with; None if it needs a clear picture, and there is none."""
     parameters = _parameters_of(block['type'])
-    images: dict[str, np.ndarray | None] = {'img': pictures['result']}
+    given: dict[str, np.ndarray | None] = {'img': pictures['result']}
     if 'lq' in parameters:
-        images['lq'] = pictures.get('lq')
+        given['lq'] = pictures.get('lq')
     takes_any = any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values())
     if 'gt' in pictures and ('img2' in parameters or takes_any):
-        images['img2'] = pictures['gt']
+        given['img2'] = pictures['gt']
     elif needs_clear_picture(block['type']) or block.get('reference') == 'gt':
         return None
-    return images
+    return given
 
 
 def _value_of(arguments: Mapping[str, Any], block: Mapping) -> float:

@@ -349,9 +349,9 @@ def test_alpha_depth_grey_orientation_and_profile_are_kept(okdnet):
     cv2.imwrite('in/deep.png', random(24, 40, 3, dtype=np.uint16))
     cv2.imwrite('in/deep.tif', random(24, 40, 3, dtype=np.uint16))
     assert dehaze('-i', 'in', '-o', 'out', *okdnet) == 0
-    with Image.open('out/turned.jpg') as image:
-        assert (image.size, image.getexif()[0x0112], image.getexif()[0x010F]) == ((40, 24), 6, 'Maker')
-        assert image.info['dpi'] == (300, 300)
+    with Image.open('out/turned.jpg') as turned:
+        assert (turned.size, turned.getexif()[0x0112], turned.getexif()[0x010F]) == ((40, 24), 6, 'Maker')
+        assert turned.info['dpi'] == (300, 300)
     assert np.array_equal(read('out/alpha.png')[..., 3], read('in/alpha.png')[..., 3])
     assert read('out/grey.png').shape == (24, 40)
     for name in ('deep.png', 'deep.tif'):

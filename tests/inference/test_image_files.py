@@ -164,12 +164,12 @@ def test_quality_is_that_of_jpeg():
     ],
 )
 def test_every_kind_of_colours_becomes_grey_or_rgb(image, kind, shape):
-    picture = load(saved(image, kind))
-    assert picture.pixels.shape == shape
-    assert bool(picture.notes) is (image.mode == 'CMYK')
+    loaded = load(saved(image, kind))
+    assert loaded.pixels.shape == shape
+    assert bool(loaded.notes) is (image.mode == 'CMYK')
     if kind != 'JPEG' and image.mode != 'CMYK':
         expected = np.asarray(image.convert('RGB') if len(shape) == 3 else image)
-        assert np.array_equal(picture.pixels, expected.astype(picture.pixels.dtype) * (255 if image.mode == '1' else 1))
+        assert np.array_equal(loaded.pixels, expected.astype(loaded.pixels.dtype) * (255 if image.mode == '1' else 1))
 
 
 def test_a_transparent_colour_becomes_alpha():
