@@ -19,12 +19,12 @@ compat.apply_on_import()
 if TYPE_CHECKING:
     from okdnet_plugin.inference.dehazer import Dehazer as Dehazer
 
-# A module is registered by the end of its name, as in the toolbox: rooms and the names that they give their modules.
+# A module is registered by the end of its name, as in BasicSR: rooms and the names that they give their modules.
 _ROOMS = {'archs': '_arch', 'data': '_dataset', 'losses': '_loss', 'metrics': '_metric', 'models': '_model'}
 
 
 def register() -> None:
-    """Import every module of the plugin that puts something into a registry of the toolbox; may run twice.
+    """Import every module of the plugin that puts something into a registry of BasicSR; may run twice.
 
     Raises:
         ImportError: a module of the plugin cannot be imported. Nothing is swallowed.

@@ -49,7 +49,7 @@ def main(argv: list[str] | None = None) -> int:
 
     Returns:
         The exit code: 0 done, 1 failed, 2 wrong input, 130 stopped by Ctrl-C, with one line on the standard error that
-        says what to mend; 141, without one, if who read the output has gone.
+        says what to correct; 141, without one, if who read the output has gone.
 
     Raises:
         SystemExit: a signal has stopped a training, which is saved; the code is 128 and the signal's number.
@@ -94,7 +94,7 @@ def _run(command: str | None, arguments: list[str]) -> int:
         print(_versions())
         return 0
     if command in _OF_BASICSR:
-        return _run_toolbox(command, arguments)
+        return _run_basicsr(command, arguments)
     commands = {entry.name: entry for entry in plugins.entries('basicsr.commands')}
     if command not in commands:
         known = [*_OF_BASICSR, *commands]
@@ -102,7 +102,7 @@ def _run(command: str | None, arguments: list[str]) -> int:
     return commands[command].load()(arguments) or 0
 
 
-def _run_toolbox(command: str, arguments: list[str]) -> int:
+def _run_basicsr(command: str, arguments: list[str]) -> int:
     from okdnet_plugin.commands.train import parser
 
     parser(command, _OF_BASICSR[command]).parse_args(arguments)  # for -h, and for mistakes before the imports
@@ -112,7 +112,7 @@ def _run_toolbox(command: str, arguments: list[str]) -> int:
     from okdnet_plugin.engine.run import Run
 
     loaded, run = load_plugins(), Run()
-    # The toolbox parses sys.argv itself and notes it down in the run's copy of the option file.
+    # BasicSR parses sys.argv itself and notes it down in the run's copy of the option file.
     sys.argv = [f'basicsr {command}', *arguments]
     try:
         with handing_over(run):

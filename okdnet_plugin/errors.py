@@ -13,11 +13,11 @@ class InputError(ValueError):
 
 
 class StoreError(InputError):
-    """What holds the pictures of a data set cannot be read: none of them can, and to leave one out does not help."""
+    """What holds the images of a data set cannot be read: none of them can, and to leave one out does not help."""
 
 
 class UnknownNameError(InputError, KeyError):
-    """A registry has no object of that name; a KeyError too, because that is what the toolbox raises."""
+    """A registry has no object of that name; a KeyError too, because that is what BasicSR raises."""
 
     __str__ = ValueError.__str__
 

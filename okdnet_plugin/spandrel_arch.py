@@ -47,7 +47,7 @@ class DehazingArch(Architecture[Any]):
     """A registered network, with the arguments that its weights are read to have.
 
     Args:
-        name: in the toolbox's registry, and here.
+        name: in BasicSR's registry, and here.
     """
 
     def __init__(self, name: str):
@@ -78,7 +78,7 @@ class DehazingArch(Architecture[Any]):
             input_channels=3,
             output_channels=3,
             size_requirements=SizeRequirements(minimum=SMALLEST),  # it pads by itself
-            tiling=ModelTiling.DISCOURAGED,  # haze and its light are of the whole picture
+            tiling=ModelTiling.DISCOURAGED,  # haze and its light are of the whole image
         )
 
     def _network(self, state: Mapping[str, Any]) -> dict | None:

@@ -36,7 +36,7 @@ train_dataloader = dict(
             dataroot_gt='datasets/ITS/clear',
             layout='its',  # 1_1_0.90179.png -> 1.png
             io_backend=dict(type='disk'),
-            resize=256,  # the paper resizes; for crops of the full-size pictures take this line out and give gt_size
+            resize=256,  # the paper resizes; for crops of the full-size images take this line out and give gt_size
             use_hflip=True,
             use_rot=False,
         ),
@@ -54,7 +54,7 @@ val_dataloader = dict(
             name='SOTS-indoor',
             dataroot_lq='datasets/SOTS/indoor/hazy',
             dataroot_gt='datasets/SOTS/indoor/clear',
-            layout='sots_indoor',  # 1400_1.png -> 1400.png; a white frame around the clear picture is cropped
+            layout='sots_indoor',  # 1400_1.png -> 1400.png; a white frame around the clear image is cropped
             io_backend=dict(type='disk'),
         ),
     ),

@@ -567,7 +567,7 @@ def _sizes(step: Step) -> None:
 
 def _restore(model: Any, height: int, width: int) -> None:
     lq = torch.rand(1, 3, height, width)
-    model.restore_picture({'lq': lq, 'gt': lq, 'lq_path': ['made.png']})
+    model.restore_image({'lq': lq, 'gt': lq, 'lq_path': ['made.png']})
 
 
 # ---------------------------------------------------------------------------------------------------------- distributed

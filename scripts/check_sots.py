@@ -1,14 +1,14 @@
-"""Re-make genuine hazy pictures of RESIDE from clear pictures and depth, and say how near they come.
+"""Re-make genuine hazy images of RESIDE from clear images and depth, and say how near they come.
 
   check_sots.py CLEAR_DIR DEPTH_DIR HAZY_DIR                    SOTS-indoor
   check_sots.py CLEAR_DIR DEPTH_DIR HAZY_DIR --layout its       ITS
 
-A clear picture is 1400.png, cropped to 620x460 or with the white frame of the original files; its depth has the same
-stem, and a hazy picture is 1400_3.png, the third of ten. Only scenes that all three folders hold are compared. The
-pictures are made by SyntheticHazeDataset with the preset sots_indoor; PSNR is the toolbox's, in dB, of RGB.
+A clear image is 1400.png, cropped to 620x460 or with the white frame of the original files; its depth has the same
+stem, and a hazy image is 1400_3.png, the third of ten. Only scenes that all three folders hold are compared. The
+images are made by SyntheticHazeDataset with the preset sots_indoor; PSNR is BasicSR's, in dB, of RGB.
 
-A hazy picture of ITS is 1_2_0.97842.png, whose last number is the airlight; its beta, which no name tells, is fitted.
-Depth is divided by its largest value, may be named 0001.png, and may be that of the middle of the picture.
+A hazy image of ITS is 1_2_0.97842.png, whose last number is the airlight; its beta, which no name tells, is fitted.
+Depth is divided by its largest value, may be named 0001.png, and may be that of the middle of the image.
 """
 
 import argparse
@@ -19,7 +19,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-import okdnet_plugin  # noqa: F401  goes first: it mends the toolbox
+import okdnet_plugin  # noqa: F401  goes first: it patches BasicSR
 
 # isort: split
 from basicsr.metrics import calculate_psnr
@@ -27,9 +27,9 @@ from basicsr.utils import tensor2img
 
 from okdnet_plugin.data.depth import DEPTH_EXTENSIONS, DepthRule, decode_depth, distances
 from okdnet_plugin.data.haze import add_haze, transmission
+from okdnet_plugin.data.image_sources import IMAGE_EXTENSIONS
+from okdnet_plugin.data.images import decode
 from okdnet_plugin.data.layouts import get_layout
-from okdnet_plugin.data.picture_sources import PICTURE_EXTENSIONS
-from okdnet_plugin.data.pictures import decode
 from okdnet_plugin.data.synthetic_haze_dataset import SyntheticHazeDataset
 from okdnet_plugin.errors import InputError
 
@@ -43,15 +43,15 @@ def main(argv: list[str] | None = None) -> int:
     except (InputError, OSError) as error:
         print(f'{Path(__file__).name}: error: {error}', file=sys.stderr)
         return 2
-    print(f'{len(figures)} pictures: minimum {min(figures):.2f} dB, mean {sum(figures) / len(figures):.2f} dB')
+    print(f'{len(figures)} images: minimum {min(figures):.2f} dB, mean {sum(figures) / len(figures):.2f} dB')
     return 0
 
 
 def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('clear', type=Path, metavar='CLEAR_DIR', help='folder of clear pictures')
+    parser.add_argument('clear', type=Path, metavar='CLEAR_DIR', help='folder of clear images')
     parser.add_argument('depth', type=Path, metavar='DEPTH_DIR', help='folder of their depth')
-    parser.add_argument('hazy', type=Path, metavar='HAZY_DIR', help='folder of genuine hazy pictures')
+    parser.add_argument('hazy', type=Path, metavar='HAZY_DIR', help='folder of genuine hazy images')
     parser.add_argument('--layout', choices=('sots_indoor', 'its'), default='sots_indoor', help='default: %(default)s')
     parser.add_argument(
         '--depth-smooth', type=int, default=0, metavar='PX', help='radius, as the option depth_smooth (default: 0)'
@@ -63,13 +63,13 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
 
 
 def check(args: argparse.Namespace) -> list[float]:
-    """Print and return the PSNR of each hazy picture.
+    """Print and return the PSNR of each hazy image.
 
     Raises:
-        InputError: the folders have no scene in common, or a picture of one cannot be used.
+        InputError: the folders have no scene in common, or an image of one cannot be used.
     """
-    clear, depth = files(args.clear, PICTURE_EXTENSIONS), files(args.depth, DEPTH_EXTENSIONS)
-    hazy = files(args.hazy, PICTURE_EXTENSIONS)
+    clear, depth = files(args.clear, IMAGE_EXTENSIONS), files(args.depth, DEPTH_EXTENSIONS)
+    hazy = files(args.hazy, IMAGE_EXTENSIONS)
     scenes = {get_layout('sots_indoor').hazy_scene(file.name) for file in hazy.values()}
     common = sorted(scene for scene in clear.keys() & depth.keys() if scene in scenes)
     if not common:
@@ -102,14 +102,14 @@ def check(args: argparse.Namespace) -> list[float]:
 
 
 def check_its(args: argparse.Namespace) -> list[float]:
-    """Print and return the PSNR of each hazy picture of ITS.
+    """Print and return the PSNR of each hazy image of ITS.
 
     Raises:
-        InputError: the folders have no scene in common, or a picture of one cannot be used.
+        InputError: the folders have no scene in common, or an image of one cannot be used.
     """
-    clear = {_scene(stem): file for stem, file in files(args.clear, PICTURE_EXTENSIONS).items()}
+    clear = {_scene(stem): file for stem, file in files(args.clear, IMAGE_EXTENSIONS).items()}
     depth = {_scene(stem): file for stem, file in files(args.depth, DEPTH_EXTENSIONS).items()}
-    hazy = files(args.hazy, PICTURE_EXTENSIONS)
+    hazy = files(args.hazy, IMAGE_EXTENSIONS)
     figures = []
     for stem, file in hazy.items():
         scene, _, airlight = [*stem.split('_'), '', ''][:3]
@@ -145,7 +145,7 @@ def _scene(stem: str) -> str:
 
 
 def _middle(img: np.ndarray, size: tuple[int, ...], file: Path) -> np.ndarray:
-    """The middle of a picture, of a size."""
+    """The middle of an image, of a size."""
     top, left = ((img.shape[axis] - size[axis]) // 2 for axis in (0, 1))
     if min(top, left) < 0:
         raise InputError(
@@ -165,7 +165,7 @@ def psnr(remade, file: Path) -> float:
     if genuine is None or genuine.shape != remade.shape:
         found = 'cannot be read' if genuine is None else f'is {genuine.shape[0]}x{genuine.shape[1]}'
         raise InputError(
-            f'{file} {found}, and the remade picture is {remade.shape[0]}x{remade.shape[1]} (height x width); give '
+            f'{file} {found}, and the remade image is {remade.shape[0]}x{remade.shape[1]} (height x width); give '
             'the original files'
         )
     return calculate_psnr(remade, genuine, crop_border=0)

@@ -1,8 +1,8 @@
 """How far results in tiles differ from results in one piece, in dB and in steps of 8 bits.
 
-    python scripts/check_tiling.py -w WEIGHTS PICTURE... [--tiles 256,512,1024]
+    python scripts/check_tiling.py -w WEIGHTS IMAGE... [--tiles 256,512,1024]
 
-A picture has to fit into memory in one piece: an OKDNet needs about 2.5 KB a pixel.
+An image has to fit into memory in one piece: an OKDNet needs about 2.5 KB a pixel.
 """
 
 import argparse
@@ -13,7 +13,7 @@ import numpy as np
 from okdnet_plugin import Dehazer
 from okdnet_plugin.cli import load_plugins
 from okdnet_plugin.errors import InputError
-from okdnet_plugin.inference.images.reading import OpenedPicture, without_other_limits
+from okdnet_plugin.inference.images.reading import OpenedImage, without_other_limits
 from okdnet_plugin.weights.loading import weights_for
 
 
@@ -24,8 +24,8 @@ def main(argv: list[str] | None = None) -> int:
         net = weights_for(args.weights, args.opt, args.network, None)
         dehazer = Dehazer(net, backend=args.backend, precision=args.precision, device=args.device, tile=0)
         print(dehazer.description)
-        print(f'{"picture":40}{"size":>12}{"tile":>6}{"PSNR":>8}{"largest":>9}{"differ by > 1":>15}')
-        for path in args.pictures:
+        print(f'{"image":40}{"size":>12}{"tile":>6}{"PSNR":>8}{"largest":>9}{"differ by > 1":>15}')
+        for path in args.images:
             _compare(path, dehazer, args.tiles)
     except InputError as error:
         print(f'{error}', file=sys.stderr)
@@ -35,15 +35,15 @@ def main(argv: list[str] | None = None) -> int:
 
 def _compare(path: str, dehazer: Dehazer, tiles: list[int]) -> None:
     with without_other_limits():
-        picture = OpenedPicture(path, path, max_megapixels=1000).load().pixels
+        image = OpenedImage(path, path, max_megapixels=1000).load().pixels
     dehazer.tile = 0
-    whole = dehazer(picture).astype(float)
-    height, width = picture.shape[:2]
+    whole = dehazer(image).astype(float)
+    height, width = image.shape[:2]
     for tile in tiles:
         if max(height, width) <= tile:
             continue
         dehazer.tile = tile
-        difference = np.abs(dehazer(picture) - whole) * (255 / np.iinfo(picture.dtype).max)
+        difference = np.abs(dehazer(image) - whole) * (255 / np.iinfo(image.dtype).max)
         error = float((difference**2).mean())
         psnr = 10 * np.log10(255**2 / error) if error else np.inf
         size, share = f'{width}x{height}', (difference > 1).mean()
@@ -52,7 +52,7 @@ def _compare(path: str, dehazer: Dehazer, tiles: list[int]) -> None:
 
 def _parse(argv: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('pictures', nargs='+', metavar='PICTURE')
+    parser.add_argument('images', nargs='+', metavar='IMAGE')
     parser.add_argument('-w', '--weights', metavar='FILE')
     parser.add_argument('--opt', metavar='FILE')
     parser.add_argument('--network', metavar='NAME', help='a network without weights: DCP')

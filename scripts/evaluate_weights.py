@@ -30,8 +30,8 @@ import torch
 
 import okdnet_plugin
 from okdnet_plugin import Dehazer
-from okdnet_plugin.data.picture_sources import PictureFolder
-from okdnet_plugin.data.pictures import decode
+from okdnet_plugin.data.image_sources import ImageFolder
+from okdnet_plugin.data.images import decode
 from okdnet_plugin.engine import checkpoints
 from okdnet_plugin.engine.memory import keep_freed_memory
 from okdnet_plugin.errors import InputError, SaveError
@@ -78,7 +78,7 @@ def _run(args: argparse.Namespace, command: str) -> int:
     assert report is not None, 'one process makes it'
     table = markdown(report)
     checkpoints.write(table.encode(), str(out / 'table.md'))
-    checkpoints.write((json.dumps(figures_of(report), indent=1) + '\n').encode(), str(out / 'figures.json'))
+    checkpoints.write((json.dumps(metric_values_of(report), indent=1) + '\n').encode(), str(out / 'figures.json'))
     print(f'\n{table}\nreport  {out / "report.html"}\nfigures {out / "figures.json"}', flush=True)
     photos = args.photos or args.data / 'real_hazy'
     if photos.is_dir():
@@ -130,7 +130,7 @@ def markdown(report: Mapping) -> str:
     return '\n'.join(lines) + '\n'
 
 
-def figures_of(report: Mapping) -> dict[str, dict]:
+def metric_values_of(report: Mapping) -> dict[str, dict]:
     """Metric values of the weights themselves by test set, with the number of images."""
     counts = {test_set['key']: test_set['pictures'] for test_set in report['sets']}
     return {
@@ -145,7 +145,7 @@ def figures_of(report: Mapping) -> dict[str, dict]:
 
 def write_sheet(folder: Path, weights: Weights, path: Path, limit: int | None) -> None:
     """Write one PNG of photographs, a row each: as it is, by DCP, by the weights."""
-    names = PictureFolder(str(folder), recursive=False).names()[:limit]
+    names = ImageFolder(str(folder), recursive=False).names()[:limit]
     methods = {'DCP': Dehazer(Weights({'type': 'DCP'}, {})), OURS: Dehazer(weights)}
     rows = []
     for name in names:

@@ -1,14 +1,14 @@
 """Make hazy/clear pairs by the atmospheric scattering model, named as in RESIDE's ITS.
 
   make_demo_pairs.py OUT                          from the photographs inside scikit-image, for the quick start
-  make_demo_pairs.py OUT --clear DIR --depth DIR  from your own pictures and their depth, for training
+  make_demo_pairs.py OUT --clear DIR --depth DIR  from your own images and their depth, for training
 
 The first makes OUT/train and OUT/val, the second one such folder, each with clear/7.png and hazy/7_3_0.90179.png
 (scene, variant, airlight). Every variant draws beta from [0.6, 1.8] and A from [0.7, 1.0], the ranges of ITS.
 
 Training and held-out scenes of the demo are cut from different photographs; in each, depth ends at 1. It is measured
 for the held-out Middlebury motorcycle. The other photographs have none, and theirs follows a rule: far at the top, near
-at the bottom and, as painters do it, warm colours in front of cool ones. It keeps to the outlines of the picture, but
+at the bottom and, as painters do it, warm colours in front of cool ones. It keeps to the outlines of the image, but
 it is made up.
 """
 
@@ -44,13 +44,13 @@ DEMO_SIZE = (240, 320)
 
 @dataclass(frozen=True)
 class Scene:
-    """One clear picture and its hazy variants.
+    """One clear image and its hazy variants.
 
     Args:
         folder: folder below OUT.
-        name: number of the scene, the stem of its clear picture.
+        name: number of the scene, the stem of its clear image.
         hazes: beta and airlight of each variant.
-        load: gives the clear picture, uint8 BGR (H, W, 3), and its depth, (H, W), >= 0.
+        load: gives the clear image, uint8 BGR (H, W, 3), and its depth, (H, W), >= 0.
     """
 
     folder: Path
@@ -80,14 +80,14 @@ def main(argv: list[str] | None = None) -> int:
     except (InputError, OSError) as error:
         print(f'{Path(__file__).name}: error: {error}', file=sys.stderr)
         return 2
-    print(f'{len(files) - len(scenes)} hazy pictures of {len(scenes)} scenes in {args.out}')
+    print(f'{len(files) - len(scenes)} hazy images of {len(scenes)} scenes in {args.out}')
     return 0
 
 
 def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('out', type=Path, metavar='OUT', help='folder to make')
-    parser.add_argument('--clear', type=Path, metavar='DIR', help='folder of clear pictures')
+    parser.add_argument('--clear', type=Path, metavar='DIR', help='folder of clear images')
     parser.add_argument(
         '--depth', type=Path, metavar='DIR', help='folder of their depth, 16-bit PNGs of the same stems'
     )
@@ -98,7 +98,7 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
         help='depth = value / scale; chosen so that the farthest place has depth 1, as in ITS (default: %(default)s)',
     )
     parser.add_argument(
-        '--variants', type=int, default=5, help='hazy pictures of a scene (default: %(default)s; ITS: 10)'
+        '--variants', type=int, default=5, help='hazy images of a scene (default: %(default)s; ITS: 10)'
     )
     parser.add_argument('--seed', type=int, default=0, help='chooses places and hazes (default: %(default)s)')
     args = parser.parse_args(argv)
@@ -114,7 +114,7 @@ def describe(args: argparse.Namespace) -> str:
     source = f'{args.clear} with depth {args.depth} / {args.depth_scale}' if args.clear else 'scikit-image'
     return (
         f'Hazy/clear pairs of {source}, made by make_demo_pairs.py: variants {args.variants}, seed {args.seed}.\n'
-        'A hazy picture is named scene_variant_airlight; its clear one is named by the scene.\n'
+        'A hazy image is named scene_variant_airlight; its clear one is named by the scene.\n'
     )
 
 
@@ -139,14 +139,14 @@ def claim(out: Path, description: str, files: set[Path]) -> None:
 
 def write_scene(out: Path, scene: Scene) -> None:
     clear, depth = scene.load()
-    write_picture(out / scene.clear_file, clear)
+    write_image(out / scene.clear_file, clear)
     for file, (beta, airlight) in zip(scene.hazy_files, scene.hazes, strict=True):
         hazy = add_haze(clear / 255, transmission(depth, beta), airlight)
-        write_picture(out / file, np.rint(hazy * 255).astype(np.uint8))
+        write_image(out / file, np.rint(hazy * 255).astype(np.uint8))
 
 
-def write_picture(path: Path, picture: np.ndarray) -> None:
-    write(path, cv2.imencode('.png', picture)[1].tobytes())
+def write_image(path: Path, image: np.ndarray) -> None:
+    write(path, cv2.imencode('.png', image)[1].tobytes())
 
 
 def write(path: Path, content: bytes) -> None:
@@ -162,11 +162,11 @@ def draw_hazes(args: argparse.Namespace, scene: int) -> list[tuple[float, float]
     return [(rng.uniform(*BETA), round(rng.uniform(*AIRLIGHT), 5)) for _ in range(args.variants)]
 
 
-# The user's own pictures
+# The user's own images
 
 
 def own_scenes(args: argparse.Namespace) -> list[Scene]:
-    clear, depth = pictures_by_stem(args.clear), pictures_by_stem(args.depth)
+    clear, depth = images_by_stem(args.clear), images_by_stem(args.depth)
     lonely = sorted(clear.keys() - depth.keys())
     if lonely:
         raise InputError(f'{clear[lonely[0]]} has no depth of the same stem in {args.depth} ({len(lonely)} such)')
@@ -183,42 +183,42 @@ def own_scenes(args: argparse.Namespace) -> list[Scene]:
     ]
 
 
-def pictures_by_stem(folder: Path) -> dict[str, Path]:
-    """Pictures of a folder.
+def images_by_stem(folder: Path) -> dict[str, Path]:
+    """Images of a folder.
 
     Raises:
         InputError: there are none, or two with one stem.
     """
-    pictures = {}
+    images = {}
     for path in sorted(path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES):
-        if path.stem in pictures:
-            raise InputError(f'{path} and {pictures[path.stem].name} have the same stem: remove one of them')
-        pictures[path.stem] = path
-    if not pictures:
-        raise InputError(f'{folder} holds no pictures')
-    return pictures
+        if path.stem in images:
+            raise InputError(f'{path} and {images[path.stem].name} have the same stem: remove one of them')
+        images[path.stem] = path
+    if not images:
+        raise InputError(f'{folder} holds no images')
+    return images
 
 
 def read_rgbd(clear_path: Path, depth_path: Path, scale: float) -> tuple[np.ndarray, np.ndarray]:
-    clear = read_picture(clear_path)
+    clear = read_image(clear_path)
     depth = cv2.imread(str(depth_path), cv2.IMREAD_UNCHANGED)
     if depth is None or depth.dtype != np.uint16 or depth.ndim != 2:
-        raise InputError(f'{depth_path} is not a readable 16-bit picture of one channel')
+        raise InputError(f'{depth_path} is not a readable 16-bit image of one channel')
     if depth.shape != clear.shape[:2]:
         raise InputError(f'{depth_path} is of {depth.shape} and {clear_path} of {clear.shape[:2]}: sizes must be equal')
     if depth.max() > 1.05 * scale:  # rounding may take the farthest place a little beyond 1
         raise InputError(
             f'{depth_path} has depths up to {depth.max() / scale:.3g}, but 1 is the farthest, as in ITS: give '
-            f'--depth-scale {depth.max()} or more, one number for all pictures'
+            f'--depth-scale {depth.max()} or more, one number for all images'
         )
     return clear, depth / scale
 
 
-def read_picture(path: Path) -> np.ndarray:
-    picture = cv2.imread(str(path), cv2.IMREAD_COLOR)
-    if picture is None:
-        raise InputError(f'{path} cannot be read as a picture')
-    return picture
+def read_image(path: Path) -> np.ndarray:
+    image = cv2.imread(str(path), cv2.IMREAD_COLOR)
+    if image is None:
+        raise InputError(f'{path} cannot be read as an image')
+    return image
 
 
 # The demo
@@ -240,15 +240,15 @@ def demo_scenes(args: argparse.Namespace) -> list[Scene]:
 def cut(photo: str, seed: tuple[int, ...], mirror: bool) -> tuple[np.ndarray, np.ndarray]:
     """Cut a scene from a photograph: a window of any place and size, never enlarged, in half of the cases mirrored."""
     rng = np.random.default_rng(seed)
-    picture, depth = read_photo(photo)
+    image, depth = read_photo(photo)
     height, width = DEMO_SIZE
-    scale = rng.uniform(1, min(picture.shape[0] / height, picture.shape[1] / width))
+    scale = rng.uniform(1, min(image.shape[0] / height, image.shape[1] / width))
     window_height, window_width = int(height * scale), int(width * scale)
-    top = rng.integers(picture.shape[0] - window_height + 1)
-    left = rng.integers(picture.shape[1] - window_width + 1)
+    top = rng.integers(image.shape[0] - window_height + 1)
+    left = rng.integers(image.shape[1] - window_width + 1)
     window = np.s_[top : top + window_height, left : left + window_width]
     clear, depth = (
-        cv2.resize(layer[window], (width, height), interpolation=cv2.INTER_AREA) for layer in (picture, depth)
+        cv2.resize(layer[window], (width, height), interpolation=cv2.INTER_AREA) for layer in (image, depth)
     )
     if mirror and rng.random() < 0.5:
         clear, depth = clear[:, ::-1], depth[:, ::-1]
@@ -261,14 +261,14 @@ def read_photo(photo: str) -> tuple[np.ndarray, np.ndarray]:
     if spec is None or not spec.submodule_search_locations:
         raise InputError('the demo needs the photographs of scikit-image: pip install scikit-image')
     folder = Path(spec.submodule_search_locations[0]) / 'data'
-    picture = read_picture(folder / photo)
+    image = read_image(folder / photo)
     if photo == 'motorcycle_left.png':
-        return picture, measured_depth(np.load(folder / 'motorcycle_disp.npz')['arr_0'])
-    return picture, painted_depth(picture)
+        return image, measured_depth(np.load(folder / 'motorcycle_disp.npz')['arr_0'])
+    return image, painted_depth(image)
 
 
 def measured_depth(disparity: np.ndarray) -> np.ndarray:
-    """Depth, up to its unit, from the disparity of the left picture of a Middlebury pair.
+    """Depth, up to its unit, from the disparity of the left image of a Middlebury pair.
 
     Source: the documentation of `skimage.data.stereo_motorcycle`: the cameras' principal points are 31.086 px apart.
 

@@ -1,9 +1,9 @@
 """How much restored videos flicker, and what smoothing the airlight over time does about it.
 
-    python scripts/measure_flicker.py PICTURE [PICTURE …] --weights W
-    python scripts/measure_flicker.py PICTURE --weights W --smoothing 0 0.5 1 2 --frames 50
+    python scripts/measure_flicker.py IMAGE [IMAGE …] --weights W
+    python scripts/measure_flicker.py IMAGE --weights W --smoothing 0 0.5 1 2 --frames 50
 
-Each picture becomes three clips of 25 frames a second, of a scene that stands still: `noise` (the sensor's only), `pan`
+Each image becomes three clips of 25 frames a second, of a scene that stands still: `noise` (the sensor's only), `pan`
 (the camera moves by half a window) and `passing` (a white square crosses the lower half). The figure is the mean
 absolute change of the mean brightness of what is seen in all frames, from one frame to the next, in steps of 255: 0 is
 perfectly calm. `hazy` is that of the clip itself, below which no method needs to go.
@@ -70,11 +70,11 @@ def main() -> int:
     except InputError as error:
         print(f'{Path(__file__).name}: error: {error}', file=sys.stderr)
         return 2
-    scenes = [read(path, args.width) for path in args.pictures]
+    scenes = [read(path, args.width) for path in args.images]
     if dehazer.estimate_airlight(scenes[0]) is None:
         print(f'{args.weights}: this network estimates no airlight, so there is nothing to smooth', file=sys.stderr)
         return 2
-    print(f'{len(scenes)} pictures, {args.frames} frames each, {args.width} px wide; in steps of 255\n')
+    print(f'{len(scenes)} images, {args.frames} frames each, {args.width} px wide; in steps of 255\n')
     head = ' | '.join(f'{seconds:g} s' if seconds else 'off' for seconds in args.smoothing)
     print(f'| clip | hazy | {head} |\n|{"---|" * (2 + len(args.smoothing))}')
     for name, make in CLIPS.items():
@@ -88,12 +88,12 @@ def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
     )
-    parser.add_argument('pictures', type=Path, nargs='+', metavar='PICTURE', help='hazy pictures')
+    parser.add_argument('images', type=Path, nargs='+', metavar='IMAGE', help='hazy images')
     parser.add_argument('--weights', required=True, help='of a network that estimates the airlight')
     parser.add_argument('--opt', help='its option file, where the weights do not tell')
     parser.add_argument('--smoothing', type=float, nargs='+', default=[0, 0.25, 1, 3], metavar='SECONDS')
     parser.add_argument('--frames', type=int, default=50, help='of each clip (default: %(default)s)')
-    parser.add_argument('--width', type=int, default=320, help='of the pictures, in px (default: %(default)s)')
+    parser.add_argument('--width', type=int, default=320, help='of the images, in px (default: %(default)s)')
     args = parser.parse_args()
     if args.frames < 2 or args.width < 48 or min(args.smoothing) < 0:
         parser.error('--frames takes 2 or more, --width 48 or more, --smoothing 0 or more')
@@ -101,13 +101,13 @@ def parse_arguments() -> argparse.Namespace:
 
 
 def read(path: Path, width: int) -> Tensor:
-    """A hazy picture of a width, RGB in [0, 1], (1, 3, H, W)."""
-    picture = cv2.imread(str(path))
-    if picture is None:
+    """A hazy image of a width, RGB in [0, 1], (1, 3, H, W)."""
+    image = cv2.imread(str(path))
+    if image is None:
         sys.exit(f'{path} cannot be read')
-    size = (width, max(48, round(picture.shape[0] * width / picture.shape[1])))
-    picture = cv2.resize(picture, size, interpolation=cv2.INTER_AREA)[..., ::-1]
-    return torch.from_numpy(np.ascontiguousarray(picture)).permute(2, 0, 1)[None].float() / 255
+    size = (width, max(48, round(image.shape[0] * width / image.shape[1])))
+    image = cv2.resize(image, size, interpolation=cv2.INTER_AREA)[..., ::-1]
+    return torch.from_numpy(np.ascontiguousarray(image)).permute(2, 0, 1)[None].float() / 255
 
 
 def measure(

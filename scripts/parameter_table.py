@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import torch
 
-import okdnet_plugin  # goes first: it mends BasicSR
+import okdnet_plugin  # goes first: it patches BasicSR
 
 # isort: split
 from basicsr.utils.registry import ARCH_REGISTRY

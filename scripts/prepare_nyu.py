@@ -24,8 +24,8 @@ from tqdm import tqdm
 from okdnet_plugin.commands.lmdb import size
 from okdnet_plugin.data import lmdb_store
 from okdnet_plugin.data.depth import DEPTH_EXTENSIONS, decode_depth
-from okdnet_plugin.data.picture_sources import PICTURE_EXTENSIONS
-from okdnet_plugin.data.pictures import decode, resized
+from okdnet_plugin.data.image_sources import IMAGE_EXTENSIONS
+from okdnet_plugin.data.images import decode, resized
 from okdnet_plugin.engine import checkpoints
 from okdnet_plugin.errors import InputError, SaveError
 
@@ -169,7 +169,7 @@ def _open(source: Path):
 
 
 def _open_folder(source: Path):
-    clear, depth = (_numbered(source / 'clear', PICTURE_EXTENSIONS), _numbered(source / 'depth', DEPTH_EXTENSIONS))
+    clear, depth = (_numbered(source / 'clear', IMAGE_EXTENSIONS), _numbered(source / 'depth', DEPTH_EXTENSIONS))
     lonely = sorted(clear.keys() ^ depth.keys())
     if lonely or not clear:
         found = f'scene {lonely[0]} has no partner ({len(lonely)} such)' if lonely else 'there is no scene'

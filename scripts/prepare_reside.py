@@ -5,10 +5,10 @@
   prepare_reside.py ROOT --files       option lines for the files as they lie, without LMDBs
 
 It knows ITS, OTS, SOTS, I-HAZE, O-HAZE, NH-HAZE, Dense-Haze, RESIDE-6K, Haze4K and URHI, by the names of folders and of
-pictures. ROOT may be the folder of a single data set too. Nothing in it is changed. A run that was interrupted goes on
+images. ROOT may be the folder of a single data set too. Nothing in it is changed. A run that was interrupted goes on
 with the same command.
 
-Exit code 0: all that was found, or asked for, is ready, even if pictures of it are missing. 1: something of it is not.
+Exit code 0: all that was found, or asked for, is ready, even if images of it are missing. 1: something of it is not.
 2: nothing was found, or the command is wrong.
 """
 
@@ -61,7 +61,7 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument('--out', metavar='DIR', default='datasets/lmdb', help='for the LMDBs (default: %(default)s)')
     parser.add_argument('--only', metavar='NAMES', help=f'some of these, with commas between: {", ".join(DATASETS)}')
     parser.add_argument(
-        '--resize', type=int, metavar='PX', help='make all pictures PX x PX, for training; tests want the full size'
+        '--resize', type=int, metavar='PX', help='make all images PX x PX, for training; tests want the full size'
     )
     parser.add_argument(
         '--encode', choices=ENCODINGS, help='what is stored (default: keep, the bytes of the files; with --resize bmp)'
@@ -70,14 +70,14 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument(
         '--skip-unpaired',
         action='store_true',
-        help='leave out hazy pictures that cannot be used: without a clear one, with a name that does not fit, empty, '
+        help='leave out hazy images that cannot be used: without a clear one, with a name that does not fit, empty, '
         'or second ones of a name',
     )
     parser.add_argument('--files', action='store_true', help='option lines for the files as they lie; make no LMDBs')
     parser.add_argument('--dry-run', action='store_true', help='write nothing')
     args = parser.parse_args(argv)
     if args.files and args.skip_unpaired:
-        parser.error('--skip-unpaired is for LMDBs; with --files move the pictures away that cannot be used')
+        parser.error('--skip-unpaired is for LMDBs; with --files move the images away that cannot be used')
     if args.resize and args.encode == 'keep':
         parser.error('--encode keep stores the files as they are: give --resize another one, or none')
     if any(number is not None and number < 1 for number in (args.resize, args.workers)):
@@ -137,24 +137,24 @@ def describe(found: Found) -> str:
     lines.append(f'  {counts(found)}: {"complete" if found.is_complete else "not complete"}')
     if not found.is_complete and len(dataset.releases) > 1:
         known = '; '.join(f'{hazy:,} of {clear:,}' for hazy, clear in dataset.releases)
-        lines.append(f'  known releases, hazy pictures of scenes: {known}')
+        lines.append(f'  known releases, hazy images of scenes: {known}')
     if found.hazy_root is None:
-        lines.append(f'  there is no folder of hazy pictures; expected is {dataset.example}')
+        lines.append(f'  there is no folder of hazy images; expected is {dataset.example}')
     if found.clear_root is None and dataset.rule:
-        lines.append(f'  there is no folder of clear pictures; expected is {dataset.example}')
+        lines.append(f'  there is no folder of clear images; expected is {dataset.example}')
     if found.hazy and found.short_scenes:
         scenes = list(found.short_scenes)
         shown = ', '.join(scenes[:SHOWN_SCENES]) + (', ...' if len(scenes) > SHOWN_SCENES else '')
-        lines.append(f'  missing hazy pictures: {sum(found.short_scenes.values()):,}, of the scenes {shown}')
+        lines.append(f'  missing hazy images: {sum(found.short_scenes.values()):,}, of the scenes {shown}')
     if found.pairs and len(found.clear) < release.clear:
-        lines.append(f'  missing clear pictures: {release.clear - len(found.clear):,}')
+        lines.append(f'  missing clear images: {release.clear - len(found.clear):,}')
     findings = {
-        'hazy pictures without a clear one': found.unpaired if found.clear_root else [],
-        'hazy pictures with several clear ones': found.ambiguous,
+        'hazy images without a clear one': found.unpaired if found.clear_root else [],
+        'hazy images with several clear ones': found.ambiguous,
         f'names that do not fit the rule {dataset.rule.rule if dataset.rule else ""}': found.misfits,
         'files with the stem of another one': found.duplicates,
         'empty files (0 bytes, or links to nothing)': found.empty,
-        'clear pictures without a hazy one, which are not used': found.unused if found.hazy_root else [],
+        'clear images without a hazy one, which are not used': found.unused if found.hazy_root else [],
     }
     lines += [f'  {what}: {len(files):,}, as {examples(files)}' for what, files in findings.items() if files]
     if found.problem:
@@ -173,7 +173,7 @@ def counts(found: Found) -> str:
     release = found.release
     hazy = len({*found.hazy} - {*found.misfits, *found.duplicates, *found.empty})
     clear = len(found.clear)
-    if clear > release.clear:  # clear pictures of another release, say
+    if clear > release.clear:  # clear images of another release, say
         clear = len({name for _, name in found.pairs})
     shown = [f'{hazy:,} of {release.hazy:,} hazy']
     if found.dataset.rule:
@@ -199,7 +199,7 @@ def print_others(seen: Survey, copies: Sequence[Found]) -> None:
         print('not recognised (with `pairing:` a data set reads any names, see README):')
         for folder in seen.unknown[:SHOWN_FOLDERS]:
             remark = f'; {folder.remark}' if folder.remark else ''
-            print(f'  {folder.folder}: {number(folder.count, "picture")}, as {folder.example}{remark}')
+            print(f'  {folder.folder}: {number(folder.count, "image")}, as {folder.example}{remark}')
         if len(seen.unknown) > SHOWN_FOLDERS:
             print(f'  and {len(seen.unknown) - SHOWN_FOLDERS:,} more folders')
     if seen.archives:
@@ -210,7 +210,7 @@ def print_others(seen: Survey, copies: Sequence[Found]) -> None:
 
 def expectation(root: str, only: str | None, keys: Sequence[str], seen: Survey) -> str:
     wanted = ', '.join(DATASETS[key].example for key in keys)
-    others = f'; there: {number(len(seen.unknown), "folder")} with other pictures' if seen.unknown else ''
+    others = f'; there: {number(len(seen.unknown), "folder")} with other images' if seen.unknown else ''
     return f'nothing of {only or "any known data set"} found below {root}; expected is one of {wanted}{others}'
 
 
@@ -258,27 +258,27 @@ def check_usable(found: Found, skip_unpaired: bool) -> None:
         raise InputError(found.problem)
     if not found.hazy_root or (found.dataset.rule and not found.clear_root):
         side = 'clear' if found.hazy_root else 'hazy'
-        raise InputError(f'there is no folder of {side} pictures; unpack it too, beside the other one')
+        raise InputError(f'there is no folder of {side} images; unpack it too, beside the other one')
     if found.bad_clear and not skip_unpaired:
         raise InputError(
-            f'{found.bad_clear[0]} is empty, or another clear picture has its stem ({len(found.bad_clear)} such); get '
+            f'{found.bad_clear[0]} is empty, or another clear image has its stem ({len(found.bad_clear)} such); get '
             'it again or remove it'
         )
     if not found.usable:
-        raise InputError(f'no picture in {found.hazy_root} can be used; see above')
+        raise InputError(f'no image in {found.hazy_root} can be used; see above')
     if found.useless and not skip_unpaired:
         raise InputError(
-            f'{len(found.useless):,} of {len(found.hazy):,} hazy pictures cannot be used, as {found.useless[0]}; get '
+            f'{len(found.useless):,} of {len(found.hazy):,} hazy images cannot be used, as {found.useless[0]}; get '
             'what is missing, move them away, or leave them out with --skip-unpaired'
         )
 
 
 def make_lmdbs(found: Found, out: str, args: argparse.Namespace) -> None:
     # As the store finds them below the folder that it is given.
-    assert found.hazy_root is not None  # as there are usable pictures
+    assert found.hazy_root is not None  # as there are usable images
     files = [osp.join(found.hazy_root, osp.relpath(file, found.hazy_root)) for file in found.usable]
     if found.useless:
-        print(f'{found.dataset.key}: {len(found.useless):,} hazy pictures are left out, as {found.useless[0]}')
+        print(f'{found.dataset.key}: {len(found.useless):,} hazy images are left out, as {found.useless[0]}')
     build(
         out,
         hazy=found.hazy_root,

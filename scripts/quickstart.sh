@@ -19,7 +19,7 @@ basicsr train -opt options/okdnet_quickstart.yml
 say '3/5 test: basicsr test -opt options/okdnet_quickstart_test.yml'
 basicsr test -opt options/okdnet_quickstart_test.yml
 
-say '4/5 result on the held-out pictures'
+say '4/5 result on the held-out images'
 python scripts/show_result.py options/okdnet_quickstart_test.yml
 
 say '5/5 one of them by the weights that come with the package: hazy | result in results/quickstart'

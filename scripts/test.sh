@@ -7,7 +7,7 @@
 set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/environment.sh"
 
-# What touches torch, numpy, OpenCV, LMDB, pydantic and the toolbox: where versions differ. Reports, scripts, pages and the
+# What touches torch, numpy, OpenCV, LMDB, pydantic and BasicSR: where versions differ. Reports, scripts, pages and the
 # optional packages are the whole suite's.
 core=(tests/archs tests/losses tests/metrics tests/models tests/engine tests/data tests/test_compat.py tests/test_training.py)
 

@@ -30,7 +30,7 @@ cd "$work"
 export OMP_NUM_THREADS=1 CUDA_VISIBLE_DEVICES= PYTHONWARNINGS=ignore
 tools=$("$python" -c 'import importlib.util as u; print(u.find_spec("mmagic").submodule_search_locations[0])')/.mim/tools
 
-say 'pictures'
+say 'images'
 "$python" "$root/scripts/make_demo_pairs.py" datasets/demo
 "$python" - <<'PY'
 # Two held-out pairs, and the same with equal names, as MMagic's BasicImageDataset wants them.
@@ -40,12 +40,12 @@ hazy = sorted(Path('datasets/demo/val/hazy').iterdir())[:2]
 for folder in ('datasets/held', 'datasets/equal_names'):
     for side in ('hazy', 'clear'):
         Path(folder, side).mkdir(parents=True)
-for picture in hazy:
-    clear = next(Path('datasets/demo/val/clear').glob(f'{picture.name.split("_")[0]}.*'))
-    shutil.copy(picture, 'datasets/held/hazy')
+for image in hazy:
+    clear = next(Path('datasets/demo/val/clear').glob(f'{image.name.split("_")[0]}.*'))
+    shutil.copy(image, 'datasets/held/hazy')
     shutil.copy(clear, 'datasets/held/clear')
-    shutil.copy(picture, 'datasets/equal_names/hazy')
-    shutil.copy(clear, Path('datasets/equal_names/clear', picture.name))
+    shutil.copy(image, 'datasets/equal_names/hazy')
+    shutil.copy(clear, Path('datasets/equal_names/clear', image.name))
 PY
 
 say 'no name of the plugin is one of MMagic'

@@ -1,4 +1,4 @@
-"""What several test files share: the registered plugin, small hazy pictures, the command in its own process."""
+"""What several test files share: the registered plugin, small hazy images, the command in its own process."""
 
 import atexit
 import datetime
@@ -38,7 +38,7 @@ def _seeded():
 
 @pytest.fixture(scope='session')
 def pairs(tmp_path_factory) -> Path:
-    """Four clear pictures of 48x64 and two hazy ones of each, named like RESIDE ITS, in hazy/ and clear/."""
+    """Four clear images of 48x64 and two hazy ones of each, named like RESIDE ITS, in hazy/ and clear/."""
     root = tmp_path_factory.mktemp('pairs')
     rng = np.random.default_rng(0)
     for folder in ('hazy', 'clear'):
@@ -96,7 +96,7 @@ def train_options(pairs) -> dict:
 
 @pytest.fixture
 def model_options(train_options) -> dict:
-    """`train_options` as the toolbox's parser hands them to a model, for a model built in this process."""
+    """`train_options` as BasicSR's parser hands them to a model, for a model built in this process."""
     options = train_options | {'is_train': True, 'dist': False, 'rank': 0, 'world_size': 1, 'num_gpu': 0}
     for phase, dataset in options['datasets'].items():
         dataset.update(phase=phase, scale=1)

@@ -274,7 +274,7 @@ def test_unknown_network_gets_near_names_and_the_plugins_in_one_line(tmp_path, t
     assert 'Traceback' not in result.stderr
 
 
-def test_bad_picture_of_a_test_is_named_when_all_others_are_done(tmp_path, train_options):
+def test_bad_image_of_a_test_is_named_when_all_others_are_done(tmp_path, train_options):
     photos = tmp_path / 'photos'
     photos.mkdir()
     for name, height in {'a': 32, 'b': 1, 'c': 32}.items():
@@ -285,7 +285,7 @@ def test_bad_picture_of_a_test_is_named_when_all_others_are_done(tmp_path, train
     assert result.returncode == 2
     (line,) = (line for line in result.stderr.splitlines() if line.startswith('basicsr: error: '))
     assert line.startswith(f'basicsr: error: phase test, data set First: {photos}/b.png is 1x32 ')
-    assert line.endswith('(2 such pictures, named in the log, are left out; the others are done)')
+    assert line.endswith('(2 such images, named in the log, are left out; the others are done)')
     assert 'Traceback' not in result.stderr
     results = (tmp_path / 'results' / 'small' / 'visualization').glob('*/*.png')
     assert sorted(f'{path.parent.name}/{path.name[0]}' for path in results) == [
@@ -297,7 +297,7 @@ def test_bad_picture_of_a_test_is_named_when_all_others_are_done(tmp_path, train
 
 
 @pytest.mark.parametrize('workers', [0, 1])
-def test_unreadable_picture_gets_one_line_from_any_process(workers, tmp_path, train_options, pairs):
+def test_unreadable_image_gets_one_line_from_any_process(workers, tmp_path, train_options, pairs):
     hazy = tmp_path / 'hazy'
     hazy.mkdir()
     for path in (pairs / 'hazy').iterdir():

@@ -1,4 +1,4 @@
-"""Each patch: the released toolbox needs it, and with it the toolbox works."""
+"""Each patch: the released BasicSR needs it, and with it BasicSR works."""
 
 import json
 import logging
@@ -36,14 +36,14 @@ NAMES = [
 
 @pytest.fixture(scope='module')
 def unpatched():
-    result = run(sys.executable, Path(__file__).with_name('unpatched_toolbox.py'), cwd=Path(__file__).parent)
+    result = run(sys.executable, Path(__file__).with_name('unpatched_basicsr.py'), cwd=Path(__file__).parent)
     assert result.returncode == 0, result.stderr
     return json.loads(result.stdout.splitlines()[-1])
 
 
 @pytest.mark.parametrize('name', NAMES)
-def test_released_toolbox_still_has_the_defect(unpatched, name):
-    """When this fails, the toolbox has been mended and the patch can go."""
+def test_released_basicsr_still_has_the_defect(unpatched, name):
+    """When this fails, BasicSR has been corrected and the patch can go."""
     assert unpatched[name], f'{name} is no longer needed'
 
 
@@ -54,7 +54,7 @@ def test_patch_was_applied_and_says_why(name):
 
 
 @pytest.mark.parametrize('name', NAMES)
-def test_patched_toolbox_no_longer_asks_for_the_patch(name):
+def test_patched_basicsr_no_longer_asks_for_the_patch(name):
     patch = next(patch for patch in compat.PATCHES if patch.name == name)
     assert not patch.is_needed()
 
@@ -81,10 +81,10 @@ okdnet_plugin.register()
     assert result.returncode == 0, result.stderr
 
 
-def test_importing_after_the_toolbox_patches_what_other_modules_have_taken(tmp_path):
+def test_importing_after_basicsr_patches_what_other_modules_have_taken(tmp_path):
     code = """
-import sys, torchvision.transforms._functional_tensor as mended_by_the_user
-sys.modules['torchvision.transforms.functional_tensor'] = mended_by_the_user
+import sys, torchvision.transforms._functional_tensor as patched_by_the_user
+sys.modules['torchvision.transforms.functional_tensor'] = patched_by_the_user
 import basicsr.train, basicsr.test
 taken = basicsr.train.parse_options
 import okdnet_plugin, basicsr.utils.options
@@ -173,7 +173,7 @@ def test_name_in_other_case_is_suggested():
         ARCH_REGISTRY.get('swinir')
 
 
-def test_suffix_of_the_toolbox_is_still_tried(capsys):
+def test_suffix_of_basicsr_is_still_tried(capsys):
     registry = type(ARCH_REGISTRY)('probe')
     registry.register(TinyNet, suffix='basicsr')
     assert registry.get('TinyNet') is TinyNet
@@ -281,7 +281,7 @@ def test_local_rank_of_slurm_or_torchrun_decides_the_gpu(slurm, monkeypatch):
 
 @pytest.fixture
 def saved_run(train_options, tmp_path):
-    """Options as the toolbox's trainer has them, and states of iterations 900 and 1000 with their networks."""
+    """Options as BasicSR's trainer has them, and states of iterations 900 and 1000 with their networks."""
     folders = {'models': str(tmp_path), 'training_states': str(tmp_path)}
     options = train_options | {'auto_resume': True, 'is_train': True, 'path': folders}
     for phase, dataset in options['datasets'].items():
@@ -352,7 +352,7 @@ def test_state_with_code_in_it_is_refused(saved_run, tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize('forced', ['0', '1'])
-def test_weights_with_code_in_them_are_refused_to_any_module_of_the_toolbox(forced, tmp_path, monkeypatch):
+def test_weights_with_code_in_them_are_refused_to_any_module_of_basicsr(forced, tmp_path, monkeypatch):
     from basicsr.archs.spynet_arch import SpyNet
 
     monkeypatch.chdir(tmp_path)

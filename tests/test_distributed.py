@@ -18,7 +18,7 @@ def side_by_side():
 
 @pytest.fixture
 def compared(side_by_side, model_options):
-    """What two_processes.py says of the gradients of 2 x 2 pictures and of 4, and of the validation."""
+    """What two_processes.py says of the gradients of 2 x 2 images and of 4, and of the validation."""
     if not side_by_side:
         options = model_options | {'sync_bn': True}
         result = run(

@@ -86,7 +86,7 @@ def test_every_layout_is_listed(layout):
 
 
 def test_patches_are_listed():
-    assert {patch.name for patch in compat.PATCHES} == set(re.findall(r'`(\w+)`(?:,| \|)', PAGES['docs/toolbox.md']))
+    assert {patch.name for patch in compat.PATCHES} == set(re.findall(r'`(\w+)`(?:,| \|)', PAGES['docs/basicsr.md']))
 
 
 @pytest.mark.parametrize('name', [command.name for command in entry_points(group='basicsr.commands')])

@@ -63,7 +63,7 @@ def differences(first, second, place=''):
 @pytest.fixture
 def options(train_options):
     """Fourteen iterations over two epochs and more, with dropout, EMA, a schedule, augmentation and validation."""
-    train_options['datasets']['train']['dataset_enlarge_ratio'] = 3  # 24 pictures: 12 iterations, or 6 of two processes
+    train_options['datasets']['train']['dataset_enlarge_ratio'] = 3  # 24 images: 12 iterations, or 6 of two processes
     train_options['train'] |= {'total_iter': TOTAL, 'warmup_iter': 3}
     train_options['train']['scheduler']['milestones'] = [5, 9]
     train_options['val'] |= {'val_freq': 3, 'save_img': False}
@@ -101,7 +101,7 @@ def test_interrupted_run_goes_on_as_if_nothing_had_been(processes, workers, opti
     assert len(whole['journal']) == TOTAL + 5  # validated at 3, 6, 9, 12 and the end
 
 
-def test_network_of_the_toolbox_with_every_switch_goes_on_as_if_nothing_had_been(options, tmp_path):
+def test_network_of_basicsr_with_every_switch_goes_on_as_if_nothing_had_been(options, tmp_path):
     options |= {'model_type': 'RestorationModel', 'network_g': SWINIR, 'amp': 'bf16', 'channels_last': True}
     options['datasets']['train'] |= {'num_worker_per_gpu': 1, 'prefetch_mode': 'cpu', 'batch_size_per_gpu': 1}
     del options['train']['distill_opt']

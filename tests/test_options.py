@@ -23,7 +23,7 @@ def load(name):
 
 
 def overrides(options, pairs, **more):
-    """Arguments that put small pictures where the data sets of an option file would lie."""
+    """Arguments that put small images where the data sets of an option file would lie."""
     changes = {}
     for phase in options['datasets']:
         block = f'datasets:{phase}'
@@ -54,7 +54,7 @@ def test_every_test_set_of_the_paper_with_references_is_tested():
 
 @pytest.fixture(scope='module')
 def trained(tmp_path_factory, pairs):
-    """What options/okdnet.yml leaves behind when two of its iterations are run on small pictures."""
+    """What options/okdnet.yml leaves behind when two of its iterations are run on small images."""
     folder = tmp_path_factory.mktemp('trained')
     small = overrides(
         load('okdnet.yml'),
@@ -76,13 +76,13 @@ def test_shipped_test_file_finds_what_the_training_file_wrote(trained, pairs):
     small = overrides(load('okdnet_test.yml'), pairs)
     result = basicsr('test', '-opt', OPTIONS / 'okdnet_test.yml', *small, cwd=trained)
     assert result.returncode == 0, result.stderr
-    pictures = trained / 'results/OKDNet_ITS_test/visualization'
-    assert {path.name for path in pictures.iterdir()} == {'SOTS-indoor', 'SOTS-outdoor', 'I-HAZE', 'O-HAZE'}
-    assert Path(pictures / 'O-HAZE/1_1_0.8_OKDNet_ITS_test.png').exists()
+    images = trained / 'results/OKDNet_ITS_test/visualization'
+    assert {path.name for path in images.iterdir()} == {'SOTS-indoor', 'SOTS-outdoor', 'I-HAZE', 'O-HAZE'}
+    assert Path(images / 'O-HAZE/1_1_0.8_OKDNet_ITS_test.png').exists()
 
 
 def test_shipped_mixture_trains_on_all_its_parts(tmp_path, pairs):
-    """The parts are replaced by `pairs`: the toolbox's data set needs equal names, the made haze gets no depth."""
+    """The parts are replaced by `pairs`: BasicSR's data set needs equal names, the made haze gets no depth."""
     for side in ('hazy', 'clear'):
         shutil.copytree(pairs / 'clear', tmp_path / 'equal' / side)
     options = load('okdnet_mixed.yml')
@@ -104,8 +104,8 @@ def test_shipped_mixture_trains_on_all_its_parts(tmp_path, pairs):
 def test_shipped_file_for_photographs_dehazes_a_folder(trained, tmp_path):
     for name, size in {'a.png': (21, 34), 'b.jpg': (40, 17), 'more/a.webp': (16, 16)}.items():
         (tmp_path / name).parent.mkdir(exist_ok=True)
-        picture = np.random.default_rng(0).integers(0, 256, (*size, 3), np.uint8)
-        cv2.imwrite(str(tmp_path / name), picture)
+        image = np.random.default_rng(0).integers(0, 256, (*size, 3), np.uint8)
+        cv2.imwrite(str(tmp_path / name), image)
     file = OPTIONS / 'okdnet_photos_test.yml'
     result = basicsr('test', '-opt', file, '--force_yml', f'datasets:test:dataroot_lq={tmp_path}', cwd=trained)
     assert result.returncode == 0, result.stderr

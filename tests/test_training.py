@@ -97,7 +97,7 @@ def test_testing_reads_the_average_and_writes_results(trained, workplace, train_
 
 @pytest.mark.parametrize('dataset', ['PairedDehazeDataset', 'PairedImageDataset'])
 def test_two_processes_train_on_the_cpu(dataset, tmp_path, train_options, pairs):
-    """With gloo from the option file, spawned workers, validation and a saved state; the toolbox's data set as well."""
+    """With gloo from the option file, spawned workers, validation and a saved state; BasicSR's data set as well."""
     # One long epoch, because a spawned worker takes seconds to start.
     train_options['datasets']['train'] |= {'num_worker_per_gpu': 1, 'dataset_enlarge_ratio': 10}
     if dataset == 'PairedImageDataset':
@@ -143,14 +143,14 @@ def test_mistake_leaves_an_earlier_run_where_it_is(trained, workplace, train_opt
     assert (trained / 'models' / 'net_g_latest.pth').exists()
 
 
-def test_fewer_pictures_than_a_batch_are_refused(tmp_path, train_options):
+def test_fewer_images_than_a_batch_are_refused(tmp_path, train_options):
     train_options['datasets']['train']['batch_size_per_gpu'] = 16
     result = basicsr('train', '-opt', write_options(tmp_path / 'o.yml', train_options), cwd=tmp_path)
     assert result.returncode == 2
     assert 'raise dataset_enlarge_ratio' in result.stderr
 
 
-def test_iterations_are_made_up_though_the_loader_drops_pictures(tmp_path, train_options):
+def test_iterations_are_made_up_though_the_loader_drops_images(tmp_path, train_options):
     train_options['datasets']['train']['batch_size_per_gpu'] = 5
     train_options['train']['total_iter'] = 8
     result = basicsr('train', '-opt', write_options(tmp_path / 'o.yml', train_options), cwd=tmp_path)

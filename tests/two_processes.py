@@ -54,7 +54,7 @@ def validate(model, dataset):
     figures = {}
     for count in (1, NUM_VALIDATED):
         part = torch.utils.data.Subset(dataset, range(count))
-        part.opt = {'name': f'{count} pictures', 'phase': 'val', 'num_worker_per_gpu': 1}
+        part.opt = {'name': f'{count} images', 'phase': 'val', 'num_worker_per_gpu': 1}
         model.validation(build_dataloader(part, part.opt), 1, None)
         figures[count] = dict(model.metric_results)
     return figures
@@ -66,8 +66,8 @@ def main():
     rank = torch.distributed.get_rank()
     dataset = build_dataset(options['datasets']['train'])
     set_random_seed(0)  # of crops and flips
-    pictures = [dataset[i] for i in range(4)]
-    batch = {key: torch.stack([picture[key] for picture in pictures]) for key in ('lq', 'gt')}
+    images = [dataset[i] for i in range(4)]
+    batch = {key: torch.stack([image[key] for image in images]) for key in ('lq', 'gt')}
 
     together = build(options, 2)
     shared = step(together, {key: value[rank::2] for key, value in batch.items()})

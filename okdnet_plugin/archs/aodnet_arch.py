@@ -16,7 +16,7 @@ _PUBLISHED_KEYS = {rf'^e_conv{i + 1}\.': f'convs.{i}.' for i in range(5)}
 
 @ARCH_REGISTRY.register()
 class AODNet(nn.Module):
-    """All-in-one dehazing network: five convolutions estimate K, and the picture is J = K x - K + b.
+    """All-in-one dehazing network: five convolutions estimate K, and the image is J = K x - K + b.
 
     The defaults have 1,761 parameters.
 
@@ -42,13 +42,13 @@ class AODNet(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """
         Args:
-            x: hazy RGB pictures in [0, 1], shape (N, 3, H, W) with H, W >= 16.
+            x: hazy RGB images in [0, 1], shape (N, 3, H, W) with H, W >= 16.
 
         Returns:
-            The dehazed pictures, of x's shape, not below 0; clamped to [0, 1] in eval mode.
+            The dehazed images, of x's shape, not below 0; clamped to [0, 1] in eval mode.
 
         Raises:
-            ValueError: a picture is smaller than 16x16.
+            ValueError: an image is smaller than 16x16.
         """
         check_size(self, x)
         conv1, conv2, conv3, conv4, conv5 = self.convs

@@ -15,7 +15,7 @@ SMALLEST = 16
 
 
 def check_size(net: nn.Module, x: Tensor) -> tuple[int, int]:
-    """Height and width of pictures, shape (N, 3, H, W).
+    """Height and width of images, shape (N, 3, H, W).
 
     Raises:
         ValueError: a side is shorter than `SMALLEST`.
@@ -23,7 +23,7 @@ def check_size(net: nn.Module, x: Tensor) -> tuple[int, int]:
     height, width = x.shape[-2:]
     if min(height, width) < SMALLEST:
         raise ValueError(
-            f'{type(net).__name__}: a picture of {height}x{width} is too small; each side must be {SMALLEST} or more'
+            f'{type(net).__name__}: an image of {height}x{width} is too small; each side must be {SMALLEST} or more'
         )
     return height, width
 
@@ -40,7 +40,7 @@ def pad_to_multiple(x: Tensor, multiple: int, smallest: int = 0) -> Tensor:
     if multiple <= 16 and not smallest:
         return F.pad(x, (0, -width % multiple, 0, -height % multiple), mode='reflect')
     bottom, right = (_larger(edge + -edge % multiple, smallest) - edge for edge in (height, width))
-    # Not by F.pad, whose borders end with the picture, so that a traced graph is right at any size.
+    # Not by F.pad, whose borders end with the image, so that a traced graph is right at any size.
     rows, columns = _reflected(height, 0, bottom, x.device), _reflected(width, 0, right, x.device)
     return x.index_select(-2, rows).index_select(-1, columns)
 

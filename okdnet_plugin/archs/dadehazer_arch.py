@@ -1,4 +1,4 @@
-"""DADehazer: the dehazing network of DA, a U-Net that gives a picture at each of four sizes."""
+"""DADehazer: the dehazing network of DA, a U-Net that gives an image at each of four sizes."""
 
 from typing import NamedTuple
 
@@ -39,10 +39,10 @@ _REPEATED = (
 
 
 class DABranches(NamedTuple):
-    """What a dehazing network of DA says of one batch; pictures are RGB."""
+    """What a dehazing network of DA says of one batch; images are RGB."""
 
     output: Tensor
-    """The dehazed pictures at full size, shape (N, 3, H, W); in [0, 1]."""
+    """The dehazed images at full size, shape (N, 3, H, W); in [0, 1]."""
     smaller: list[Tensor]
     """The same at an eighth, a quarter and half of the size, which is rounded up to a multiple of 16; in [0, 1]."""
     feature: Tensor
@@ -96,12 +96,12 @@ class InceptionBlock(nn.Module):
 
 @ARCH_REGISTRY.register()
 class DADehazer(nn.Module):
-    """One dehazing network of DA (domain adaptation): a U-Net whose skips count little, with pictures of four sizes.
+    """One dehazing network of DA (domain adaptation): a U-Net whose skips count little, with images of four sizes.
 
     The defaults have 54,591,388 parameters (54.59 M in OKDNet's Table 1). The whole of DA trains two of them, one on
     synthetic and one on real haze, and two networks that translate between the kinds of haze.
 
-    Source: Shao et al., "Domain adaptation for image dehazing", CVPR 2020; layers as released. Pictures are taken to
+    Source: Shao et al., "Domain adaptation for image dehazing", CVPR 2020; layers as released. Images are taken to
     [-1, 1] inside, and are reflected to multiples of 16 px and at least 32.
 
     Args:
@@ -142,14 +142,14 @@ class DADehazer(nn.Module):
     def forward(self, x: Tensor, return_scales: bool = False) -> Tensor | DABranches:
         """
         Args:
-            x: hazy RGB pictures in [0, 1], shape (N, 3, H, W) with H, W >= 16.
-            return_scales: give the smaller pictures and the encoder's feature too, as DA's losses need them.
+            x: hazy RGB images in [0, 1], shape (N, 3, H, W) with H, W >= 16.
+            return_scales: give the smaller images and the encoder's feature too, as DA's losses need them.
 
         Returns:
-            The dehazed pictures, of x's shape, in [0, 1]. With return_scales, a DABranches.
+            The dehazed images, of x's shape, in [0, 1]. With return_scales, a DABranches.
 
         Raises:
-            ValueError: a picture is smaller than 16x16.
+            ValueError: an image is smaller than 16x16.
         """
         height, width = check_size(self, x)
         hazy = pad_to_multiple(2 * x - 1, 16, smallest=32)
@@ -161,19 +161,19 @@ class DADehazer(nn.Module):
             feature = block(feature, self.activation)
         feature = self.decoders[0](feature, self.activation)
 
-        pictures: list[Tensor] = []
+        images: list[Tensor] = []
         for decoder, output, weight in zip(self.decoders[1:], self.outputs, self.skip_weights, strict=False):
-            feature = self._with_picture([feature, skips.pop() * weight], pictures)
-            pictures.append(torch.tanh(output(feature)))
+            feature = self._with_image([feature, skips.pop() * weight], images)
+            images.append(torch.tanh(output(feature)))
             feature = decoder(feature, self.activation)
-        pictures.append(torch.tanh(self.outputs[3](self._with_picture([feature], pictures))))
+        images.append(torch.tanh(self.outputs[3](self._with_image([feature], images))))
 
-        *smaller, output = ((picture.to(x.dtype) + 1) / 2 for picture in pictures)
+        *smaller, output = ((image.to(x.dtype) + 1) / 2 for image in images)
         output = output[..., :height, :width]
         return DABranches(output, smaller, encoded) if return_scales else output
 
     @staticmethod
-    def _with_picture(features: list[Tensor], pictures: list[Tensor]) -> Tensor:
-        """Features and, if there is one, the picture of the size before, at twice its size."""
-        larger = [F.interpolate(picture, scale_factor=2.0, mode='nearest') for picture in pictures[-1:]]
+    def _with_image(features: list[Tensor], images: list[Tensor]) -> Tensor:
+        """Features and, if there is one, the image of the size before, at twice its size."""
+        larger = [F.interpolate(image, scale_factor=2.0, mode='nearest') for image in images[-1:]]
         return torch.cat([*features, *larger], 1)

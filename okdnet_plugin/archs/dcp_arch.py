@@ -13,12 +13,12 @@ from okdnet_plugin.config.types import Odd
 
 
 def dark_channel(x: Tensor, patch_size: int) -> Tensor:
-    """The smallest value of any channel in a square around each pixel, as far as it lies in the picture.
+    """The smallest value of any channel in a square around each pixel, as far as it lies in the image.
 
     Source: He et al., CVPR 2009, Eq. 5.
 
     Args:
-        x: pictures of any range, shape (N, C, H, W).
+        x: images of any range, shape (N, C, H, W).
         patch_size: side of the square in px, odd.
 
     Returns:
@@ -33,13 +33,13 @@ def estimate_airlight(x: Tensor, patch_size: int, top: float, kind: str = 'brigh
     Source: He et al., CVPR 2009, "Estimating the atmospheric light".
 
     Args:
-        x: hazy pictures, shape (N, 3, H, W).
+        x: hazy images, shape (N, 3, H, W).
         patch_size: of the dark channel, in px, odd.
         top: part of the pixels that are looked at, in (0, 1].
         kind: their `brightest`, or their `mean`.
 
     Returns:
-        One colour a picture, on x's scale, shape (N, 3, 1, 1).
+        One colour an image, on x's scale, shape (N, 3, 1, 1).
     """
     pixels = x.flatten(2)
     count = max(1, int(top * pixels.shape[-1]))
@@ -57,7 +57,7 @@ def raw_transmission(x: Tensor, airlight: Tensor, patch_size: int, omega: float)
     Source: He et al., CVPR 2009, Eq. 12.
 
     Args:
-        x: hazy pictures in [0, 1], shape (N, 3, H, W).
+        x: hazy images in [0, 1], shape (N, 3, H, W).
         airlight: on x's scale, shape (N, 3, 1, 1).
         patch_size: of the dark channel, in px, odd.
         omega: part of the haze that is removed, in (0, 1].
@@ -65,15 +65,15 @@ def raw_transmission(x: Tensor, airlight: Tensor, patch_size: int, omega: float)
     Returns:
         Shape (N, 1, H, W).
     """
-    light = airlight.clamp(min=1 / 255)  # a black picture has a black airlight
+    light = airlight.clamp(min=1 / 255)  # a black image has a black airlight
     return 1 - omega * dark_channel(x / light, patch_size)
 
 
 def box_mean(x: Tensor, radius: int) -> Tensor:
-    """Mean over the part of a square of 2 radius + 1 px that lies in the picture, of x's shape (N, C, H, W).
+    """Mean over the part of a square of 2 radius + 1 px that lies in the image, of x's shape (N, C, H, W).
 
     Rows and columns one after the other, not by differences of running sums, whose rounding error grows with the
-    picture.
+    image.
     """
     size = 2 * radius + 1
     # Planes without channels: where channels are innermost, CUDA's gradient of a padded window is wrong (pytorch issue
@@ -89,7 +89,7 @@ def guided_filter(guide: Tensor, x: Tensor, radius: int, eps: float) -> Tensor:
     Source: He et al., "Guided image filtering", ECCV 2010, Eq. 5, 6 and 8.
 
     Args:
-        guide: grey pictures, shape (N, 1, H, W).
+        guide: grey images, shape (N, 1, H, W).
         x: what to filter, shape (N, 1, H, W).
         radius: of the square windows, in px.
         eps: variance of the guide, on its scale, below which it counts as smooth.
@@ -119,7 +119,7 @@ class DCP(nn.Module):
         radius: of the guided filter's windows in px.
         eps: the guided filter's regularisation, for a guide in [0, 1].
         top: part of the pixels, those with the brightest dark channel, among which the airlight is sought.
-        airlight: what of them is the airlight: the `brightest` pixel of the hazy picture, as in the paper,
+        airlight: what of them is the airlight: the `brightest` pixel of the hazy image, as in the paper,
             or their `mean`, which one white object misleads less.
 
     Raises:
@@ -157,14 +157,14 @@ class DCP(nn.Module):
     def forward(self, x: Tensor, airlight: Tensor | None = None) -> Tensor:
         """
         Args:
-            x: hazy RGB pictures in [0, 1], shape (N, 3, H, W) with H, W >= 16.
+            x: hazy RGB images in [0, 1], shape (N, 3, H, W) with H, W >= 16.
             airlight: that of the scene, shape (N, 3, 1, 1); by default it is estimated from x.
 
         Returns:
-            The dehazed pictures, of x's shape; clamped to [0, 1] in eval mode only.
+            The dehazed images, of x's shape; clamped to [0, 1] in eval mode only.
 
         Raises:
-            ValueError: a picture is smaller than 16x16.
+            ValueError: an image is smaller than 16x16.
         """
         check_size(self, x)
         # Differences of means of squares are nothing for half precision.

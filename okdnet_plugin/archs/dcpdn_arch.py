@@ -61,11 +61,11 @@ class DCPDNBranches(NamedTuple):
     """What DCPDN says of one batch."""
 
     output: Tensor
-    """J, the dehazed pictures, RGB, shape (N, 3, H, W); clamped to [0, 1] in eval mode."""
+    """J, the dehazed images, RGB, shape (N, 3, H, W); clamped to [0, 1] in eval mode."""
     transmission: Tensor
     """t, the mean over the channels, in [0, 1], shape (N, 1, H, W)."""
     airlight: Tensor
-    """A, one colour a picture, RGB on the scale of the pictures, not bounded, shape (N, 3, 1, 1)."""
+    """A, one colour an image, RGB on the scale of the images, not bounded, shape (N, 3, 1, 1)."""
     transmission_rgb: Tensor
     """t as the network estimates it and the joint loss has it: of each channel, in [-1, 1], shape (N, 3, H, W)."""
     model_based: Tensor
@@ -134,7 +134,7 @@ class TransmissionNet(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """
         Args:
-            x: pictures whose sides are multiples of 32, and 64 or more, shape (N, 3, H, W).
+            x: images whose sides are multiples of 32, and 64 or more, shape (N, 3, H, W).
 
         Returns:
             In [-1, 1], shape (N, 3, H, W).
@@ -157,8 +157,8 @@ class DCPDN(nn.Module):
     use. That has 66,889,917 in all, with a generator that it does not use either (`unused='all'`).
 
     Source: Zhang and Patel, "Densely connected pyramid dehazing network", CVPR 2018. As in the released network the
-    transmission has three channels. The airlight is that of the picture at 512x512 px, the size of the authors'
-    training. Pictures are reflected to multiples of 32 px and at least 64.
+    transmission has three channels. The airlight is that of the image at 512x512 px, the size of the authors'
+    training. Images are reflected to multiples of 32 px and at least 64.
 
     Args:
         num_feat: channels after the first convolution, a multiple of 4; a dense layer adds half as many.
@@ -190,7 +190,7 @@ class DCPDN(nn.Module):
             raise ValueError(f"DCPDN: unused is {unused!r}, but must be one of 'none', 'norm', 'all'")
         self.t_min = t_min
         self.transmission = TransmissionNet(num_feat, num_blocks)
-        self.airlight = ANet(size=512)  # whose bottleneck has four pixels, so that one picture can be trained on
+        self.airlight = ANet(size=512)  # whose bottleneck has four pixels, so that one image can be trained on
         self.refine = nn.Sequential(
             nn.Conv2d(6, 20, 3, 1, 1), nn.LeakyReLU(0.2), nn.Conv2d(20, 20, 3, 1, 1), nn.LeakyReLU(0.2)
         )
@@ -208,13 +208,13 @@ class DCPDN(nn.Module):
         accept_published_keys(self, _PUBLISHED_KEYS, left_out)
 
     def estimate_airlight(self, x: Tensor) -> Tensor:
-        """The airlight of hazy pictures, to be shared by parts of a picture or by pictures of one scene.
+        """The airlight of hazy images, to be shared by parts of an image or by images of one scene.
 
         Args:
-            x: hazy RGB pictures in [0, 1], shape (N, 3, H, W).
+            x: hazy RGB images in [0, 1], shape (N, 3, H, W).
 
         Returns:
-            One colour a picture, RGB on the scale of x, not bounded, shape (N, 3, 1, 1).
+            One colour an image, RGB on the scale of x, not bounded, shape (N, 3, 1, 1).
         """
         return self.airlight(x)
 
@@ -223,16 +223,16 @@ class DCPDN(nn.Module):
     ) -> Tensor | DCPDNBranches:
         """
         Args:
-            x: hazy RGB pictures in [0, 1], shape (N, 3, H, W) with H, W >= 16.
+            x: hazy RGB images in [0, 1], shape (N, 3, H, W) with H, W >= 16.
             return_branches: give transmission and airlight too, as the joint loss needs them.
             airlight: that of the scene, of shape (N, 3, 1, 1); by default it is estimated from x.
 
         Returns:
-            The dehazed pictures, of x's shape; clamped to [0, 1] in eval mode only. With return_branches, a
+            The dehazed images, of x's shape; clamped to [0, 1] in eval mode only. With return_branches, a
             DCPDNBranches.
 
         Raises:
-            ValueError: a picture is smaller than 16x16.
+            ValueError: an image is smaller than 16x16.
         """
         height, width = check_size(self, x)
         a = self.airlight(x).to(x.dtype) if airlight is None else airlight
@@ -242,7 +242,7 @@ class DCPDN(nn.Module):
         output = self.head(self.refine(torch.cat([model_based, hazy], 1))).to(x.dtype)
         if not self.training:
             output = output.clamp(0, 1)
-        output, t, model_based = (picture[..., :height, :width] for picture in (output, t, model_based))
+        output, t, model_based = (image[..., :height, :width] for image in (output, t, model_based))
         if not return_branches:
             return output
         return DCPDNBranches(output, t.abs().mean(1, keepdim=True), a, t, model_based)

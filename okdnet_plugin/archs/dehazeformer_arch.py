@@ -33,7 +33,7 @@ _UNUSED = (r'\.relative_positions$',)  # is computed
 
 
 class RescaleNorm(nn.Module):
-    """Layer normalisation of a whole picture, and what its deviation and mean say of each channel.
+    """Layer normalisation of a whole image, and what its deviation and mean say of each channel.
 
     Source: DehazeFormer, "Rescale layer normalization".
     """
@@ -158,11 +158,11 @@ class TransformerBlock(nn.Module):
 
 @ARCH_REGISTRY.register()
 class DehazeFormer(nn.Module):
-    """Vision transformer for dehazing: a U-Net of five stages, and the picture is J = K x - B + x.
+    """Vision transformer for dehazing: a U-Net of five stages, and the image is J = K x - B + x.
 
     The defaults are DehazeFormer-T with 687,404 parameters, `num_blocks=(8, 8, 8, 4, 4)` and `attention=(0.25, 0.5,
     0.75, 0, 0)` are DehazeFormer-S with 1,284,884. The paper's 0.686 M and 1.283 M are these without the factors and
-    summands of the normalisations, 960 and 1,632. Pictures are taken to [-1, 1] inside.
+    summands of the normalisations, 960 and 1,632. Images are taken to [-1, 1] inside.
 
     Source: Song et al., "Vision transformers for single image dehazing", IEEE TIP 32 (2023).
 
@@ -233,13 +233,13 @@ class DehazeFormer(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """
         Args:
-            x: hazy RGB pictures in [0, 1], shape (N, 3, H, W) with H, W >= 16.
+            x: hazy RGB images in [0, 1], shape (N, 3, H, W) with H, W >= 16.
 
         Returns:
-            The dehazed pictures, of x's shape; clamped to [0, 1] in eval mode only.
+            The dehazed images, of x's shape; clamped to [0, 1] in eval mode only.
 
         Raises:
-            ValueError: a picture is smaller than 16x16.
+            ValueError: an image is smaller than 16x16.
         """
         height, width = check_size(self, x)
         hazy = 2 * x - 1

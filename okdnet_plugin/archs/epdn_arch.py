@@ -18,7 +18,7 @@ from okdnet_plugin.archs.arch_util import (
 
 
 class EPDNBranches(NamedTuple):
-    """What EPDN says of one batch; pictures are RGB, shape (N, 3, H, W)."""
+    """What EPDN says of one batch; images are RGB, shape (N, 3, H, W)."""
 
     output: Tensor
     """What the enhancers give; clamped to [0, 1] in eval mode."""
@@ -56,7 +56,7 @@ class ResidualBlock(nn.Module):
 
 
 class Enhancer(nn.Module):
-    """Two convolutions and a pyramid of means, of a generated picture and another one, all in [-1, 1].
+    """Two convolutions and a pyramid of means, of a generated image and another one, all in [-1, 1].
 
     Source: EPDN, "Enhancer".
     """
@@ -80,7 +80,7 @@ class EPDN(nn.Module):
 
     The defaults have 17,379,249 parameters, those of the released network, which include 400 that it does not use.
 
-    Source: Qu et al., "Enhanced Pix2pix dehazing network", CVPR 2019. Pictures are taken to [-1, 1] inside, and are
+    Source: Qu et al., "Enhanced Pix2pix dehazing network", CVPR 2019. Images are taken to [-1, 1] inside, and are
     reflected to multiples of 32 px and at least 64, where the smallest size of the generator has four pixels.
 
     Args:
@@ -133,15 +133,15 @@ class EPDN(nn.Module):
     def forward(self, x: Tensor, return_translated: bool = False) -> Tensor | EPDNBranches:
         """
         Args:
-            x: hazy RGB pictures in [0, 1], shape (N, 3, H, W) with H, W >= 16.
-            return_translated: give the generator's picture too, as the adversarial loss needs it.
+            x: hazy RGB images in [0, 1], shape (N, 3, H, W) with H, W >= 16.
+            return_translated: give the generator's image too, as the adversarial loss needs it.
 
         Returns:
-            The dehazed pictures, of x's shape; clamped to [0, 1] in eval mode only. With return_translated, an
+            The dehazed images, of x's shape; clamped to [0, 1] in eval mode only. With return_translated, an
             EPDNBranches.
 
         Raises:
-            ValueError: a picture is smaller than 16x16.
+            ValueError: an image is smaller than 16x16.
         """
         height, width = check_size(self, x)
         hazy = pad_to_multiple(2 * x - 1, self.multiple, smallest=2 * self.multiple)
@@ -149,7 +149,7 @@ class EPDN(nn.Module):
         translated = self.fine_out(self.fine_in(hazy) + coarse)
         first, second = self.enhancers
         output = second(translated, first(translated, hazy))
-        output, translated = ((picture[..., :height, :width].to(x.dtype) + 1) / 2 for picture in (output, translated))
+        output, translated = ((image[..., :height, :width].to(x.dtype) + 1) / 2 for image in (output, translated))
         if not self.training:
             output = output.clamp(0, 1)
         return EPDNBranches(output, translated) if return_translated else output

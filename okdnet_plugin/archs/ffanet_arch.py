@@ -97,8 +97,8 @@ class FFANet(nn.Module):
     The defaults have 4,455,913 parameters; `num_feat=16, num_blocks=6` is a student of 96,007.
 
     Source: Qin et al., "FFA-Net: Feature Fusion Attention Network for Single Image Dehazing", AAAI 2020.
-    As in the published network, pictures are normalised inside by the mean and deviation of hazy ones, and it is the
-    normalised picture that is added to make the clear one.
+    As in the published network, images are normalised inside by the mean and deviation of hazy ones, and it is the
+    normalised image that is added to make the clear one.
 
     Args:
         num_feat: channels of all layers.
@@ -128,13 +128,13 @@ class FFANet(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """
         Args:
-            x: hazy RGB pictures in [0, 1], shape (N, 3, H, W) with H, W >= 16.
+            x: hazy RGB images in [0, 1], shape (N, 3, H, W) with H, W >= 16.
 
         Returns:
-            The dehazed pictures, of x's shape; clamped to [0, 1] in eval mode only.
+            The dehazed images, of x's shape; clamped to [0, 1] in eval mode only.
 
         Raises:
-            ValueError: a picture is smaller than 16x16.
+            ValueError: an image is smaller than 16x16.
         """
         check_size(self, x)
         hazy = (x - self.mean) / self.std
@@ -142,10 +142,10 @@ class FFANet(nn.Module):
         return output if self.training else output.clamp(0, 1)
 
     def features(self, hazy: Tensor) -> Tensor:
-        """What the tail makes a picture of.
+        """What the tail makes an image of.
 
         Args:
-            hazy: normalised pictures, shape (N, 3, H, W).
+            hazy: normalised images, shape (N, 3, H, W).
 
         Returns:
             Shape (N, num_feat, H, W).

@@ -9,7 +9,7 @@
 - What the feature aggregation block computes before its bound is linear, so that away from the border it is one 3x3
   convolution to a few channels and a window of weights; at the border, where its averages have fewer pixels, it is
   computed as it was. See `FusedFAB`.
-- Pictures are kept as their distance from mid-grey, 0.5, so that the change to [-1, 1] is part of the weights.
+- Images are kept as their distance from mid-grey, 0.5, so that the change to [-1, 1] is part of the weights.
 """
 
 import copy
@@ -188,7 +188,7 @@ class FusedFAB(nn.Module):
     """The feature aggregation block, as few channels as can be.
 
     With 1x1 convolutions P_k, averages over windows S_k and the gate's parts G_k the maps are sum_k G_k S_k P_k x.
-    Where all windows lie in the picture these commute, so that each k is a 3x3 convolution with G_k P_k to the three
+    Where all windows lie in the image these commute, so that each k is a 3x3 convolution with G_k P_k to the three
     maps, and then an average. The averages of all k are a row of weights and then a column of weights.
 
     Within `frame` px of the border the averages have fewer pixels and the gate meets its zero padding. These strips are
@@ -202,7 +202,7 @@ class FusedFAB(nn.Module):
         self.direct = copy.deepcopy(fab)
         self.direct.activation = nn.Identity()
         with torch.no_grad():
-            # pictures come as their distance from 0.5, and the block takes [-1, 1]
+            # images come as their distance from 0.5, and the block takes [-1, 1]
             self.direct.pointwise.weight[:, :6] *= 2
         self.activation = copy.deepcopy(fab.activation)
 
@@ -214,7 +214,7 @@ class FusedFAB(nn.Module):
         # In float64, which no setting of a GPU makes coarser.
         composed = torch.cat([torch.einsum('omyx,mi->oiyx', g.double(), p.double()).float() for g, p in parts])
         bias = gate.bias + torch.einsum('omyx,m->o', gate.weight, pointwise.bias)
-        self.of_pictures = _convolution(composed[:, :6], None)
+        self.of_images = _convolution(composed[:, :6], None)
         self.of_feature = _convolution(composed[:, 6:], None)
         across = bias.new_zeros(3 * num, 3 * num, 1, largest)
         down = bias.new_zeros(3, 3 * num, largest, 1)
@@ -225,29 +225,29 @@ class FusedFAB(nn.Module):
                 down[channel, 3 * k + channel, inside, 0] = 1 / size
         self.across, self.down = _convolution(across, None), _convolution(down, bias)
 
-    def forward(self, pictures: Tensor, feature: Tensor) -> Tensor:
+    def forward(self, images: Tensor, feature: Tensor) -> Tensor:
         """
         Args:
-            pictures: J and J_mod less 0.5, shape (N, 6, H, W).
+            images: J and J_mod less 0.5, shape (N, 6, H, W).
             feature: F_s, shape (N, C, H, W), of the same precision.
 
         Returns:
             Weights of J, J_mod and F_s, (N, 3, H, W).
         """
         n = self.frame
-        maps = self.down(self.across(self.of_feature(feature).add_(self.of_pictures(pictures))))
-        left, right = self._strips(pictures, feature, 3)
-        top, bottom = self._strips(pictures, feature, 2)
+        maps = self.down(self.across(self.of_feature(feature).add_(self.of_images(images))))
+        left, right = self._strips(images, feature, 3)
+        top, bottom = self._strips(images, feature, 2)
         maps = torch.cat([left[..., n:-n, :n], maps, right[..., n:-n, n:]], 3)
         return self.activation(torch.cat([top[..., :n, :], maps, bottom[..., n:, :]], 2))
 
-    def _strips(self, pictures: Tensor, feature: Tensor, dim: int) -> tuple[Tensor, Tensor]:
+    def _strips(self, images: Tensor, feature: Tensor, dim: int) -> tuple[Tensor, Tensor]:
         """Maps of the two strips of twice the frame's width; right in their outer halves."""
         number, length, width = feature.shape[0], feature.shape[dim], 2 * self.frame
-        pictures, feature = (
-            torch.cat([x.narrow(dim, 0, width), x.narrow(dim, length - width, width)]) for x in (pictures, feature)
+        images, feature = (
+            torch.cat([x.narrow(dim, 0, width), x.narrow(dim, length - width, width)]) for x in (images, feature)
         )
-        maps = torch.cat(self.direct(pictures[:, :3], pictures[:, 3:], feature), 1)
+        maps = torch.cat(self.direct(images[:, :3], images[:, 3:], feature), 1)
         return maps[:number], maps[number:]
 
 
@@ -270,7 +270,7 @@ class FusedOKDNet(nn.Module):
         self.shared = FusedMultiScaleNet(net.shared)
         self.airlight: ANet = net.airlight
 
-        # Pictures come as half of what they were in [-1, 1]; tanh(x) / 2 is sigmoid(2 x) - 1 / 2.
+        # Images come as half of what they were in [-1, 1]; tanh(x) / 2 is sigmoid(2 x) - 1 / 2.
         first, relu, last, _ = net.model_free.children()
         self.model_free = nn.Sequential(first, relu, _scaled(last, 2))
         self.transmission = nn.Sequential(*list(net.transmission.children())[:-1])
@@ -280,7 +280,7 @@ class FusedOKDNet(nn.Module):
 
     @property
     def dtype(self) -> torch.dtype:
-        """Precision of the layers; pictures and the airlight are float32 whatever it is."""
+        """Precision of the layers; images and the airlight are float32 whatever it is."""
         return self.to_image.weight.dtype
 
     def set_precision(self, dtype: torch.dtype) -> 'FusedOKDNet':
@@ -303,7 +303,7 @@ class FusedOKDNet(nn.Module):
         return super().train(False)
 
     def estimate_airlight(self, x: Tensor) -> Tensor:
-        """The airlight of hazy pictures, as `OKDNet.estimate_airlight` gives it."""
+        """The airlight of hazy images, as `OKDNet.estimate_airlight` gives it."""
         return self._airlight(x) + 0.5
 
     def _airlight(self, x: Tensor) -> Tensor:
@@ -314,7 +314,7 @@ class FusedOKDNet(nn.Module):
     ) -> Tensor | OKDNetBranches:
         """
         Args:
-            x: hazy RGB pictures in [0, 1], shape (N, 3, H, W) with H, W >= 16.
+            x: hazy RGB images in [0, 1], shape (N, 3, H, W) with H, W >= 16.
             return_branches: give all branches.
             airlight: that of the scene, of shape (N, 3, 1, 1); by default it is estimated from x.
 
@@ -322,7 +322,7 @@ class FusedOKDNet(nn.Module):
             What `OKDNet.forward` gives in eval mode, in float32.
 
         Raises:
-            ValueError: a picture is smaller than 16x16.
+            ValueError: an image is smaller than 16x16.
         """
         height, width = check_size(self, x)
         x = x.float()
@@ -336,8 +336,8 @@ class FusedOKDNet(nn.Module):
         shared = self.to_image(feature).float()
 
         if isinstance(self.aggregation, FusedFAB):
-            pictures = torch.cat([model_free, model_based], 1).to(feature.dtype)
-            weights = self.aggregation(pictures, feature).float().chunk(3, 1)
+            images = torch.cat([model_free, model_based], 1).to(feature.dtype)
+            weights = self.aggregation(images, feature).float().chunk(3, 1)
         else:
             weights = [weight.float() for weight in self.aggregation(model_free, model_based, feature)]
         output = model_free * weights[0] + model_based * weights[1] + shared * weights[2]  # Eq. 2
@@ -345,7 +345,7 @@ class FusedOKDNet(nn.Module):
         if not return_branches:
             return output
         model_free, model_based, shared, t = (
-            picture[..., :height, :width] for picture in (model_free + 0.5, model_based + 0.5, shared + 0.5, t)
+            image[..., :height, :width] for image in (model_free + 0.5, model_based + 0.5, shared + 0.5, t)
         )
         return OKDNetBranches(output, model_free, model_based, shared, t, a + 0.5)
 

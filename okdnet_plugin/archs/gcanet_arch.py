@@ -31,7 +31,7 @@ def edge_map(x: Tensor) -> Tensor:
     missing neighbours count as no difference.
 
     Args:
-        x: pictures of any range, shape (N, C, H, W).
+        x: images of any range, shape (N, C, H, W).
 
     Returns:
         The differences, on x's scale, shape (N, 1, H, W).
@@ -84,16 +84,16 @@ class SmoothDilatedBlock(nn.Module):
 
 @ARCH_REGISTRY.register()
 class GCANet(nn.Module):
-    """Gated context aggregation network: what it estimates is the difference of the clear and the hazy picture.
+    """Gated context aggregation network: what it estimates is the difference of the clear and the hazy image.
 
     The defaults have 702,818 parameters, as many as the published weights.
 
     Source: Chen et al., "Gated Context Aggregation Network for Image Dehazing and Deraining", WACV 2019.
-    Pictures are taken to [-128, 127] inside, as the published weights ask.
+    Images are taken to [-128, 127] inside, as the published weights ask.
 
     Args:
         num_feat: channels of all layers.
-        edges: give the network the edge map of a picture as a fourth channel.
+        edges: give the network the edge map of an image as a fourth channel.
     """
 
     dilations = (2, 2, 2, 4, 4, 4, 1)
@@ -124,13 +124,13 @@ class GCANet(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """
         Args:
-            x: hazy RGB pictures in [0, 1], shape (N, 3, H, W) with H, W >= 16.
+            x: hazy RGB images in [0, 1], shape (N, 3, H, W) with H, W >= 16.
 
         Returns:
-            The dehazed pictures, of x's shape; clamped to [0, 1] in eval mode only.
+            The dehazed images, of x's shape; clamped to [0, 1] in eval mode only.
 
         Raises:
-            ValueError: a picture is smaller than 16x16.
+            ValueError: an image is smaller than 16x16.
         """
         height, width = check_size(self, x)
         feature = self.features(pad_to_multiple(x, 2))
@@ -139,10 +139,10 @@ class GCANet(nn.Module):
         return output if self.training else output.clamp(0, 1)
 
     def features(self, x: Tensor) -> Tensor:
-        """What the last two convolutions make a picture of.
+        """What the last two convolutions make an image of.
 
         Args:
-            x: hazy pictures in [0, 1] whose sides are even, shape (N, 3, H, W).
+            x: hazy images in [0, 1] whose sides are even, shape (N, 3, H, W).
 
         Returns:
             Shape (N, num_feat, H, W).

@@ -35,7 +35,7 @@ _PUBLISHED_KEYS = {
 class GridDehazeNet(nn.Module):
     """Attention-based multi-scale network: features go right and down, then right and up.
 
-    The defaults have 958,051 parameters. Pictures are taken to [-1, 1] inside, but come out in [0, 1].
+    The defaults have 958,051 parameters. Images are taken to [-1, 1] inside, but come out in [0, 1].
 
     Source: Liu et al., "GridDehazeNet: Attention-Based Multi-Scale Network for Image Dehazing", ICCV
     2019. Its pre-processing is the first convolution and block, its post-processing the last.
@@ -60,7 +60,7 @@ class GridDehazeNet(nn.Module):
         num_layers: Annotated[int, Ge(1), Le(100)] = 4,
     ):
         super().__init__()
-        if not 2 <= num_rows <= 5:  # the last would halve pictures of 16 px to nothing
+        if not 2 <= num_rows <= 5:  # the last would halve images of 16 px to nothing
             raise ValueError(f'GridDehazeNet: num_rows is {num_rows}, but must be 2 to 5')
         if num_columns < 2 or num_columns % 2:
             raise ValueError(f'GridDehazeNet: num_columns is {num_columns}, but must be an even number of at least 2')
@@ -88,13 +88,13 @@ class GridDehazeNet(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """
         Args:
-            x: hazy RGB pictures in [0, 1], shape (N, 3, H, W) with H, W >= 16.
+            x: hazy RGB images in [0, 1], shape (N, 3, H, W) with H, W >= 16.
 
         Returns:
-            The dehazed pictures, of x's shape, not below 0; clamped to [0, 1] in eval mode.
+            The dehazed images, of x's shape, not below 0; clamped to [0, 1] in eval mode.
 
         Raises:
-            ValueError: a picture is smaller than 16x16.
+            ValueError: an image is smaller than 16x16.
         """
         height, width = check_size(self, x)
         hazy = 2 * pad_to_multiple(x, self.multiple) - 1

@@ -89,10 +89,10 @@ class GatedConvBlock(nn.Module):
 
 @ARCH_REGISTRY.register()
 class gUNet(nn.Module):  # the authors' name
-    """U-Net of gated convolution blocks; what it estimates is the difference of the clear and the hazy picture.
+    """U-Net of gated convolution blocks; what it estimates is the difference of the clear and the hazy image.
 
     The defaults are gUNet-T, `num_blocks=(4, 4, 4, 8, 4, 4, 4)` is gUNet-S. As released they have 844,899 and 1,477,059
-    parameters; the paper says 0.805 M and 1.413 M, counted in units of 2**20 (0.806 and 1.409). Pictures are taken to
+    parameters; the paper says 0.805 M and 1.413 M, counted in units of 2**20 (0.806 and 1.409). Images are taken to
     [-1, 1] inside.
 
     Source: Song et al., "Rethinking performance gains in image dehazing networks", arXiv 2209.11448.
@@ -132,13 +132,13 @@ class gUNet(nn.Module):  # the authors' name
     def forward(self, x: Tensor) -> Tensor:
         """
         Args:
-            x: hazy RGB pictures in [0, 1], shape (N, 3, H, W) with H, W >= 16.
+            x: hazy RGB images in [0, 1], shape (N, 3, H, W) with H, W >= 16.
 
         Returns:
-            The dehazed pictures, of x's shape; clamped to [0, 1] in eval mode only.
+            The dehazed images, of x's shape; clamped to [0, 1] in eval mode only.
 
         Raises:
-            ValueError: a picture is smaller than 16x16.
+            ValueError: an image is smaller than 16x16.
         """
         height, width = check_size(self, x)
         feature = self.head(pad_to_multiple(2 * x - 1, 2**self.depth))

@@ -165,23 +165,23 @@ class MSBDN(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """
         Args:
-            x: hazy RGB pictures in [0, 1], shape (N, 3, H, W) with H, W >= 16.
+            x: hazy RGB images in [0, 1], shape (N, 3, H, W) with H, W >= 16.
 
         Returns:
-            The dehazed pictures, of x's shape; clamped to [0, 1] in eval mode only.
+            The dehazed images, of x's shape; clamped to [0, 1] in eval mode only.
 
         Raises:
-            ValueError: a picture is smaller than 16x16.
+            ValueError: an image is smaller than 16x16.
         """
         height, width = check_size(self, x)
         output = self.tail(self.features(pad_to_multiple(x, 16)))[..., :height, :width].to(x.dtype)
         return output if self.training else output.clamp(0, 1)
 
     def features(self, x: Tensor) -> Tensor:
-        """What the tail makes a picture of.
+        """What the tail makes an image of.
 
         Args:
-            x: hazy pictures whose sides are multiples of 16, shape (N, 3, H, W).
+            x: hazy images whose sides are multiples of 16, shape (N, 3, H, W).
 
         Returns:
             Shape (N, num_feat, H, W).

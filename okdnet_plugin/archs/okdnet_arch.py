@@ -23,20 +23,20 @@ from okdnet_plugin.archs.arch_util import RDB, check_size, make_down, make_up, p
 
 
 class OKDNetBranches(NamedTuple):
-    """What the branches of OKDNet say of one batch; pictures are RGB, [0, 1] when undistorted, shape (N, 3, H, W)."""
+    """What the branches of OKDNet say of one batch; images are RGB, [0, 1] when undistorted, shape (N, 3, H, W)."""
 
     output: Tensor
     """Out_FAB (Eq. 2), the teacher; clamped to [0, 1] in eval mode."""
     model_free: Tensor
-    """J, the student that maps features to a picture; in [0, 1]."""
+    """J, the student that maps features to an image; in [0, 1]."""
     model_based: Tensor
     """J_mod, the student that solves the scattering model (Eq. 1); not bounded."""
     shared: Tensor
-    """F_s projected to a picture, the third student (Eq. 6); not bounded."""
+    """F_s projected to an image, the third student (Eq. 6); not bounded."""
     transmission: Tensor
     """t in [t_min, 1], shape (N, 1, H, W)."""
     airlight: Tensor
-    """A, one colour a picture, not bounded, shape (N, 3, 1, 1)."""
+    """A, one colour an image, not bounded, shape (N, 3, 1, 1)."""
 
 
 def conv_bn_relu(num_in: int, num_out: int) -> list[nn.Module]:
@@ -100,19 +100,19 @@ class MultiScaleNet(nn.Module):
 
 
 class ANet(nn.Module):
-    """Atmospheric light estimation network: a U-Net down to one pixel, averaged to one colour a picture.
+    """Atmospheric light estimation network: a U-Net down to one pixel, averaged to one colour an image.
 
     Source: DCPDN (Zhang and Patel, CVPR 2018) with 8 base channels, as OKDNet takes it over. The light is global, so
-    the picture is resized to the 256x256 that eight halvings need.
+    the image is resized to the 256x256 that eight halvings need.
 
     Args:
         num_feat: channels after the first convolution.
         num_out: channels of the light.
-        size: side that pictures are resized to, a multiple of 256 px.
+        size: side that images are resized to, a multiple of 256 px.
         norm: layer after convolutions, of the number of their channels.
 
     Raises:
-        ValueError: one picture in train mode; BatchNorm has a single value a channel at the 1x1 bottleneck.
+        ValueError: one image in train mode; BatchNorm has a single value a channel at the 1x1 bottleneck.
     """
 
     def __init__(
@@ -144,7 +144,7 @@ class ANet(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """
         Args:
-            x: hazy pictures in [-1, 1], shape (N, 3, H, W).
+            x: hazy images in [-1, 1], shape (N, 3, H, W).
 
         Returns:
             The airlight on the scale of x, shape (N, num_out, 1, 1).
@@ -165,7 +165,7 @@ class ANet(nn.Module):
         one_pixel = self.size == 256 and len(x) == 1
         if norm.training and one_pixel and type(norm) is nn.BatchNorm2d:  # and no synchronised one
             raise ValueError(
-                'OKDNet cannot train on one picture per GPU: the bottleneck of its airlight network is one pixel, and '
+                'OKDNet cannot train on one image per GPU: the bottleneck of its airlight network is one pixel, and '
                 'BatchNorm has no statistics of a single value. Set batch_size_per_gpu to 2 or more.'
             )
 
@@ -174,7 +174,7 @@ def average_of_window(x: Tensor, size: int) -> Tensor:
     """Mean over the part of a window of `size` px, an odd number, that lies in the image; of x's shape (N, C, H, W).
 
     As a depthwise convolution, on every device. avg_pool2d's gradient is wrong on CUDA where a window is padded and the
-    channels are innermost (pytorch issue 188344, mended in July 2026), and takes ten times as long on a CPU.
+    channels are innermost (pytorch issue 188344, corrected in July 2026), and takes ten times as long on a CPU.
     """
     if size == 1:
         return x
@@ -216,8 +216,8 @@ class FAB(nn.Module):
         Returns:
             Weights of J, J_mod and F_s, each (N, 1, H, W).
         """
-        pictures = torch.cat([model_free, model_based], 1).to(feature.dtype)
-        parallel = self.pointwise(torch.cat([pictures, feature], 1)).chunk(len(self.pools), 1)
+        images = torch.cat([model_free, model_based], 1).to(feature.dtype)
+        parallel = self.pointwise(torch.cat([images, feature], 1)).chunk(len(self.pools), 1)
         pooled = [average_of_window(part, size) for part, size in zip(parallel, self.pools, strict=True)]
         return self.activation(self.gate(torch.cat(pooled, 1))).chunk(3, 1)
 
@@ -254,7 +254,7 @@ class FAU(nn.Module):
 class OKDNet(nn.Module):
     """Online knowledge distillation network for single image dehazing.
 
-    The defaults have 2,581,227 parameters (paper: 2.58 M). Pictures go in and come out in [0, 1]; inside they are in
+    The defaults have 2,581,227 parameters (paper: 2.58 M). Images go in and come out in [0, 1]; inside they are in
     [-1, 1], as the Tanh of the model-free branch asks, which leaves the scattering model unchanged because its two
     weights, t and 1 - t, sum to one.
 
@@ -327,13 +327,13 @@ class OKDNet(nn.Module):
         self.aggregation = FAB(num_feat, gate) if aggregation == 'fab' else FAU(num_feat)
 
     def estimate_airlight(self, x: Tensor) -> Tensor:
-        """The airlight of hazy pictures, to be shared by parts of a picture or by pictures of one scene.
+        """The airlight of hazy images, to be shared by parts of an image or by images of one scene.
 
         Args:
-            x: hazy RGB pictures in [0, 1], shape (N, 3, H, W).
+            x: hazy RGB images in [0, 1], shape (N, 3, H, W).
 
         Returns:
-            One colour a picture, RGB on the scale of x, not bounded, shape (N, 3, 1, 1).
+            One colour an image, RGB on the scale of x, not bounded, shape (N, 3, 1, 1).
         """
         return (self.airlight(2 * x - 1).to(x.dtype) + 1) / 2
 
@@ -370,17 +370,17 @@ class OKDNet(nn.Module):
     ) -> Tensor | OKDNetBranches:
         """
         Args:
-            x: hazy RGB pictures in [0, 1], shape (N, 3, H, W) with H, W >= 16; N >= 2 in train mode.
+            x: hazy RGB images in [0, 1], shape (N, 3, H, W) with H, W >= 16; N >= 2 in train mode.
             return_branches: give all branches, as the distillation loss needs them.
             airlight: that of the scene, of shape (N, 3, 1, 1), as `estimate_airlight` gives it; by default it is
                 estimated from x.
 
         Returns:
-            The dehazed pictures, of x's shape, clamped to [0, 1] in eval mode only: in train mode a clamp would take
+            The dehazed images, of x's shape, clamped to [0, 1] in eval mode only: in train mode a clamp would take
             the gradient from every pixel beyond the range. With return_branches, an OKDNetBranches.
 
         Raises:
-            ValueError: a picture is smaller than 16x16, or N is 1 in train mode.
+            ValueError: an image is smaller than 16x16, or N is 1 in train mode.
         """
         height, width = check_size(self, x)
         hazy = 2 * x - 1
@@ -388,7 +388,7 @@ class OKDNet(nn.Module):
         hazy = pad_to_multiple(hazy, self.multiple)
 
         feature = self.shared(self.preprocess(hazy))
-        # Pictures have the precision of x under autocast too: they are few of the network's channels, and a division by
+        # Images have the precision of x under autocast too: they are few of the network's channels, and a division by
         # 0.1 makes much of a rounding error.
         model_free, shared = self.model_free(feature).to(x.dtype), self.to_image(feature).to(x.dtype)
         t = self.t_min + (1 - self.t_min) * self.transmission(feature).to(x.dtype)
@@ -399,14 +399,14 @@ class OKDNet(nn.Module):
         output = model_free * alpha_free + model_based * alpha_based + shared * alpha_shared  # Eq. 2
 
         output, model_free, model_based, shared, a = (
-            (picture + 1) / 2 for picture in (output, model_free, model_based, shared, a)
+            (image + 1) / 2 for image in (output, model_free, model_based, shared, a)
         )
         if not self.training:
             output = output.clamp(0, 1)
         if not return_branches:
             return output[..., :height, :width]
-        pictures = output, model_free, model_based, shared, t
-        return OKDNetBranches(*[picture[..., :height, :width] for picture in pictures], airlight=a)
+        images = output, model_free, model_based, shared, t
+        return OKDNetBranches(*[image[..., :height, :width] for image in images], airlight=a)
 
 
 def _check(name: str, value: object, choices: tuple) -> None:

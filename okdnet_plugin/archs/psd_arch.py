@@ -1,4 +1,4 @@
-"""PSD: a backbone of another network, and heads for a picture, a transmission and an airlight."""
+"""PSD: a backbone of another network, and heads for an image, a transmission and an airlight."""
 
 from collections.abc import Mapping
 from typing import Any, Literal, NamedTuple
@@ -38,26 +38,26 @@ class PSDBranches(NamedTuple):
     """What PSD says of one batch."""
 
     output: Tensor
-    """J, the dehazed pictures, RGB, shape (N, 3, H, W); clamped to [0, 1] in eval mode."""
+    """J, the dehazed images, RGB, shape (N, 3, H, W); clamped to [0, 1] in eval mode."""
     transmission: Tensor
     """t, not bounded, shape (N, 1, H, W)."""
     airlight: Tensor
-    """A, one colour a picture, RGB on the scale of J, not bounded, shape (N, 3, 1, 1)."""
+    """A, one colour an image, RGB on the scale of J, not bounded, shape (N, 3, 1, 1)."""
     feature: Tensor
     """What the heads of J and t read, shape (N, 64, H, W) as released. A fine-tuning keeps it near what it was."""
 
 
 @ARCH_REGISTRY.register()
 class PSD(nn.Module):
-    """Principled synthetic-to-real dehazing: a backbone with heads for the picture, the transmission and the airlight.
+    """Principled synthetic-to-real dehazing: a backbone with heads for the image, the transmission and the airlight.
 
     The defaults are PSD-FFA with 6,204,857 parameters (6.2 M in OKDNet's Table 1); `backbone='gca'` is PSD-GCANet with
     2,412,594, `backbone='msbdn'` PSD-MSBDN with 33,110,786. These are the sums over the released networks, which have
     weights that nothing uses; without them (`unused='none'`) they are 5,316,278, 1,562,674 and 32,260,866.
 
     Source: Chen et al., "PSD: Principled synthetic-to-real dehazing guided by physical priors", CVPR 2021; layers as
-    released. As there, FFA-Net and MSBDN see pictures in [-1, 1] while J is in [0, 1], and FFA-Net adds what it sees to
-    make J; GCANet has no edge map. The airlight is that of the picture at 512x512 px, which leaves the InstanceNorm of
+    released. As there, FFA-Net and MSBDN see images in [-1, 1] while J is in [0, 1], and FFA-Net adds what it sees to
+    make J; GCANet has no edge map. The airlight is that of the image at 512x512 px, which leaves the InstanceNorm of
     its network four pixels.
 
     A plain training (`RestorationModel`) trains the backbone and J alone; the other heads then need
@@ -116,29 +116,29 @@ class PSD(nn.Module):
         accept_published_keys(self, _PUBLISHED_KEYS, _UNUSED if unused == 'none' else ())
 
     def estimate_airlight(self, x: Tensor) -> Tensor:
-        """The airlight of hazy pictures, on which J does not depend.
+        """The airlight of hazy images, on which J does not depend.
 
         Args:
-            x: hazy RGB pictures in [0, 1], shape (N, 3, H, W).
+            x: hazy RGB images in [0, 1], shape (N, 3, H, W).
 
         Returns:
-            One colour a picture, RGB on the scale of J, not bounded, shape (N, 3, 1, 1).
+            One colour an image, RGB on the scale of J, not bounded, shape (N, 3, 1, 1).
         """
         return self.airlight(x - 128 / 255 if self.kind == 'gca' else 2 * x - 1)
 
     def forward(self, x: Tensor, return_branches: bool = False, airlight: Tensor | None = None) -> Tensor | PSDBranches:
         """
         Args:
-            x: hazy RGB pictures in [0, 1], shape (N, 3, H, W) with H, W >= 16.
+            x: hazy RGB images in [0, 1], shape (N, 3, H, W) with H, W >= 16.
             return_branches: give transmission, airlight and feature too, as PSD's losses need them.
             airlight: that of the scene, of shape (N, 3, 1, 1); by default it is estimated from x.
 
         Returns:
-            The dehazed pictures, of x's shape; clamped to [0, 1] in eval mode only. With return_branches, a
+            The dehazed images, of x's shape; clamped to [0, 1] in eval mode only. With return_branches, a
             PSDBranches.
 
         Raises:
-            ValueError: a picture is smaller than 16x16.
+            ValueError: an image is smaller than 16x16.
         """
         height, width = check_size(self, x)
         hazy = x if self.kind == 'gca' else 2 * x - 1  # GCANet has a scale of its own

@@ -22,7 +22,7 @@ def main(argv: list[str] | None = None) -> int:
     from okdnet_plugin.inference import jobs as plan
     from okdnet_plugin.inference import run_jobs as run
     from okdnet_plugin.inference.dehazer import Dehazer
-    from okdnet_plugin.inference.images import extras as extra_pictures
+    from okdnet_plugin.inference.images import extras as extra_images
     from okdnet_plugin.inference.images.writing import KINDS
     from okdnet_plugin.inference.video import Encoding
     from okdnet_plugin.weights.loading import weights_for
@@ -50,7 +50,7 @@ def main(argv: list[str] | None = None) -> int:
         notify=_say,
     )
     if dehazer.maps:
-        extra_pictures.check_maps(dehazer, args.save_transmission, args.save_airlight)
+        extra_images.check_maps(dehazer, args.save_transmission, args.save_airlight)
     sys.stderr.write(f'{weights}; {dehazer.description}\n')
     return run.run(
         jobs,

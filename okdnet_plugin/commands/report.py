@@ -15,7 +15,7 @@ def main(argv: list[str] | None = None) -> int:
         argv: what follows `basicsr report`.
 
     Returns:
-        0; 1 if a picture could not be restored or measured; 130 after Ctrl-C, which the same command goes on from.
+        0; 1 if an image could not be restored or measured; 130 after Ctrl-C, which the same command goes on from.
     """
     parser = argparse.ArgumentParser(
         prog='basicsr report', description=(__doc__ or '').partition(': ')[2], allow_abbrev=False

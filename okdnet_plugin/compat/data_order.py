@@ -1,4 +1,4 @@
-"""Which pictures are drawn, and how many make an epoch."""
+"""Which images are drawn, and how many make an epoch."""
 
 import functools
 import importlib
@@ -17,12 +17,12 @@ def _order_ignores_the_seed() -> bool:
 
 
 @patch(_order_ignores_the_seed)
-def draw_pictures_by_the_seed() -> None:
-    """The order of the pictures ignores `manual_seed`, their augmentation depends on the number of workers.
+def draw_images_by_the_seed() -> None:
+    """The order of the images ignores `manual_seed`, their augmentation depends on the number of workers.
 
-    A run that goes on begins its epoch again, so that some pictures are seen twice and others not at all. Order and
+    A run that goes on begins its epoch again, so that some images are seen twice and others not at all. Order and
     augmentation now follow from (seed, epoch, number) alone, see `okdnet_plugin.data.seeded_order`; without
-    `manual_seed`, processes agree on the seed of the first. Can go when the toolbox's sampler takes the seed and a
+    `manual_seed`, processes agree on the seed of the first. Can go when BasicSR's sampler takes the seed and a
     place to begin at.
     """
     original = importlib.import_module('basicsr.train').create_train_val_dataloader
@@ -43,7 +43,7 @@ def draw_pictures_by_the_seed() -> None:
         this.is_begun = True
         accumulate = opt['train'].get('accumulate') or 1
         train_loader, sampler = in_seeded_order(train_loader, sampler, chosen, state['iter'], accumulate)
-        state['epoch'] = sampler.epoch  # where the toolbox's loop begins
+        state['epoch'] = sampler.epoch  # where BasicSR's loop begins
         return train_loader, sampler, val_loaders, *totals
 
     replace_function('basicsr.train:create_train_val_dataloader', create_train_val_dataloader)
@@ -53,7 +53,7 @@ def draw_pictures_by_the_seed() -> None:
 def count_the_iterations_of_an_epoch() -> None:
     """An epoch is counted with its last, smaller batch, which the loader drops, so that a run ends too early.
 
-    With fewer pictures than a batch it makes no step at all, and succeeds. Can go when the toolbox counts what its
+    With fewer images than a batch it makes no step at all, and succeeds. Can go when BasicSR counts what its
     loader gives.
     """
     original = importlib.import_module('basicsr.train').create_train_val_dataloader
@@ -66,7 +66,7 @@ def count_the_iterations_of_an_epoch() -> None:
         if len(train_loader) == 0:
             block, length = opt['datasets']['train'], len(train_loader.dataset)
             check_batches(block, length, train_loader.batch_size, opt['world_size'])
-        logger.info(f'An epoch has {len(train_loader)} iterations of {train_loader.batch_size} pictures a process.')
+        logger.info(f'An epoch has {len(train_loader)} iterations of {train_loader.batch_size} images a process.')
         return train_loader, sampler, val_loaders, math.ceil(total_iters / len(train_loader)), total_iters
 
     replace_function('basicsr.train:create_train_val_dataloader', create_train_val_dataloader)

@@ -31,7 +31,7 @@ def take_the_gpus_that_there_are() -> None:
 
     With it a run falls back to the CPU with a warning, `auto` takes one GPU and says how to use all, and several
     processes that are started without `--launcher` are refused: each would be a training of its own in one folder.
-    Can go when the toolbox looks at what there is.
+    Can go when BasicSR looks at what there is.
     """
     original = importlib.import_module('basicsr.utils.options').parse_options
 
@@ -47,7 +47,7 @@ def take_the_gpus_that_there_are() -> None:
         wanted = written.get('num_gpu', opt['num_gpu'])
         opt['num_gpu'], advice = usable_gpus(opt | {'num_gpu': wanted}, command)
         if advice and opt['rank'] == 0:
-            print(f'WARNING: {advice}.', flush=True)  # the logger has no file before the toolbox has made the folders
+            print(f'WARNING: {advice}.', flush=True)  # the logger has no file before BasicSR has made the folders
         return opt, args
 
     replace_function('basicsr.utils.options:parse_options', parse_options)
@@ -87,8 +87,8 @@ def _launcher() -> str:
 def say_which_device() -> None:
     """A training does not say what it computes on, so that a driver which is too old costs days on the CPU.
 
-    One line of the log now names the device; a GPU that torch cannot use is a warning with the reason. Can go when the
-    toolbox does so.
+    One line of the log now names the device; a GPU that torch cannot use is a warning with the reason. Can go when
+    BasicSR does so.
     """
     original = importlib.import_module('basicsr.models').build_model
 

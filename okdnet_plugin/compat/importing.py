@@ -1,4 +1,4 @@
-"""Importing the toolbox at all."""
+"""Importing BasicSR at all."""
 
 import importlib
 import importlib.util
@@ -16,7 +16,7 @@ def _functional_tensor_is_missing() -> bool:
 def provide_functional_tensor() -> None:
     """`import basicsr` needs torchvision.transforms.functional_tensor, which torchvision 0.17 made private.
 
-    Reported: XPixelGroup/BasicSR issues 533 and 663; mended in its PR 650, never released. Can go with the first
+    Reported: XPixelGroup/BasicSR issues 533 and 663; corrected in its PR 650, never released. Can go with the first
     release of BasicSR that has it. Workers that a launcher starts by spawn import this package too, and so get it.
     """
     sys.modules['torchvision.transforms.functional_tensor'] = importlib.import_module(

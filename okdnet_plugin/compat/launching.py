@@ -23,8 +23,8 @@ def launch_without_gpu() -> None:
     """`--launcher pytorch` divides by the number of GPUs, and ignores `dist_params` of the option file.
 
     With it a process takes the GPU of its LOCAL_RANK, or none; the backend is the option file's `dist_params.backend`,
-    by default nccl with GPUs. Without a GPU, and with `num_gpu: 0` under any launcher, it is gloo. Can go when the
-    toolbox launches on a machine without a GPU.
+    by default nccl with GPUs. Without a GPU, and with `num_gpu: 0` under any launcher, it is gloo. Can go when
+    BasicSR launches on a machine without a GPU.
     """
     dist_util = importlib.import_module('basicsr.utils.dist_util')
 
@@ -73,7 +73,7 @@ def _uses_gpus() -> bool:
 def _prepare_workers() -> None:
     """Let loaders fork their workers from a clean process that has imported everything.
 
-    The toolbox chooses spawn where nobody has chosen, by which each worker of each epoch and each validation spends
+    BasicSR chooses spawn where nobody has chosen, by which each worker of each epoch and each validation spends
     seconds on its imports.
     """
     multiprocessing = torch.multiprocessing
@@ -104,7 +104,7 @@ def launch_slurm_without_a_shell() -> None:
     """`--launcher slurm` puts the value of a variable into a command line of a shell, and divides by the GPUs.
 
     Reported: CVE-2024-27763. `scontrol` now gets the list of nodes as one argument; a process takes the GPU of its
-    SLURM_LOCALID, or none. Can go when the toolbox starts scontrol without a shell, on machines without a GPU too.
+    SLURM_LOCALID, or none. Can go when BasicSR starts scontrol without a shell, on machines without a GPU too.
     """
 
     def init_dist_slurm(backend, port=None):
@@ -152,7 +152,7 @@ def _first_node(nodes: str) -> str:
 def distribute_on_cpu() -> None:
     """A distributed network is always given the current GPU as its device, so that training on CPUs raises.
 
-    Can go when the toolbox builds DistributedDataParallel without device_ids for a network on the CPU.
+    Can go when BasicSR builds DistributedDataParallel without device_ids for a network on the CPU.
     """
     from basicsr.models.base_model import BaseModel
 
@@ -171,9 +171,9 @@ def distribute_on_cpu() -> None:
 
 @patch(lambda: '--local-rank' not in sources_of('basicsr.utils.options:parse_options'))
 def accept_local_rank_with_a_dash() -> None:
-    """torch.distributed.launch of torch 2 passes --local-rank; the toolbox knows only --local_rank and stops.
+    """torch.distributed.launch of torch 2 passes --local-rank; BasicSR knows only --local_rank and stops.
 
-    Reported: XPixelGroup/BasicSR issue 626. Can go when the toolbox's parser accepts both.
+    Reported: XPixelGroup/BasicSR issue 626. Can go when BasicSR's parser accepts both.
     """
     options = importlib.import_module('basicsr.utils.options')
     original = options.parse_options

@@ -19,7 +19,7 @@ def _registry_hides_the_mistake() -> bool:
 def suggest_registered_names() -> None:
     """For an unknown name a registry prints "use name: X_basicsr!" and then says only that X was not found.
 
-    Reported: XPixelGroup/BasicSR issues 419, 506 and 723. The error now gives the near names. Can go when the toolbox's
+    Reported: XPixelGroup/BasicSR issues 419, 506 and 723. The error now gives the near names. Can go when BasicSR's
     own error does.
     """
     from basicsr.utils.registry import Registry

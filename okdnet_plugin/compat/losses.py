@@ -12,8 +12,8 @@ from okdnet_plugin.compat.patches import patch, source_of
 def measure_features_by_squares() -> None:
     """`PerceptualLoss` with `criterion: l2` asks for torch.nn.L2loss, which there has never been.
 
-    The mean of squares is what it stands for. Can go when the
-    toolbox says MSELoss.
+    The mean of squares is what it stands for. Can go when
+    BasicSR says MSELoss.
     """
     from basicsr.losses.basic_loss import PerceptualLoss
 

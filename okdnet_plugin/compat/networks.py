@@ -12,7 +12,7 @@ from okdnet_plugin.compat.patches import patch, source_of
 def evaluate_the_bare_network() -> None:
     """Only the first process validates, but through DistributedDataParallel, which waits for the others' buffers.
 
-    A network with BatchNorm and without EMA then breaks off or hangs. Can go when the toolbox evaluates the bare
+    A network with BatchNorm and without EMA then breaks off or hangs. Can go when BasicSR evaluates the bare
     network.
     """
     from basicsr.models.sr_model import SRModel
@@ -47,7 +47,7 @@ def average_buffers_in_ema() -> None:
     Running means and variances are averaged like the weights that they belong to, but with a decay of at most
     (1 + n) / (10 + n) after n batches: unlike weights they begin far from their values, and an average over a thousand
     steps would hold a variance of 1 for ten thousand. Any other buffer (a counter, a mask, an index) is copied.
-    Validation and `params_ema` use that copy. Can go when the toolbox's model_ema handles buffers.
+    Validation and `params_ema` use that copy. Can go when BasicSR's model_ema handles buffers.
     """
     from basicsr.models.base_model import BaseModel
 

@@ -1,4 +1,4 @@
-"""A patch of the toolbox, and where all of them are."""
+"""A patch of BasicSR, and where all of them are."""
 
 import functools
 import importlib
@@ -10,18 +10,18 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Patch:
-    """One mend of the toolbox: what it does, and whether it is needed here."""
+    """One patch of BasicSR: what it does, and whether it is needed here."""
 
-    mend: Callable[[], None]
+    function: Callable[[], None]
     is_needed: Callable[[], bool]
 
     @property
     def name(self) -> str:
-        return self.mend.__name__
+        return self.function.__name__
 
     @property
     def reason(self) -> str:
-        return inspect.getdoc(self.mend) or ''
+        return inspect.getdoc(self.function) or ''
 
 
 PATCHES: list[Patch] = []
@@ -36,22 +36,22 @@ def apply_noted(name: str | None = None) -> None:
     """
     for patch in list(PATCHES):
         if name in (None, patch.name) and patch not in APPLIED and patch.is_needed():
-            patch.mend()
+            patch.function()
             APPLIED.append(patch)
 
 
 def patch(is_needed: Callable[[], bool]) -> Callable[[Callable[[], None]], Callable[[], None]]:
     """Note a function down as a patch, which is applied where its condition holds."""
 
-    def decorator(mend):
-        PATCHES.append(Patch(mend, is_needed))
-        return mend
+    def decorator(function):
+        PATCHES.append(Patch(function, is_needed))
+        return function
 
     return decorator
 
 
 def source_of(name: str) -> str:
-    """Source text of `module:function` or `module:Class.method` of the toolbox."""
+    """Source text of `module:function` or `module:Class.method` of BasicSR."""
     module, _, attribute = name.partition(':')
     function = functools.reduce(getattr, attribute.split('.'), importlib.import_module(module))
     return inspect.getsource(function.__code__)  # of what runs: getsource would look through a wrapper
@@ -75,7 +75,7 @@ def sources_of(name: str) -> str:
 
 
 def replace_function(name: str, replacement: Callable) -> None:
-    """Replace `module:function` in its module and in every toolbox module that has imported it by name."""
+    """Replace `module:function` in its module and in every BasicSR module that has imported it by name."""
     module, _, attribute = name.partition(':')
     original = getattr(importlib.import_module(module), attribute)
     for loaded_name, loaded in list(sys.modules.items()):

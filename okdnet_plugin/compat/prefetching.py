@@ -14,7 +14,7 @@ from okdnet_plugin.compat.patches import patch, replace_function, source_of
 def end_prefetching_with_its_error() -> None:
     """With `prefetch_mode: cpu` an error in a data set ends the thread that reads, and the training waits for ever.
 
-    The error is now raised where the batch is asked for. Can go when the toolbox hands it on.
+    The error is now raised where the batch is asked for. Can go when BasicSR hands it on.
     """
     from basicsr.data.prefetch_dataloader import PrefetchGenerator
 
@@ -42,7 +42,7 @@ def end_prefetching_with_its_error() -> None:
 def prefetch_without_gpu() -> None:
     """`prefetch_mode: cuda` fails on a machine without a GPU, so that an option file fits one kind of machine only.
 
-    There is nothing to prefetch to then, and batches are handed on as they are. Can go when the toolbox does so.
+    There is nothing to prefetch to then, and batches are handed on as they are. Can go when BasicSR does so.
     """
     prefetch = importlib.import_module('basicsr.data.prefetch_dataloader')
     original = prefetch.CUDAPrefetcher

@@ -17,7 +17,7 @@ def resume_without_gpu() -> None:
 
     The state is loaded to the CPU, from where optimisers move it to their parameters, and without running code. Of
     states that cannot be read, or whose networks cannot, `--auto_resume` takes the one before. Processes that find
-    different states do not begin. Can go when the toolbox resumes on a machine without a GPU and looks at what it
+    different states do not begin. Can go when BasicSR resumes on a machine without a GPU and looks at what it
     finds.
     """
     train = importlib.import_module('basicsr.train')
@@ -52,7 +52,7 @@ def _newest_whole_state(opt: dict) -> tuple[dict | None, str | None]:
             state = checkpoints.load_state(path)
             _check_networks_of(state, opt)
         except InputError as error:
-            # The logger has no file before the toolbox has made the folders.
+            # The logger has no file before BasicSR has made the folders.
             print(f'WARNING: {error}; --auto_resume takes the state before it.', flush=True)
             passed_over.append(path)
         else:

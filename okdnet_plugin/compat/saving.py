@@ -17,7 +17,7 @@ def save_whole_files() -> None:
 
     A process that is killed meanwhile leaves half a file, which `--auto_resume` then picks. They are now written beside
     and renamed, a failure stops the run, and a model may add to its state by a method `more_of_training_state()`.
-    Can go when the toolbox does so.
+    Can go when BasicSR does so.
     """
     from basicsr.models.base_model import BaseModel
 
@@ -90,8 +90,8 @@ def read_weights_of_any_file() -> None:
 def keep_a_journal() -> None:
     """The log of a training is made for the eye alone, and a terminal shows no progress.
 
-    What it reports now goes to `metrics.jsonl` beside it as well, see `okdnet_plugin.engine.journal`. Can go when the
-    toolbox writes such a file.
+    What it reports now goes to `metrics.jsonl` beside it as well, see `okdnet_plugin.engine.journal`. Can go when
+    BasicSR writes such a file.
     """
     train = importlib.import_module('basicsr.train')
 
@@ -121,24 +121,24 @@ def keep_a_journal() -> None:
     replace_function('basicsr.train:MessageLogger', JournalLogger)
 
 
-def _toolbox_unpickles() -> bool:
+def _basicsr_unpickles() -> bool:
     is_said = 'weights_only' in source_of('basicsr.models.base_model:BaseModel.load_network')
-    return not is_said and not hasattr(torch.load, 'heeds_the_toolbox')
+    return not is_said and not hasattr(torch.load, 'heeds_basicsr')
 
 
-@patch(_toolbox_unpickles)
+@patch(_basicsr_unpickles)
 def load_weights_without_running_code() -> None:
     """Networks read their weights by a torch.load that unpickles whatever a file holds, on torch before 2.6.
 
-    So they do under TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD too. Where a module of the toolbox does not say `weights_only`,
-    it is now true. Can go when the toolbox says so.
+    So they do under TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD too. Where a module of BasicSR does not say `weights_only`,
+    it is now true. Can go when BasicSR says so.
     """
     original = torch.load
 
     @functools.wraps(original)
     def load(f, *args, **kwargs):
-        is_of_toolbox = sys._getframe(1).f_globals.get('__name__', '').split('.')[0] == 'basicsr'
-        if not is_of_toolbox or kwargs.get('weights_only') is not None:
+        is_of_basicsr = sys._getframe(1).f_globals.get('__name__', '').split('.')[0] == 'basicsr'
+        if not is_of_basicsr or kwargs.get('weights_only') is not None:
             return original(f, *args, **kwargs)
         try:
             return original(f, *args, **kwargs | {'weights_only': True})
@@ -148,5 +148,5 @@ def load_weights_without_running_code() -> None:
             checkpoints.load(f)  # says in one line what is wrong with it
             raise
 
-    setattr(load, 'heeds_the_toolbox', True)  # noqa: B010
+    setattr(load, 'heeds_basicsr', True)  # noqa: B010
     torch.load = load

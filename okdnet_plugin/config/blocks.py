@@ -87,8 +87,8 @@ class Validation(Keys):
     """`val`."""
 
     val_freq: IterationCount = key('iterations from one validation to the next', _TRAIN)
-    save_img: Switch = key('save the pictures that the network makes', _BOTH)
-    suffix: Label | None = key('end of the names of saved pictures; ~ for the name of the experiment')
+    save_img: Switch = key('save the images that the network makes', _BOTH)
+    suffix: Label | None = key('end of the names of saved images; ~ for the name of the experiment')
     metrics: Metrics | None = key('metrics, each under a name of your own')
     pbar: Switch | None = key('show a progress bar')
 
@@ -110,7 +110,7 @@ class Top(Keys):
 
     name: Label = key('name of the experiment: experiments/<name>/, results/<name>/', _BOTH)
     model_type: Name = key('registered model: the training and validation loop', _BOTH)
-    scale: _Scale | None = key('size of the clear pictures / size of the others')
+    scale: _Scale | None = key('size of the clear images / size of the others')
     num_gpu: _Gpus = key('GPUs of this process: auto, or a number; 0 for the CPU', _BOTH)
     manual_seed: _Seed | None = key('seed of all random numbers; ~ for a new one each time')
     datasets: DataSets = key('data sets: train, val, val_2 … of a training; test, test_2 … of a test', _BOTH)
@@ -127,17 +127,17 @@ class DataSet(Keys):
     """What BasicSR's parser, models and log read of a data set."""
 
     name: Label = key('name, by which results, figures and messages go', _BOTH)
-    phase: Literal['train', 'val', 'test'] | None = key('what the pictures are for; the key of the block says it')
-    scale: _Scale | None = key('size of the clear pictures / size of the others; the top of the file says it')
-    dataroot_lq: Text | None = key('folder or LMDB of hazy pictures')
-    dataroot_gt: Text | None = key('folder or LMDB of clear pictures')
+    phase: Literal['train', 'val', 'test'] | None = key('what the images are for; the key of the block says it')
+    scale: _Scale | None = key('size of the clear images / size of the others; the top of the file says it')
+    dataroot_lq: Text | None = key('folder or LMDB of hazy images')
+    dataroot_gt: Text | None = key('folder or LMDB of clear images')
 
 
 class Loader(Keys):
     """What BasicSR's loader, sampler and prefetcher read of the same block, or is customary there."""
 
-    batch_size_per_gpu: Annotated[Count, Field(le=2**16)] = key('pictures of a batch, for each process or GPU', _TRAIN)
-    num_worker_per_gpu: _Few = key('processes that read pictures', _TRAIN)
+    batch_size_per_gpu: Annotated[Count, Field(le=2**16)] = key('images of a batch, for each process or GPU', _TRAIN)
+    num_worker_per_gpu: _Few = key('processes that read images', _TRAIN)
     dataset_enlarge_ratio: Annotated[Positive, Field(le=10**6)] | None = key('how often an epoch repeats the data set')
     prefetch_mode: Literal['cpu', 'cuda'] | None = key('how the next batch is fetched meanwhile: cuda, cpu or ~')
     num_prefetch_queue: Annotated[Count, Field(le=1024)] | None = key('batches that prefetch_mode: cpu holds')
@@ -168,10 +168,10 @@ class ReportSettings(Keys):
     """`report`."""
 
     tables: list[Annotated[Count, Field(le=4)]] | None = key("the paper's tables to be set beside, as [1, 2, 3]")
-    cost_size: _Size | None = key('size of the picture that cost is measured with')
+    cost_size: _Size | None = key('size of the image that cost is measured with')
     cost_rounds: Annotated[Count, Field(le=10**4)] | None = key('how often cost is measured')
-    examples: Annotated[FromZero, Field(le=10**4)] | None = key('best and worst pictures of each method')
-    num_worker: _Few | None = key('workers that read pictures')
+    examples: Annotated[FromZero, Field(le=10**4)] | None = key('best and worst images of each method')
+    num_worker: _Few | None = key('workers that read images')
     limit: Annotated[Count, Field(le=10**9)] | None = key(
         'samples of a test set that are measured at most, at equal distances'
     )
@@ -181,11 +181,11 @@ class ReportTop(Keys):
     """The top of an option file of `basicsr report`."""
 
     name: Label = key('name of the report: reports/<name>/', ('report',))
-    scale: _Scale | None = key('size of the clear pictures / size of the hazy ones')
+    scale: _Scale | None = key('size of the clear images / size of the hazy ones')
     num_gpu: _Gpus | None = key('GPUs: auto, or a number; 0 for the CPU')
     channels_last: Switch | None = key('channels innermost, which is faster')
     methods: dict[str, Method | None] = key('methods, each under its name', ('report',))
     datasets: DataSets = key('test sets, each under its name', ('report',))
     metrics: Metrics = key('metrics, each under a name of your own', ('report',))
-    protocol: Literal['rgb', 'y', 'resize256'] | None = key('what is measured of a picture')
+    protocol: Literal['rgb', 'y', 'resize256'] | None = key('what is measured of an image')
     report: ReportSettings | None = key('what is set beside the figures, and how much is measured')

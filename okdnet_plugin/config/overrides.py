@@ -24,7 +24,7 @@ def apply(root: Item, overrides: Sequence[Override | str], typed: Typed) -> Item
 
     Args:
         root: what the file says; it is not changed.
-        overrides: `KEY=VALUE`, keys parted by points, or by colons as in the toolbox; numbers are indices in a list.
+        overrides: `KEY=VALUE`, keys parted by points, or by colons as in BasicSR; numbers are indices in a list.
         typed: makes the value of a text: called with the file so far, the key path and the text.
 
     Raises:

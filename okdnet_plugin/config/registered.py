@@ -98,8 +98,8 @@ def is_basicsrs(target: object) -> bool:
     return getattr(target, '__module__', '').split('.')[0] == BASICSR
 
 
-def needs_clear_picture(metric: str) -> bool:
-    """Whether a metric, by its registered name, has no value without a clear picture."""
+def needs_clear_image(metric: str) -> bool:
+    """Whether a metric, by its registered name, has no value without a clear image."""
     function = find('metric', metric)
     parameters = inspect.signature(function).parameters if function is not None else {}
     return 'img2' in parameters and parameters['img2'].default is not None

@@ -130,7 +130,7 @@ def check_batches(block: Mapping, length: int, batch_size: int, world_size: int)
         raise InputError(f'{place}: an epoch would have {samples} samples; lower {cure.split(chr(44))[0]}')
     if samples < batch_size:
         raise InputError(
-            f'{place}: {length} pictures do not fill a batch of {batch_size} (batch_size_per_gpu x train:accumulate) '
+            f'{place}: {length} images do not fill a batch of {batch_size} (batch_size_per_gpu x train:accumulate) '
             f'in each of {world_size} processes; raise {cure}, or lower batch_size_per_gpu'
         )
 
@@ -171,5 +171,5 @@ def _pass_through(block: Mapping, lq: torch.Tensor, gt: torch.Tensor, place: str
     if shape is not None and lq.dim() == 4 and tuple(shape[1:]) != tuple(gt.shape[1:]):
         raise InputError(
             f'{place}: {block["type"]} makes {list(shape)} of a batch of shape {list(lq.shape)}, but the clear '
-            f'pictures are {list(gt.shape)}; make scale, its arguments and the data set agree'
+            f'images are {list(gt.shape)}; make scale, its arguments and the data set agree'
         )

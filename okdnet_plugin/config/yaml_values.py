@@ -25,7 +25,7 @@ _EXPONENT = re.compile(r'[+-]?(\d+\.?\d*|\.\d+)[eE][+-]?\d+')
 _WINDOWS_PATH = re.compile(r'"[A-Za-z]:\\[^"]*"')
 _BACKSLASHES = re.compile(r'"[^"]*\\[^"]*"')
 _OF_BACKSLASHES = ': within double quotes a backslash begins a special character; write / instead, or single quotes'
-_PLAIN_WORDS = {'None': None, 'none': None}  # in an override, as the toolbox reads them
+_PLAIN_WORDS = {'None': None, 'none': None}  # in an override, as BasicSR reads them
 
 
 def read(path: str) -> Item:
@@ -188,7 +188,7 @@ class _Reader:
             shown = node.value if is_scalar else node.tag
             kind = node.tag.rpartition(':')[2]
             raise InputError(
-                f'{self._at(node.start_mark)}: {shown} is no {kind}; mend it, or put it in quotation marks'
+                f'{self._at(node.start_mark)}: {shown} is no {kind}; correct it, or put it in quotation marks'
             ) from error
 
     def _place(self, node: yaml.Node) -> str:

@@ -1,4 +1,4 @@
-"""What the data sets share: messages that say where, and what happens to a picture that cannot be read."""
+"""What the data sets share: messages that say where, and what happens to an image that cannot be read."""
 
 import random
 from abc import ABC, abstractmethod
@@ -24,23 +24,21 @@ class DehazeDataset(Dataset, ABC):
     What it reads is the inner class `Options` of each class, together with those of its parents; `self.options` holds
     the values, with defaults for what is left out.
 
-    With `on_error: skip` a picture of a training that cannot be used is left out, said once, and another one, drawn at
-    random, takes its place. `skipped` says which: one flag a picture, shared with the workers of a loader. A store of
-    pictures that cannot be read ends the training nevertheless.
+    With `on_error: skip` an image of a training that cannot be used is left out, said once, and another one, drawn at
+    random, takes its place. `skipped` says which: one flag an image, shared with the workers of a loader. A store of
+    images that cannot be read ends the training nevertheless.
 
     Args:
         opt: the block; it is not changed.
 
     Raises:
-        InputError: the block, or what it names, cannot be used. Reading a picture raises it too. The message begins
+        InputError: the block, or what it names, cannot be used. Reading an image raises it too. The message begins
             with phase and data set.
     """
 
     class Options(BaseModel):
-        io_backend: IoBackend | None = Field(None, description='where pictures lie: {type: disk} or {type: lmdb}')
-        on_error: Literal['raise', 'skip'] | None = Field(
-            'raise', description='what a picture that cannot be read does'
-        )
+        io_backend: IoBackend | None = Field(None, description='where images lie: {type: disk} or {type: lmdb}')
+        on_error: Literal['raise', 'skip'] | None = Field('raise', description='what an image that cannot be read does')
 
     def __init__(self, opt: Mapping):
         self.opt = opt  # BasicSR's models read the name from here
@@ -57,36 +55,36 @@ class DehazeDataset(Dataset, ABC):
 
     @abstractmethod
     def _open(self) -> None:
-        """Check the options and find the pictures."""
+        """Check the options and find the images."""
 
     @abstractmethod
     def _sample(self, index: int) -> dict[str, Any]:
-        """Read one sample, of the picture of that number."""
+        """Read one sample, of the image of that number."""
 
     def _count(self) -> int:
-        """Pictures, if they are others than samples."""
+        """Images, if they are others than samples."""
         return len(self)
 
-    def _picture(self, index: int) -> int:
-        """Number of the picture that a sample is to be made of."""
+    def _image(self, index: int) -> int:
+        """Number of the image that a sample is to be made of."""
         return index
 
     def __getitem__(self, index: int) -> dict[str, Any]:
         with located(self.where):
             if not self._skips:
-                return self._sample(self._picture(index))
+                return self._sample(self._image(index))
             last = None
             for _ in range(_TRIES):
-                number = self._picture(index)
+                number = self._image(index)
                 try:
                     return self._sample(number)
-                except StoreError:  # no other picture can be read either
+                except StoreError:  # no other image can be read either
                     raise
                 except InputError as error:
                     last = error
                     self._leave_out(number, error)
                 index = random.randrange(len(self))
-            raise InputError(f'{_TRIES} pictures in a row cannot be used; the last one: {last}')
+            raise InputError(f'{_TRIES} images in a row cannot be used; the last one: {last}')
 
     def _leave_out(self, number: int, error: InputError) -> None:
         if not self.skipped[number]:

@@ -1,4 +1,4 @@
-"""Depth of a picture: from the bytes of a file to distances that haze is computed with, or made up."""
+"""Depth of an image: from the bytes of a file to distances that haze is computed with, or made up."""
 
 import io
 from typing import NamedTuple
@@ -22,7 +22,7 @@ class DepthRule(NamedTuple):
 
     Args:
         kind: `depth`, or `inverse` for values that are large where it is near.
-        norm: `none`; `max`, so that the farthest place of each picture has depth 1; or `minmax`, so that the nearest
+        norm: `none`; `max`, so that the farthest place of each image has depth 1; or `minmax`, so that the nearest
             one has depth 0 too.
         scale: values are divided by it; None for values that are distances already.
         smooth: radius, in px, of the filter of `smoothed`, for whole numbers; 0 for none.
@@ -47,12 +47,12 @@ def decode_depth(content: bytes, label: str) -> np.ndarray:
     Raises:
         InputError: it is empty, damaged, or not one channel of numbers. Pickled objects are never loaded.
     """
-    require(len(content) > 0, f'{label} is empty (0 bytes); make the depth again or take the picture out')
-    values = _array(content, label) if content.startswith((_NPY, _ZIP)) else _picture(content, label)
+    require(len(content) > 0, f'{label} is empty (0 bytes); make the depth again or take the image out')
+    values = _array(content, label) if content.startswith((_NPY, _ZIP)) else _image(content, label)
     require(
         values.ndim == 2,
         f'{label} is of shape {values.shape}, but depth has one channel, (height, width); save the depth itself, not a '
-        'coloured picture of it',
+        'coloured image of it',
     )
     require(values.size > 0, f'{label} holds no values, its shape is {values.shape}; make the depth again')
     require(
@@ -105,7 +105,7 @@ def distances(values: np.ndarray, rule: DepthRule, label: str) -> np.ndarray:
     require(
         extent > 0,
         f'{label} is {"zero" if rule.norm == "max" else "the same"} everywhere, so that depth_norm: {rule.norm} would '
-        'divide by zero; make the depth again, or take the picture out',
+        'divide by zero; make the depth again, or take the image out',
     )
     depth -= nearest
     depth /= extent
@@ -140,30 +140,30 @@ def smoothed(values: np.ndarray, radius: int) -> np.ndarray:
     return np.clip(result, values.min(), values.max()).astype(np.float32)
 
 
-def painted_depth(picture: np.ndarray) -> np.ndarray:
+def painted_depth(image: np.ndarray) -> np.ndarray:
     """Made-up depth in [0.2, 1]: far at the top and near at the bottom, warm colours in front of cool ones.
 
-    It keeps to the outlines of the picture. Of its range, six tenths follow the row and four tenths the warmth, the sum
+    It keeps to the outlines of the image. Of its range, six tenths follow the row and four tenths the warmth, the sum
     of Lab's a and b after a median over 31 px.
 
     Source: none; the two rules are those of aerial perspective in painting.
 
     Args:
-        picture: uint8 BGR, (H, W, 3).
+        image: uint8 BGR, (H, W, 3).
 
     Returns:
         (H, W), float64.
     """
-    lab = cv2.cvtColor(picture, cv2.COLOR_BGR2LAB)
+    lab = cv2.cvtColor(image, cv2.COLOR_BGR2LAB)
     # A wide median flattens texture and leaves outlines.
     red, yellow = (cv2.medianBlur(lab[..., channel], 31).astype(np.float64) for channel in (1, 2))
     warmth = red + yellow
     coolness = (warmth.max() - warmth) / max(np.ptp(warmth), 1)
-    height = np.linspace(1, 0, picture.shape[0])[:, None]
+    height = np.linspace(1, 0, image.shape[0])[:, None]
     return 0.2 + 0.8 * (0.6 * height + 0.4 * coolness)
 
 
-def _picture(content: bytes, label: str) -> np.ndarray:
+def _image(content: bytes, label: str) -> np.ndarray:
     try:
         values = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_UNCHANGED)
     except cv2.error:
@@ -171,7 +171,7 @@ def _picture(content: bytes, label: str) -> np.ndarray:
     if values is None:
         raise InputError(
             f'{label} cannot be decoded: it is damaged, cut short, or not PNG, TIFF, NPY or NPZ; make the depth again '
-            'or take the picture out'
+            'or take the image out'
         )
     return values
 
@@ -202,5 +202,5 @@ def _refuse_some(odd: np.ndarray, complaint: str, label: str) -> None:
     count = np.count_nonzero(odd)
     require(
         count == 0,
-        f'{label} has {count} of {odd.size} values that are {complaint}; fill them in, or take the picture out',
+        f'{label} has {count} of {odd.size} values that are {complaint}; fill them in, or take the image out',
     )

@@ -1,6 +1,6 @@
-"""The atmospheric scattering model: how haze lays itself over a clear picture, evenly or not.
+"""The atmospheric scattering model: how haze lays itself over a clear image, evenly or not.
 
-`window` is a part of a picture, its rows and its columns: what is computed for it alone is what the whole picture has
+`window` is a part of an image, its rows and its columns: what is computed for it alone is what the whole image has
 there.
 """
 
@@ -12,7 +12,7 @@ import numpy as np
 Window = tuple[slice, slice]
 WHOLE = np.s_[:, :]
 
-_THICKEST = 80  # optical depth: e^-80 is still above zero in float32, and far below what a picture can show
+_THICKEST = 80  # optical depth: e^-80 is still above zero in float32, and far below what an image can show
 _LOWEST = -30  # of falloff * depth * sine: e^30 is thick enough for any beta, and leaves float32 room to multiply
 _OCTAVES = 4
 
@@ -41,25 +41,25 @@ def transmission(depth: np.ndarray, beta: float | np.ndarray) -> np.ndarray:
 
 
 def add_haze(clear: np.ndarray, transmission: np.ndarray, airlight: float | np.ndarray) -> np.ndarray:
-    """Hazy picture of a clear one, I = J t + A (1 - t).
+    """Hazy image of a clear one, I = J t + A (1 - t).
 
     Source: OKDNet, Eq. (1).
 
     Args:
-        clear: the picture J, (H, W, C), in [0, 1]; or in [0, 255], with the airlight likewise.
+        clear: the image J, (H, W, C), in [0, 1]; or in [0, 255], with the airlight likewise.
         transmission: t, (H, W), in (0, 1].
         airlight: A, the colour of infinitely thick haze: one number, or one for each channel, in [0, 1];
             ITS draws one number from [0.7, 1.0].
 
     Returns:
-        The picture I, (H, W, C), between clear picture and airlight; of transmission's dtype, or clear's if that is
+        The image I, (H, W, C), between clear image and airlight; of transmission's dtype, or clear's if that is
         wider.
 
     Raises:
-        ValueError: the picture and the transmission differ in size.
+        ValueError: the image and the transmission differ in size.
     """
     if clear.shape[:2] != transmission.shape:
-        raise ValueError(f'picture of {clear.shape[:2]} and transmission of {transmission.shape} differ in size')
+        raise ValueError(f'image of {clear.shape[:2]} and transmission of {transmission.shape} differ in size')
     t = np.stack([transmission] * clear.shape[2], axis=-1)  # broadcast along so short an axis, it would be slow
     hazy, veil = clear * t, 1 - t
     veil *= airlight
@@ -68,12 +68,12 @@ def add_haze(clear: np.ndarray, transmission: np.ndarray, airlight: float | np.n
 
 
 def sine_of_elevation(height: int, fov: float) -> np.ndarray:
-    """Sine of the angle by which the rays of a picture's rows rise; the camera looks level, at the middle row.
+    """Sine of the angle by which the rays of an image's rows rise; the camera looks level, at the middle row.
 
     A ray beside the middle column is taken to rise like the one at the middle of its row.
 
     Args:
-        height: of the whole picture, in px.
+        height: of the whole image, in px.
         fov: vertical field of view, in degrees, within (0, 180).
 
     Returns:
@@ -114,13 +114,13 @@ def patches(height: int, width: int, patchiness: float, rng: np.random.Generator
     Source: the sum of octaves is that of Perlin, "An Image Synthesizer", SIGGRAPH 1985.
 
     Args:
-        height, width: of the whole picture, in px.
-        patchiness: in [0, 1]; 0 is homogeneous haze, with 1 the thinnest place of the picture has none.
-        rng: draws the field; how much it draws depends on the size of the whole picture alone.
-        window: part of the picture to give the field of.
+        height, width: of the whole image, in px.
+        patchiness: in [0, 1]; 0 is homogeneous haze, with 1 the thinnest place of the image has none.
+        rng: draws the field; how much it draws depends on the size of the whole image alone.
+        window: part of the image to give the field of.
 
     Returns:
-        The field, float32, of the window's size, >= 0; its mean over the whole picture is 1.
+        The field, float32, of the window's size, >= 0; its mean over the whole image is 1.
     """
     longer = max(height, width)
     octaves = []

@@ -1,4 +1,4 @@
-"""What the options of a data set say about the haze that is made, and what is drawn from them for a picture."""
+"""What the options of a data set say about the haze that is made, and what is drawn from them for an image."""
 
 import math
 from collections.abc import Mapping
@@ -56,7 +56,7 @@ class Values(NamedTuple):
 
 
 class Haze(NamedTuple):
-    """Haze of one picture.
+    """Haze of one image.
 
     Args:
         field: how it is spread.
@@ -78,7 +78,7 @@ class Haze(NamedTuple):
 
 
 class HazeRule:
-    """What the haze of a data set's pictures is drawn from.
+    """What the haze of a data set's images is drawn from.
 
     Args:
         opt: a data set's block of an option file; see SyntheticHazeDataset.
@@ -105,7 +105,7 @@ class HazeRule:
         self.grid = self._combinations() if opt.get('grid') else []
 
     def draw(self, rng: np.random.Generator, variant: int) -> Haze:
-        """Haze of a picture.
+        """Haze of an image.
 
         Args:
             rng: draws all that the grid does not determine.

@@ -1,7 +1,7 @@
-"""How the files of each public data set are named, and which hazy picture belongs to which clear one.
+"""How the files of each public data set are named, and which hazy image belongs to which clear one.
 
 A rule looks at the stem of a file name: the name without its folder and without its last extension, so that the stem of
-`0025_0.8_0.04.jpg` is `0025_0.8_0.04`. It finds the scene of a hazy and of a clear picture; equal scenes make a pair.
+`0025_0.8_0.04.jpg` is `0025_0.8_0.04`. It finds the scene of a hazy and of a clear image; equal scenes make a pair.
 """
 
 import re
@@ -24,9 +24,9 @@ class Layout:
         hazy: regular expression of a whole hazy stem; its one group is the scene.
         clear: the same for clear stems. A stem that it does not match is itself the scene, and so is any stem if it is
             None.
-        template: the scene of a clear picture is this format string, filled with what `clear` finds.
-        recursive: the pictures lie in part folders below the root.
-        white_frame: a clear picture may have a white frame that its hazy one lacks.
+        template: the scene of a clear image is this format string, filled with what `clear` finds.
+        recursive: the images lie in part folders below the root.
+        white_frame: a clear image may have a white frame that its hazy one lacks.
     """
 
     name: str
@@ -38,17 +38,17 @@ class Layout:
     white_frame: bool = False
 
     def hazy_scene(self, name: str) -> str | None:
-        """Scene of a hazy picture; None if the rule does not know such a name."""
+        """Scene of a hazy image; None if the rule does not know such a name."""
         match = re.fullmatch(self.hazy, stem(name))
         return match[1] if match else None
 
     def clear_scene(self, name: str) -> str:
-        """Scene of a clear picture."""
+        """Scene of a clear image."""
         match = self.clear and re.fullmatch(self.clear, stem(name))
         return self.template.format((match and match[1]) or stem(name))
 
     def is_clear(self, name: str) -> bool:
-        """Whether the rule tells by the name alone that a picture is a clear one."""
+        """Whether the rule tells by the name alone that an image is a clear one."""
         return self.clear is not None and self.clear != self.hazy and bool(re.fullmatch(self.clear, stem(name)))
 
 
@@ -95,7 +95,7 @@ def get_layout(name: str) -> Layout:
 def layout_from_regex(pairing: str) -> Layout:
     """Layout of the option `pairing`: the one group of the expression is the scene.
 
-    Clear pictures may be named like hazy ones, or by the scene alone.
+    Clear images may be named like hazy ones, or by the scene alone.
 
     Raises:
         InputError: it is no regular expression, or has not exactly one group.
@@ -113,7 +113,7 @@ def layout_from_regex(pairing: str) -> Layout:
 
 
 def layout_from_template(filename_tmpl: str) -> Layout:
-    """Layout of the toolbox's option `filename_tmpl`: a hazy stem is the template, filled with the clear stem.
+    """Layout of BasicSR's option `filename_tmpl`: a hazy stem is the template, filled with the clear stem.
 
     Raises:
         InputError: the template has not the one place `{}` that the clear stem fills.
@@ -134,7 +134,7 @@ def layout_from_template(filename_tmpl: str) -> Layout:
 
 
 RULES = {'layout': get_layout, 'pairing': layout_from_regex, 'filename_tmpl': layout_from_template}
-"""The options that say how pictures are paired."""
+"""The options that say how images are paired."""
 
 
 def layout_of(opt: Mapping) -> Layout:
@@ -145,19 +145,19 @@ def layout_of(opt: Mapping) -> Layout:
     """
     given = [key for key in RULES if opt.get(key) is not None]
     if len(given) > 1:
-        raise InputError(f'{" and ".join(given)} are given; each says how pictures are paired: keep one of them')
+        raise InputError(f'{" and ".join(given)} are given; each says how images are paired: keep one of them')
     return RULES[given[0]](opt[given[0]]) if given else layout_from_template('{}')
 
 
 @dataclass(frozen=True)
 class Matches:
-    """What a rule finds among hazy and clear names; lists are sorted by the stems of the hazy pictures.
+    """What a rule finds among hazy and clear names; lists are sorted by the stems of the hazy images.
 
     Args:
-        pairs: hazy pictures, each with its one clear picture.
-        misfits: hazy pictures whose names the rule does not know.
-        lonely: hazy pictures without a clear one.
-        ambiguous: hazy pictures with more than one clear picture, and these.
+        pairs: hazy images, each with its one clear image.
+        misfits: hazy images whose names the rule does not know.
+        lonely: hazy images without a clear one.
+        ambiguous: hazy images with more than one clear image, and these.
     """
 
     pairs: list[tuple[str, str]]
@@ -167,17 +167,17 @@ class Matches:
 
 
 def match_names(hazy: Iterable[str], clear: Iterable[str], layout: Layout) -> Matches:
-    """Look for the clear picture of every hazy picture, in time proportional to the number of names.
+    """Look for the clear image of every hazy image, in time proportional to the number of names.
 
     Args:
         hazy: file names, with or without folders.
-        clear: file names; several hazy pictures may share one, and one may be left without any.
+        clear: file names; several hazy images may share one, and one may be left without any.
         layout: naming rule.
     """
     clear = list(clear)
     candidates = _by_scene(clear, layout.clear_scene)
     if layout.template == '{}':
-        # A clear picture that is named by the scene alone comes first, even if its name also looks like a hazy one.
+        # A clear image that is named by the scene alone comes first, even if its name also looks like a hazy one.
         candidates |= _by_scene(clear, stem)
     matches = Matches([], [], [], {})
     for name in sorted(set(hazy), key=_sort_key):
@@ -195,32 +195,32 @@ def match_names(hazy: Iterable[str], clear: Iterable[str], layout: Layout) -> Ma
 
 
 def pair_names(hazy: Sequence[str], clear: Sequence[str], layout: Layout) -> list[tuple[str, str]]:
-    """The clear picture of every hazy picture, in time proportional to the number of names.
+    """The clear image of every hazy image, in time proportional to the number of names.
 
     Args:
         hazy: file names, with or without folders.
-        clear: file names; several hazy pictures may share one, and one may be left without any.
+        clear: file names; several hazy images may share one, and one may be left without any.
         layout: naming rule.
 
     Returns:
-        Pairs (hazy, clear), sorted by the stems of the hazy pictures.
+        Pairs (hazy, clear), sorted by the stems of the hazy images.
 
     Raises:
-        InputError: the rule does not match a hazy name, or finds no clear picture for it, or more than one.
+        InputError: the rule does not match a hazy name, or finds no clear image for it, or more than one.
     """
     matches = match_names(hazy, clear, layout)
     _refuse(matches.misfits, 'is not a hazy name of this rule', layout, hazy)
     if matches.lonely:
         scene = layout.hazy_scene(matches.lonely[0])
-        _refuse(matches.lonely, f"has no clear picture of the scene '{scene}'", layout, hazy)
+        _refuse(matches.lonely, f"has no clear image of the scene '{scene}'", layout, hazy)
     if matches.ambiguous:
         twice = list(matches.ambiguous)
-        _refuse(twice, f'has several clear pictures ({", ".join(matches.ambiguous[twice[0]])})', layout, hazy)
+        _refuse(twice, f'has several clear images ({", ".join(matches.ambiguous[twice[0]])})', layout, hazy)
     return matches.pairs
 
 
 def pair_listed(hazy: Sequence[str], clear: Sequence[str], layout: Layout) -> list[tuple[str, str]]:
-    """Every hazy picture of the listed clear ones, in the order of the list; other hazy pictures are left out.
+    """Every hazy image of the listed clear ones, in the order of the list; other hazy images are left out.
 
     Args:
         hazy: file names, with or without folders.
@@ -231,12 +231,12 @@ def pair_listed(hazy: Sequence[str], clear: Sequence[str], layout: Layout) -> li
         Pairs (hazy, clear).
 
     Raises:
-        InputError: a clear picture has no hazy one.
+        InputError: a clear image has no hazy one.
     """
     partners = _by_scene(sorted(hazy, key=_sort_key), layout.hazy_scene)
     scenes = [layout.clear_scene(name) for name in clear]
     lonely = [name for name, scene in zip(clear, scenes, strict=True) if scene not in partners]
-    _refuse(lonely, 'is listed, but has no hazy picture', layout, clear)
+    _refuse(lonely, 'is listed, but has no hazy image', layout, clear)
     return [(partner, name) for name, scene in zip(clear, scenes, strict=True) for partner in partners[scene]]
 
 
@@ -248,7 +248,7 @@ def _by_scene(names: Iterable[str], scene_of: Callable[[str], str | None]) -> di
 
 
 def _sort_key(name: str) -> tuple[str, str]:
-    # By stems, which are the toolbox's LMDB keys: 'a.png' comes before 'a-1.png'.
+    # By stems, which are BasicSR's LMDB keys: 'a.png' comes before 'a-1.png'.
     return osp.splitext(name)[0], name
 
 

@@ -11,13 +11,13 @@ import lmdb
 import yaml
 
 from okdnet_plugin.data.depth import decode_depth
+from okdnet_plugin.data.image_sources import ImageLmdb, Line, open_lmdb, read_lines
+from okdnet_plugin.data.images import decode
 from okdnet_plugin.data.layouts import Layout, layout_from_template, layout_of, match_names
 from okdnet_plugin.data.lmdb_store import Recipe, Record, cores, is_intact, read_ahead, read_manifest
-from okdnet_plugin.data.picture_sources import Line, PictureLmdb, open_lmdb, read_lines
-from okdnet_plugin.data.pictures import decode
 from okdnet_plugin.errors import InputError
 
-_FRAME = 20  # px that a clear picture with a white frame is larger than its hazy one
+_FRAME = 20  # px that a clear image with a white frame is larger than its hazy one
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,7 @@ class Content:
         root: its path.
         lines: of meta_info.txt, by key.
         repeated: keys that stand there more than once.
-        recipe, records: its manifest; None and empty for one that the toolbox made.
+        recipe, records: its manifest; None and empty for one that BasicSR made.
     """
 
     root: str
@@ -62,12 +62,12 @@ def find(paths: Sequence[str]) -> list[str]:
 
 
 def read(root: str) -> Content:
-    """What an LMDB says of itself, without a look at its pictures.
+    """What an LMDB says of itself, without a look at its images.
 
     Raises:
         InputError: a file of it is missing or cannot be read.
     """
-    root = PictureLmdb(root, {}).root
+    root = ImageLmdb(root, {}).root
     manifest = read_manifest(root)
     lines = read_lines(osp.join(root, 'meta_info.txt'))
     repeated = sorted(key for key, count in Counter(line.key for line in lines).items() if count > 1)
@@ -80,8 +80,8 @@ def verify(
     """What is wrong with an LMDB, a line each.
 
     Every record has to be there once, to decode, to be of the size that meta_info.txt gives, and, if there is a
-    manifest, to have its checksum. LMDBs that were made together are held against one another: each hazy picture needs
-    one clear picture of a fitting size, and each clear picture its depth.
+    manifest, to have its checksum. LMDBs that were made together are held against one another: each hazy image needs
+    one clear image of a fitting size, and each clear image its depth.
 
     Args:
         root: path of the LMDB.
@@ -158,10 +158,10 @@ def _pairing_problems(content: Content, layout: Layout | None) -> Iterator[str]:
     own = {line.name: line for line in content.lines.values()}
     matches = match_names(own, other, layout)
     for name in (*matches.misfits, *matches.lonely):
-        cause = f'is no name of the rule {layout.rule}' if name in matches.misfits else f'has no picture in {beside}'
+        cause = f'is no name of the rule {layout.rule}' if name in matches.misfits else f'has no image in {beside}'
         yield f"key '{own[name].key}' in {content.root} {cause}"
     for name, several in matches.ambiguous.items():
-        yield f"key '{own[name].key}' in {content.root} has several pictures in {beside}: {', '.join(several)}"
+        yield f"key '{own[name].key}' in {content.root} has several images in {beside}: {', '.join(several)}"
     for name, partner_name in matches.pairs:
         sizes = own[name].shape, other[partner_name].shape
         if not _fits(*sizes, layout):
@@ -177,8 +177,8 @@ def _partner(content: Content, layout: Layout | None) -> tuple[str, Layout] | No
     if recipe and recipe.partner:
         by_stem = layout_from_template('{}')
         return recipe.partner, by_stem if recipe.side != 'hazy' else layout or layout_of(recipe.pairing)
-    is_toolboxs = recipe is None and osp.basename(content.root) == 'hazy.lmdb'
-    return ('clear.lmdb', layout) if is_toolboxs and layout else None
+    is_basicsrs = recipe is None and osp.basename(content.root) == 'hazy.lmdb'
+    return ('clear.lmdb', layout) if is_basicsrs and layout else None
 
 
 def _fits(one: Sequence[int], other: Sequence[int], layout: Layout) -> bool:
@@ -191,11 +191,11 @@ def _as_text(shape: Sequence[int]) -> str:
 
 
 def summary(root: str) -> str:
-    """One line: how many pictures of which sizes, in how many bytes, made of what."""
+    """One line: how many images of which sizes, in how many bytes, made of what."""
     content = read(root)
     sizes = sorted({'x'.join(map(str, line.shape[:2])) for line in content.lines.values() if line.shape})
     shapes = sizes[0] if len(sizes) == 1 else f'{len(sizes)} sizes' if sizes else 'unknown sizes'
-    parts = [f'{len(content.lines):,} pictures', shapes, f'{osp.getsize(osp.join(root, "data.mdb")) / 1e6:,.1f} MB']
+    parts = [f'{len(content.lines):,} images', shapes, f'{osp.getsize(osp.join(root, "data.mdb")) / 1e6:,.1f} MB']
     if content.recipe:
         pairing = ' '.join(f'{key} {value}' for key, value in content.recipe.pairing.items())
         parts += [content.recipe.encode, content.recipe.side, pairing, f'from {content.recipe.root}']
@@ -209,11 +209,11 @@ def verdict(root: str) -> str:
     content = read(root)
     checked = 'checksum, decoding and size' if content.recipe else 'decoding and size (it has no checksums)'
     partner = content.recipe and content.recipe.partner
-    return f'{counted(len(content.lines), "picture")} whole: {checked}' + (f'; each fits {partner}' if partner else '')
+    return f'{counted(len(content.lines), "image")} whole: {checked}' + (f'; each fits {partner}' if partner else '')
 
 
 def counted(number: int, noun: str) -> str:
-    """`1 picture is`, `2 pictures are`."""
+    """`1 image is`, `2 images are`."""
     return f'{number:,} {noun} is' if number == 1 else f'{number:,} {noun}s are'
 
 

@@ -1,6 +1,6 @@
-"""Making LMDBs of pictures that this plugin, BasicSR and MMEngine read.
+"""Making LMDBs of images that this plugin, BasicSR and MMEngine read.
 
-An LMDB is a folder NAME.lmdb with `data.mdb` and `meta_info.txt` as the toolbox writes them (see `picture_sources`),
+An LMDB is a folder NAME.lmdb with `data.mdb` and `meta_info.txt` as BasicSR writes them (see `image_sources`),
 and `manifest.jsonl`: a line that says how it was made, then one for each record with its checksum and source file. It
 is made in a folder NAME.lmdb.part, which is renamed when it is whole; a build that was interrupted goes on there.
 """
@@ -27,9 +27,9 @@ from tqdm import tqdm
 
 from okdnet_plugin.data import options
 from okdnet_plugin.data.depth import DEPTH_EXTENSIONS, decode_depth
+from okdnet_plugin.data.image_sources import IMAGE_EXTENSIONS, ImageFolder, names_of_both_sides
+from okdnet_plugin.data.images import cut_white_frame, decode, resized
 from okdnet_plugin.data.layouts import LAYOUTS, Layout, layout_from_template, pair_names, stem
-from okdnet_plugin.data.picture_sources import PICTURE_EXTENSIONS, PictureFolder, names_of_both_sides
-from okdnet_plugin.data.pictures import cut_white_frame, decode, resized
 from okdnet_plugin.errors import InputError, SaveError, did_you_mean
 
 MANIFEST = 'manifest.jsonl'
@@ -60,10 +60,10 @@ class Recipe:
     Args:
         side: hazy, clear or depth.
         pairing: the option of a data set that pairs it with the other side, as {key: value}.
-        resize: height and width of its pictures in px, or None for their own.
+        resize: height and width of its images in px, or None for their own.
         encode: one of `ENCODINGS`.
         root: folder of the source files.
-        partner: LMDB beside it that has a picture for each of its own; None if it was made alone.
+        partner: LMDB beside it that has an image for each of its own; None if it was made alone.
         format: of the manifest.
     """
 
@@ -78,7 +78,7 @@ class Recipe:
 
 @dataclass(frozen=True)
 class Record:
-    """One picture of an LMDB; a line of its manifest.
+    """One image of an LMDB; a line of its manifest.
 
     Args:
         name: key and extension, as in meta_info.txt.
@@ -117,11 +117,11 @@ def build(
 
     Args:
         out: folder, made if need be.
-        hazy: folder of hazy pictures, or None.
-        clear: folder of clear pictures, or None; it may be the same one.
+        hazy: folder of hazy images, or None.
+        clear: folder of clear images, or None; it may be the same one.
         depth: folder of depth files, or None; they are stored as they are.
         layout: naming rule; by default equal stems. It pairs, and says whether part folders are searched.
-        resize: height and width in px to which pictures are brought as a data set's option `resize` does it.
+        resize: height and width in px to which images are brought as a data set's option `resize` does it.
         encode: one of `ENCODINGS`: the files' own bytes, the default, or png, webp or bmp without loss. With `resize`
             the default is bmp, which takes more room than png and next to no time to read.
         workers: threads that read and encode; by default one a core.
@@ -140,7 +140,7 @@ def build(
     _check(out, roots, resize, encode, workers)
     extensions = {'depth': DEPTH_EXTENSIONS}
     sources = {
-        side: PictureFolder(root, layout.recursive, extensions.get(side, PICTURE_EXTENSIONS))
+        side: ImageFolder(root, layout.recursive, extensions.get(side, IMAGE_EXTENSIONS))
         for side, root in roots.items()
         if root
     }
@@ -213,10 +213,10 @@ def read_ahead(function: Callable, items: Iterable, workers: int) -> Iterator:
 class _Encoder:
     """Turns a file into what is stored of it; may be called by several threads."""
 
-    def __init__(self, source: PictureFolder, recipe: Recipe, hazy_of: Mapping[str, str]):
+    def __init__(self, source: ImageFolder, recipe: Recipe, hazy_of: Mapping[str, str]):
         self._source = source
         self._recipe = recipe
-        self._hazy_of = hazy_of  # of clear pictures that may have a white frame
+        self._hazy_of = hazy_of  # of clear images that may have a white frame
 
     def __call__(self, path: str) -> tuple[Record, bytes]:
         content = self._source.read(path)
@@ -246,7 +246,7 @@ class _Build:
     Args:
         target: its path.
         recipe: how it is made.
-        files: path of the picture of each key.
+        files: path of the image of each key.
     """
 
     def __init__(self, target: str, recipe: Recipe, files: Mapping[str, str]):
@@ -307,7 +307,7 @@ class _Build:
             raise InputError(
                 f'{self.target} was made from something else ({cause}); remove it, or choose another folder'
             )
-        print(f'{self.target} is there already, with these {len(records)} pictures')
+        print(f'{self.target} is there already, with these {len(records)} images')
 
     def _begin(self) -> dict[str, Record]:
         """Make the folder, or take up an earlier one: its records that are still those of the files."""
@@ -382,7 +382,7 @@ class _Build:
     def _refuse_bad_files(self, done: int) -> None:
         if self._errors:
             raise InputError(
-                f'{self.target} is not made: {len(self._errors)} of {len(self.files)} pictures cannot be used, the '
+                f'{self.target} is not made: {len(self._errors)} of {len(self.files)} images cannot be used, the '
                 f'first: {self._errors[0]}; {done} are ready in {self.part}, and the same command goes on there'
             )
 
@@ -435,7 +435,7 @@ class _Build:
             is_full = any(cause in str(error) for cause in _DISK_IS_FULL) or self._has_no_room()
             if is_full:
                 shutil.rmtree(self.part, ignore_errors=True)
-            cure = 'it is removed: make room, then begin again' if is_full else 'mend the cause, then go on'
+            cure = 'it is removed: make room, then begin again' if is_full else 'remove the cause, then go on'
             raise SaveError(f'{self.part} cannot be written ({error}); {cure} with the same command') from error
 
     def _has_no_room(self) -> bool:
@@ -447,7 +447,7 @@ class _Build:
     def _bar(self) -> tqdm:
         folder = osp.basename(osp.dirname(osp.abspath(self.target)))
         title = osp.join(folder, osp.basename(self.target))
-        return tqdm(total=len(self.files), desc=title, unit='picture', dynamic_ncols=True, disable=None)
+        return tqdm(total=len(self.files), desc=title, unit='image', dynamic_ncols=True, disable=None)
 
 
 def is_intact(record: Record, content: bytes | None) -> bool:
@@ -484,7 +484,7 @@ def _check_depth(clear: Sequence[str], depth: Sequence[str], root: str) -> None:
     if lonely:
         raise InputError(
             f'{lonely[0]} has no depth of equal stem in {root} ({len(lonely)} of {len(clear)} such); add it, or take '
-            'these pictures out'
+            'these images out'
         )
 
 
@@ -503,7 +503,7 @@ def _check(out: str, sources: Mapping[str, str | None], resize: object, encode: 
     )
     options.require(
         not sources['depth'] or encode == 'keep',
-        'depth is stored as it is, because haze has to be made of pictures of full size; leave resize and encode out',
+        'depth is stored as it is, because haze has to be made of images of full size; leave resize and encode out',
     )
     options.size_of(resize)
     options.require(workers is None or options.is_count(workers), f'workers is {workers}; write a whole number from 1')
@@ -561,7 +561,7 @@ def _as_line(part: Mapping) -> str:
 
 @contextlib.contextmanager
 def _one_thread_in_opencv() -> Iterator[None]:
-    """Each of the threads here has a picture of its own, and OpenCV need not part one among more of them."""
+    """Each of the threads here has an image of its own, and OpenCV need not part one among more of them."""
     before = cv2.getNumThreads()
     cv2.setNumThreads(1)
     try:

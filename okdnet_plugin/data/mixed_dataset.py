@@ -22,7 +22,7 @@ from okdnet_plugin.data.dehaze_dataset import DehazeDataset, where
 from okdnet_plugin.data.options import located, require
 from okdnet_plugin.data.sizes import resize_of
 from okdnet_plugin.errors import InputError, StoreError
-from okdnet_plugin.hints import MapDataset
+from okdnet_plugin.map_dataset import MapDataset
 
 _OWN = ('parts', 'epoch_length')
 _OF_THE_LOADER = tuple(Loader.model_fields)
@@ -33,31 +33,31 @@ _MAPS = ('transmission', 'airlight')
 
 @DATASET_REGISTRY.register()
 class MixedDataset(DehazeDataset):
-    """Samples of several data sets, ours or the toolbox's, for training.
+    """Samples of several data sets, ours or BasicSR's, for training.
 
-    An epoch has `epoch_length` samples, of which each part gives the share of its weight. A part with more pictures
+    An epoch has `epoch_length` samples, of which each part gives the share of its weight. A part with more images
     than its share gives others in every epoch, one from each stretch of equal length, so that in the long run all of
-    its pictures are seen equally often; a part with fewer repeats them evenly.
+    its images are seen equally often; a part with fewer repeats them evenly.
 
     Args:
         opt: a data set's block of an option file; it is not changed. See `Options`; any other key is a default for all
             parts, as `gt_size: 256`. Keys of the loader stand here only.
 
     Raises:
-        InputError: an option or a part cannot be used. Reading a picture raises it too.
+        InputError: an option or a part cannot be used. Reading an image raises it too.
     """
 
     class Options(DehazeDataset.Options):
         class Part(BaseModel):
             weight: Annotated[float, Field(gt=0, le=10**9)] | None = Field(
-                None, description='share of the part; by default its number of pictures, so that all are seen once'
+                None, description='share of the part; by default its number of images, so that all are seen once'
             )
 
         parts: Annotated[dict[str, dict], Len(1), Parts(Part)] = Field(
             description='data sets that are mixed, each a block with its type under a name of its own'
         )
         epoch_length: Annotated[int, Field(ge=1, le=10**9)] | None = Field(
-            None, description='samples of an epoch; by default the pictures of all parts'
+            None, description='samples of an epoch; by default the images of all parts'
         )
 
     def _open(self) -> None:
@@ -81,7 +81,7 @@ class MixedDataset(DehazeDataset):
         ]
         self.counts = shares(weights, length or sum(sizes))
         self._ends = list(accumulate(self.counts))
-        self._ends_of_pictures = list(accumulate(sizes))
+        self._ends_of_images = list(accumulate(sizes))
         told = ', '.join(
             f'{name} {count} (of {size})' for name, count, size in zip(parts, self.counts, sizes, strict=True)
         )
@@ -91,16 +91,16 @@ class MixedDataset(DehazeDataset):
         return self._ends[-1]
 
     def _count(self) -> int:
-        return self._ends_of_pictures[-1]
+        return self._ends_of_images[-1]
 
-    def _picture(self, index: int) -> int:
-        """Number of the picture among those of all parts."""
+    def _image(self, index: int) -> int:
+        """Number of the image among those of all parts."""
         number = bisect_right(self._ends, index)
         count, size = self.counts[number], len(self.parts[number])
         place = index - self._ends[number] + count
         if count != size:
             place = min(int((place + random.random()) * size / count), size - 1)
-        return self._ends_of_pictures[number] - size + place
+        return self._ends_of_images[number] - size + place
 
     def _sample(self, index: int) -> dict[str, Any]:
         """Read a sample of a part.
@@ -108,19 +108,19 @@ class MixedDataset(DehazeDataset):
         Returns:
             lq, gt, lq_path and gt_path, as the part gives them; transmission and airlight, if all parts have them.
         """
-        number = bisect_right(self._ends_of_pictures, index)
+        number = bisect_right(self._ends_of_images, index)
         name, part = self.names[number], self.parts[number]
-        place = index - self._ends_of_pictures[number] + len(part)
+        place = index - self._ends_of_images[number] + len(part)
         with _said_once(f'part {name}', self._blocks[number]):
             try:
                 sample = part[place]
             except InputError:
                 raise
-            except Exception as error:  # the toolbox's data sets do not say which picture it was
+            except Exception as error:  # BasicSR's data sets do not say which image it was
                 kind = StoreError if isinstance(error, lmdb.Error) else InputError
                 raise kind(
                     f'{type(part).__name__} fails at its sample {place}: {type(error).__name__}: {error}; look at that '
-                    'picture, or take the part out'
+                    'image, or take the part out'
                 ) from error
             missing = [key for key in (*_KEYS, *self._maps) if key not in sample]
             require(
@@ -155,11 +155,11 @@ class MixedDataset(DehazeDataset):
                 part = DATASET_REGISTRY.get(block['type'])(block)
             except InputError:
                 raise
-            except Exception as error:  # the toolbox's data sets complain in many ways
+            except Exception as error:  # BasicSR's data sets complain in many ways
                 raise InputError(
                     f'{block["type"]} cannot be made of its block: {type(error).__name__}: {error}; see its docstring'
                 ) from error
-            require(len(part) > 0, f'{block["type"]} finds no picture; correct its paths, or take the part out')
+            require(len(part) > 0, f'{block["type"]} finds no image; correct its paths, or take the part out')
         return part
 
 

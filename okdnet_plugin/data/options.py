@@ -22,7 +22,7 @@ _PerChannel = Annotated[float | list[float], Says('a number, or a list with one 
 class IoBackend(BaseModel):
     """`io_backend`."""
 
-    type: Literal['disk', 'lmdb'] = Field(description='where pictures lie: disk, or lmdb')
+    type: Literal['disk', 'lmdb'] = Field(description='where images lie: disk, or lmdb')
     readonly: bool = Field(True, description='LMDB: open it for reading alone')
     lock: bool = Field(False, description='LMDB: lock it')
     readahead: bool = Field(False, description='LMDB: let the system read ahead')
@@ -33,7 +33,7 @@ class IoBackend(BaseModel):
 
 
 class TensorOptions(BaseModel):
-    """What becomes of the values of a picture."""
+    """What becomes of the values of an image."""
 
     color: Literal['rgb', 'y'] | None = Field(None, description='y for the luma alone')
     mean: _PerChannel | None = Field(None, description='normalisation: what is subtracted')
@@ -41,14 +41,14 @@ class TensorOptions(BaseModel):
 
 
 class TrainingOptions(BaseModel):
-    """How pictures get a size and are turned."""
+    """How images get a size and are turned."""
 
     gt_size: Pixels | None = Field(None, description='edge in px of the random crop')
     resize: Annotated[Size | dict, Says('a number of px, [height, width], or {shorter: [low, high]}')] | None = Field(
         None, description='size to which images are brought, before the crop if there is one'
     )
-    use_hflip: bool | None = Field(False, description='flip pictures at random')
-    use_rot: bool | None = Field(False, description='turn pictures by 90 degrees at random')
+    use_hflip: bool | None = Field(False, description='flip images at random')
+    use_rot: bool | None = Field(False, description='turn images by 90 degrees at random')
 
 
 @contextmanager
@@ -89,7 +89,7 @@ def check_source(opt: Mapping, keys: Iterable[str]) -> None:
         )
     require(
         opt.get('on_error') != 'skip' or phase == 'train',
-        f'on_error: skip is for training, where another picture takes the place; take it out of phase {phase}',
+        f'on_error: skip is for training, where another image takes the place; take it out of phase {phase}',
     )
 
 

@@ -1,4 +1,4 @@
-"""Pairs of a hazy and a clear picture, from folders or from LMDBs."""
+"""Pairs of a hazy and a clear image, from folders or from LMDBs."""
 
 from typing import Any, Literal
 
@@ -11,18 +11,18 @@ from torchvision.transforms.functional import normalize
 from okdnet_plugin.config.types import File, Folder
 from okdnet_plugin.data import options, sizes
 from okdnet_plugin.data.dehaze_dataset import DehazeDataset
+from okdnet_plugin.data.image_sources import ImageFolder, ImageLmdb, names_of_both_sides, open_source
+from okdnet_plugin.data.images import check_large_enough, cut_remainder, cut_white_frame, decode, resized, to_tensor
 from okdnet_plugin.data.layouts import LAYOUTS, Layout, layout_from_template, layout_of, pair_listed, pair_names, stem
 from okdnet_plugin.data.options import located
-from okdnet_plugin.data.picture_sources import PictureFolder, PictureLmdb, names_of_both_sides, open_source
-from okdnet_plugin.data.pictures import check_large_enough, cut_remainder, cut_white_frame, decode, resized, to_tensor
 
 
 @DATASET_REGISTRY.register()
 class PairedDehazeDataset(DehazeDataset):
-    """Pairs of a hazy picture (lq) and the clear picture (gt) of the same scene.
+    """Pairs of a hazy image (lq) and the clear image (gt) of the same scene.
 
-    It reads what the toolbox's PairedImageDataset reads, with the same options, values and random numbers. Beyond that,
-    several hazy pictures may share a clear one, names follow the rule of a public data set, and extensions may differ.
+    It reads what BasicSR's PairedImageDataset reads, with the same options, values and random numbers. Beyond that,
+    several hazy images may share a clear one, names follow the rule of a public data set, and extensions may differ.
 
     Args:
         opt: a data set's block of an option file; it is not changed. See `Options`; at most one of layout, pairing and
@@ -32,12 +32,12 @@ class PairedDehazeDataset(DehazeDataset):
             resized images. Source: OKDNet resizes to 256 x 256 for training.
 
     Raises:
-        InputError: an option, a folder or a picture cannot be used. Reading a picture raises it too.
+        InputError: an option, a folder or an image cannot be used. Reading an image raises it too.
     """
 
     class Options(options.TensorOptions, options.TrainingOptions, DehazeDataset.Options):
-        dataroot_lq: Folder = Field(description='folder or LMDB of hazy pictures')
-        dataroot_gt: Folder = Field(description='folder or LMDB of clear pictures')
+        dataroot_lq: Folder = Field(description='folder or LMDB of hazy images')
+        dataroot_gt: Folder = Field(description='folder or LMDB of clear images')
         layout: Literal[tuple(LAYOUTS)] | None = Field(  # type: ignore[valid-type]
             None, description='the public data set whose names the files have'
         )
@@ -46,7 +46,7 @@ class PairedDehazeDataset(DehazeDataset):
             None, description='format string that makes the hazy stem from the clear one, as {}_hazy'
         )
         meta_info_file: File | None = Field(
-            None, description='list of the clear pictures to be used, one `NAME.ext (h,w,c)` a line; not for LMDBs'
+            None, description='list of the clear images to be used, one `NAME.ext (h,w,c)` a line; not for LMDBs'
         )
 
     def _open(self) -> None:
@@ -87,14 +87,14 @@ class PairedDehazeDataset(DehazeDataset):
             tensors = {side: normalize(img, opt['mean'], opt['std'], inplace=True) for side, img in tensors.items()}
         return {**tensors, 'lq_path': lq.path(lq_name), 'gt_path': gt.path(gt_name)}
 
-    def _source(self, key: str) -> PictureFolder | PictureLmdb:
+    def _source(self, key: str) -> ImageFolder | ImageLmdb:
         with located(key):
             return open_source(self.opt[key], options.backend_of(self.opt), self.layout.recursive)
 
     def _find_pairs(self) -> list[tuple[str, str]]:
         lq, gt = self._sources['lq'], self._sources['gt']
         listed = self.opt.get('meta_info_file')
-        if listed and isinstance(gt, PictureFolder):
+        if listed and isinstance(gt, ImageFolder):
             return pair_listed(lq.names(), gt.names_in(listed), self.layout)
         if listed:
             self._warn(f'meta_info_file {listed} is not used: an LMDB has its own meta_info.txt')
@@ -102,11 +102,11 @@ class PairedDehazeDataset(DehazeDataset):
         pairs = pair_names(hazy, clear, self._layout_for_keys(hazy, clear))
         unused = len(clear) - len({gt_name for _, gt_name in pairs})
         if unused:
-            self._warn(f'{unused} of {len(clear)} clear pictures in {gt.root} have no hazy picture and are not used')
+            self._warn(f'{unused} of {len(clear)} clear images in {gt.root} have no hazy image and are not used')
         return pairs
 
     def _layout_for_keys(self, hazy: list[str], clear: list[str]) -> Layout:
-        # The toolbox pairs LMDBs by equal keys and ignores filename_tmpl, and so its option files may have any there.
+        # BasicSR pairs LMDBs by equal keys and ignores filename_tmpl, and so its option files may have any there.
         same_keys = options.backend_of(self.opt)['type'] == 'lmdb' and {stem(n) for n in hazy} == {
             stem(n) for n in clear
         }

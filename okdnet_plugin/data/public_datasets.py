@@ -1,6 +1,6 @@
 """Public data sets in the folders that their downloads unpack to: which are there, and what they lack.
 
-A folder is recognised by its path, whatever its case, spaces and signs, and then by the names of its pictures; if its
+A folder is recognised by its path, whatever its case, spaces and signs, and then by the names of its images; if its
 path says nothing, by these names alone. `/x/ITS_v2/hazy` has the home `/x/ITS_v2`, and the side hazy.
 """
 
@@ -14,8 +14,8 @@ from itertools import takewhile
 from os import path as osp
 from typing import NamedTuple
 
+from okdnet_plugin.data.image_sources import IMAGE_EXTENSIONS
 from okdnet_plugin.data.layouts import LAYOUTS, Layout, Matches, match_names, stem
-from okdnet_plugin.data.picture_sources import PICTURE_EXTENSIONS
 from okdnet_plugin.errors import InputError
 
 _ARCHIVES = ('.zip', '.rar', '.7z', '.tar', '.tgz', '.tar.gz')
@@ -37,7 +37,7 @@ _FITS = 0.9  # share of the names that tell a data set by themselves
 
 
 class Release(NamedTuple):
-    """How many pictures of each kind a release of a data set has."""
+    """How many images of each kind a release of a data set has."""
 
     hazy: int
     clear: int
@@ -50,7 +50,7 @@ class PublicDataset:
     Args:
         key: name in commands.
         name: name in option files and results.
-        layout: name of its layout; None if there are no clear pictures.
+        layout: name of its layout; None if there are no clear images.
         releases: what is known to exist.
         home: regular expression of the end of the path to its folder, in letters and digits.
         names: regular expression of its hazy stems; None if they do not tell it from others.
@@ -186,8 +186,8 @@ class Found:
         dataset: which one.
         hazy_root: folder for `dataroot_lq`; None if there is none.
         clear_root: folder for `dataroot_gt`; None if there is none.
-        hazy: files of hazy pictures.
-        clear: files of clear pictures.
+        hazy: files of hazy images.
+        clear: files of clear images.
         pairs: hazy and clear file of each pair that can be used.
         misfits: hazy files whose names the rule does not know.
         unpaired: hazy files that have no clear one that can be used.
@@ -245,7 +245,7 @@ class Found:
 
     @property
     def short_scenes(self) -> dict[str, int]:
-        """How many hazy pictures are missing of a scene; scenes without any are not known here."""
+        """How many hazy images are missing of a scene; scenes without any are not known here."""
         hazy, clear = self.release
         if not clear or hazy % clear:
             return {}
@@ -263,11 +263,11 @@ class Found:
 
 @dataclass(frozen=True)
 class Unknown:
-    """A folder with pictures that are of no known data set.
+    """A folder with images that are of no known data set.
 
     Args:
         folder: its path.
-        count: how many pictures lie in it.
+        count: how many images lie in it.
         example: one of them.
         remark: what can be said about it; may be empty.
     """
@@ -283,8 +283,8 @@ class Survey:
     """What lies below a folder.
 
     Args:
-        found: data sets; of several copies of one, that with the most pictures comes first.
-        unknown: other folders with pictures.
+        found: data sets; of several copies of one, that with the most images comes first.
+        unknown: other folders with images.
         unreadable: folders that cannot be looked into, and why.
         archives: files that are not unpacked.
     """
@@ -305,7 +305,7 @@ def find(root: str) -> list[Found]:
 
 
 def survey(root: str) -> Survey:
-    """What lies below a folder: public data sets, and what else has pictures.
+    """What lies below a folder: public data sets, and what else has images.
 
     Raises:
         InputError: there is no such folder.
@@ -333,18 +333,18 @@ def survey(root: str) -> Survey:
 
 @dataclass(frozen=True)
 class _Folder:
-    """A folder that has pictures.
+    """A folder that has images.
 
     Args:
         path: from the current folder.
         trail: names of the folders that lead to it; the first are the parent of the root and the root itself.
-        pictures: files.
+        images: files.
         empty: those of them that have no content.
     """
 
     path: str
     trail: tuple[str, ...]
-    pictures: list[str]
+    images: list[str]
     empty: list[str]
 
     def top(self, length: int) -> str:
@@ -356,7 +356,7 @@ class _Folder:
 
 
 class _Tree:
-    """The folders with pictures below a root, of one walk; what is hidden counts as not there."""
+    """The folders with images below a root, of one walk; what is hidden counts as not there."""
 
     def __init__(self, root: str):
         self.folders: list[_Folder] = []
@@ -369,7 +369,7 @@ class _Tree:
         real = osp.realpath(path)
         if real in above:  # a link to where it comes from
             return
-        pictures, empty, below = [], [], []
+        images, empty, below = [], [], []
         try:
             with os.scandir(path) as entries:
                 for entry in entries:
@@ -378,17 +378,17 @@ class _Tree:
                         continue
                     if entry.is_dir():
                         below.append(name)
-                    elif lower.endswith(PICTURE_EXTENSIONS):
-                        pictures.append(osp.join(path, name))
+                    elif lower.endswith(IMAGE_EXTENSIONS):
+                        images.append(osp.join(path, name))
                         if not _has_content(entry):
-                            empty.append(pictures[-1])
+                            empty.append(images[-1])
                     elif lower.endswith(_ARCHIVES):
                         self.archives.append(osp.normpath(entry.path))
         except OSError as error:
             self.unreadable[path] = error.strerror or str(error)
             return
-        if pictures:
-            self.folders.append(_Folder(path, trail, sorted(pictures), sorted(empty)))
+        if images:
+            self.folders.append(_Folder(path, trail, sorted(images), sorted(empty)))
         for name in sorted(below):
             self._walk(osp.normpath(osp.join(path, name)), (*trail, name), above | {real})
 
@@ -438,7 +438,7 @@ def _place(words: Sequence[str]) -> tuple[PublicDataset | None, str, int]:
             if not dataset.rule:
                 return dataset, 'hazy', length
             if dataset.rule.recursive and side == 'both' and len(words) > length:
-                return dataset, 'hazy', length  # part folders, which lie beside the clear pictures
+                return dataset, 'hazy', length  # part folders, which lie beside the clear images
             return dataset, side, above
     return None, *_side(words, 1)
 
@@ -469,16 +469,16 @@ def _plain(name: str) -> str:
     return re.sub('[^a-z0-9]', '', name.lower())
 
 
-# -------------------------------------------------------------------------------------------- by the names of pictures
+# -------------------------------------------------------------------------------------------- by the names of images
 
 
 def _examine(dataset: PublicDataset, sides: dict[str, list[_Folder]], folders: Sequence[_Folder]) -> Found | str:
     """What a data set has and lacks; or why it is not that data set."""
     layout = dataset.rule
     if 'both' in sides and (layout is None or layout.clear is None):
-        return f'looks like {dataset.name}, but hazy and clear pictures do not lie in folders of their own'
+        return f'looks like {dataset.name}, but hazy and clear images do not lie in folders of their own'
     chosen = {side: _chosen(sides.get(side) or sides.get('both') or [], layout) for side in _SIDES}
-    hazy, clear = (_pictures(chosen[side]) for side in _SIDES)
+    hazy, clear = (_images(chosen[side]) for side in _SIDES)
     if 'both' in sides:
         clear = [name for name in clear if layout and layout.is_clear(name)]
         hazy = sorted({*hazy} - {*clear})
@@ -496,7 +496,7 @@ def _examine(dataset: PublicDataset, sides: dict[str, list[_Folder]], folders: S
         and len(matches.lonely) + len(matches.misfits) == len(hazy_once)
         and clear == clear_full
     ):
-        return f'looks like {dataset.name}, but by its rule ({layout.rule}) no hazy picture has a clear one'
+        return f'looks like {dataset.name}, but by its rule ({layout.rule}) no hazy image has a clear one'
     used = {name for _, name in matches.pairs} | {name for names in matches.ambiguous.values() for name in names}
     roots = {side: _root(chosen[side]) for side in _SIDES}
     return Found(
@@ -531,8 +531,8 @@ def _examine_by_names(sides: dict[str, list[_Folder]], folders: Sequence[_Folder
 
 
 def _hazy_of(sides: dict[str, list[_Folder]], layout: Layout | None) -> list[str]:
-    return _pictures(sides.get('hazy', [])) or [
-        name for name in _pictures(sides.get('both', [])) if not (layout and layout.is_clear(name))
+    return _images(sides.get('hazy', [])) or [
+        name for name in _images(sides.get('both', [])) if not (layout and layout.is_clear(name))
     ]
 
 
@@ -549,14 +549,14 @@ def _fits(names: Sequence[str], pattern: str) -> bool:
 
 
 def _chosen(folders: list[_Folder], layout: Layout | None) -> list[_Folder]:
-    """All folders of a side, if the data set reads part folders; else that with the most pictures."""
+    """All folders of a side, if the data set reads part folders; else that with the most images."""
     if layout and layout.recursive:
         return folders
-    return sorted(folders, key=lambda folder: (-len(folder.pictures), folder.path))[:1]
+    return sorted(folders, key=lambda folder: (-len(folder.images), folder.path))[:1]
 
 
-def _pictures(folders: Iterable[_Folder]) -> list[str]:
-    return [name for folder in folders for name in folder.pictures]
+def _images(folders: Iterable[_Folder]) -> list[str]:
+    return [name for folder in folders for name in folder.images]
 
 
 def _same_stems(names: Iterable[str], empty: set[str]) -> list[str]:
@@ -596,15 +596,13 @@ def _is_within(path: str, root: str) -> bool:
 
 
 def _unknown(folder: _Folder, remark: str, sides: dict[str, list[_Folder]]) -> Unknown:
-    hazy, clear = ({stem(name) for name in _pictures(sides.get(side, []))} for side in _SIDES)
+    hazy, clear = ({stem(name) for name in _images(sides.get(side, []))} for side in _SIDES)
     if hazy and len(hazy & clear) >= _FITS * len(hazy):
         remark = '; '.join(filter(None, [remark, 'hazy and clear names are equal, which needs no layout']))
     if not remark:
-        names = [
-            dataset.name for dataset in DATASETS.values() if dataset.names and _fits(folder.pictures, dataset.names)
-        ]
-        remark = f'hazy pictures with the names of {" or ".join(names)}' if names else ''
-    return Unknown(folder.path, len(folder.pictures), osp.basename(folder.pictures[0]), remark)
+        names = [dataset.name for dataset in DATASETS.values() if dataset.names and _fits(folder.images, dataset.names)]
+        remark = f'hazy images with the names of {" or ".join(names)}' if names else ''
+    return Unknown(folder.path, len(folder.images), osp.basename(folder.images[0]), remark)
 
 
 def _left_over(found: Found, sides: dict[str, list[_Folder]]) -> list[Unknown]:

@@ -1,4 +1,4 @@
-"""An order of pictures, and an augmentation of each, that depend on the seed and on nothing else.
+"""An order of images, and an augmentation of each, that depend on the seed and on nothing else.
 
 Neither the number of workers, nor where a run was interrupted, nor what else draws random numbers, changes what a
 training sees.
@@ -14,23 +14,23 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 from okdnet_plugin.engine import randomness
 from okdnet_plugin.engine.signals import leave_signals_to_the_parent
-from okdnet_plugin.hints import MapDataset
+from okdnet_plugin.map_dataset import MapDataset
 
 
 class Draw(NamedTuple):
-    """A picture's place in the training: in its epoch, which holds every picture `dataset_enlarge_ratio` times."""
+    """An image's place in the training: in its epoch, which holds every image `dataset_enlarge_ratio` times."""
 
     epoch: int
     number: int
 
 
 class SeededSampler(Sampler):
-    """The toolbox's EnlargedSampler, with an order by (seed, epoch) and a place to begin at.
+    """BasicSR's EnlargedSampler, with an order by (seed, epoch) and a place to begin at.
 
     Args:
-        sampler: says how many pictures an epoch has, and which share of them is this process's.
+        sampler: says how many images an epoch has, and which share of them is this process's.
         seed: equal in all processes.
-        batch_size: pictures that this process takes in an iteration.
+        batch_size: images that this process takes in an iteration.
         start_iter: iterations that the run has behind it.
     """
 
@@ -50,7 +50,7 @@ class SeededSampler(Sampler):
         generator = torch.Generator()
         generator.manual_seed(randomness.seed_of(self.seed, self.epoch) % 2**63)
         numbers = torch.randperm(self.total_size, generator=generator)[self.rank :: self.num_replicas]
-        # Not forgotten here: the toolbox's prefetcher begins an epoch twice.
+        # Not forgotten here: BasicSR's prefetcher begins an epoch twice.
         epoch = self.epoch
         return (Draw(epoch, number) for number in numbers[self._skipped :].tolist())
 
@@ -59,7 +59,7 @@ class SeededSampler(Sampler):
 
 
 class SeededDataset(Dataset):
-    """Gives the picture of a Draw, with random numbers that depend on (seed, epoch, number) alone."""
+    """Gives the image of a Draw, with random numbers that depend on (seed, epoch, number) alone."""
 
     def __init__(self, dataset: MapDataset, seed: int):
         self.dataset = dataset
@@ -76,16 +76,16 @@ class SeededDataset(Dataset):
 def in_seeded_order(
     loader: DataLoader, sampler: EnlargedSampler, seed: int, start_iter: int = 0, accumulate: int = 1
 ) -> tuple[DataLoader, SeededSampler]:
-    """The toolbox's loader of a training, made anew to draw by the seed.
+    """BasicSR's loader of a training, made anew to draw by the seed.
 
     Args:
-        loader: what the toolbox has built; it has not been iterated.
+        loader: what BasicSR has built; it has not been iterated.
         sampler: that loader's.
         seed: equal in all processes.
         start_iter: iterations that the run has behind it.
         accumulate: batches of the option file's size that one iteration takes.
     """
-    assert loader.batch_size is not None  # the toolbox never leaves the batches to a data set
+    assert loader.batch_size is not None  # BasicSR never leaves the batches to a data set
     batch_size = loader.batch_size * accumulate
     ordered = SeededSampler(sampler, seed, batch_size, start_iter)
     arguments = {
@@ -105,6 +105,6 @@ def in_seeded_order(
     if not isinstance(loader, PrefetchDataLoader):
         return DataLoader(**arguments), ordered
     # A thread reads ahead here, and threads share their random numbers: a worker process has its own. Workers that
-    # stayed would be read by two threads, because the toolbox's prefetcher begins an epoch twice.
+    # stayed would be read by two threads, because BasicSR's prefetcher begins an epoch twice.
     arguments |= {'num_workers': max(1, loader.num_workers), 'persistent_workers': False}
     return PrefetchDataLoader(loader.num_prefetch_queue, **arguments), ordered

@@ -1,4 +1,4 @@
-"""Hazy pictures without clear ones."""
+"""Hazy images without clear ones."""
 
 from typing import Any
 
@@ -9,35 +9,33 @@ from torchvision.transforms.functional import normalize
 from okdnet_plugin.config.types import Folder
 from okdnet_plugin.data import options
 from okdnet_plugin.data.dehaze_dataset import DehazeDataset
+from okdnet_plugin.data.image_sources import open_source
+from okdnet_plugin.data.images import decode, resized, to_tensor
 from okdnet_plugin.data.layouts import stem
 from okdnet_plugin.data.options import located, require
-from okdnet_plugin.data.picture_sources import open_source
-from okdnet_plugin.data.pictures import decode, resized, to_tensor
 
 
 @DATASET_REGISTRY.register()
 class SingleDehazeDataset(DehazeDataset):
-    """Hazy pictures (lq) of which there are no clear ones, as URHI's or a user's own, for validation and test.
+    """Hazy images (lq) of which there are no clear ones, as URHI's or a user's own, for validation and test.
 
     Args:
         opt: a data set's block of an option file, for phase val or test; it is not changed. See `Options`.
 
     Raises:
-        InputError: an option, a folder or a picture cannot be used. Reading a picture raises it too.
+        InputError: an option, a folder or an image cannot be used. Reading an image raises it too.
     """
 
     class Options(options.TensorOptions, DehazeDataset.Options):
-        dataroot_lq: Folder = Field(description='folder or LMDB of hazy pictures')
-        resize: options.Size | None = Field(None, description='size to which pictures are brought')
+        dataroot_lq: Folder = Field(description='folder or LMDB of hazy images')
+        resize: options.Size | None = Field(None, description='size to which images are brought')
         recursive: bool | None = Field(False, description='look into the folders of the folder, too')
 
     def _open(self) -> None:
         opt = self.opt
         options.check_source(opt, ('dataroot_lq',))
         options.check_tensor(opt)
-        require(
-            opt['phase'] != 'train', 'training needs clear pictures; use PairedDehazeDataset or SyntheticHazeDataset'
-        )
+        require(opt['phase'] != 'train', 'training needs clear images; use PairedDehazeDataset or SyntheticHazeDataset')
         self.resize = options.size_of(opt.get('resize'))
         with located('dataroot_lq'):
             self._source = open_source(opt['dataroot_lq'], options.backend_of(opt), bool(opt.get('recursive')))
@@ -47,7 +45,7 @@ class SingleDehazeDataset(DehazeDataset):
         return len(self.names)
 
     def _sample(self, index: int) -> dict[str, Any]:
-        """Read one picture.
+        """Read one image.
 
         Returns:
             lq: float32 RGB tensor (3, H, W), or (1, H, W) for the luma, in [0, 1] before normalisation.

@@ -1,4 +1,4 @@
-"""Hazy pictures that are made on the fly, of clear pictures and their depth."""
+"""Hazy images that are made on the fly, of clear images and their depth."""
 
 import random
 from collections.abc import Sequence
@@ -27,10 +27,10 @@ from okdnet_plugin.data.haze import (
     transmission,
 )
 from okdnet_plugin.data.haze_options import FIELDS, PRESETS, Haze, HazeRule
+from okdnet_plugin.data.image_sources import IMAGE_EXTENSIONS, ImageFolder, ImageLmdb, open_source
+from okdnet_plugin.data.images import check_large_enough, cut_white_frame, decode, resized, to_tensor
 from okdnet_plugin.data.layouts import stem
 from okdnet_plugin.data.options import located, require
-from okdnet_plugin.data.picture_sources import PICTURE_EXTENSIONS, PictureFolder, PictureLmdb, open_source
-from okdnet_plugin.data.pictures import check_large_enough, cut_white_frame, decode, resized, to_tensor
 from okdnet_plugin.errors import InputError
 
 _Drawn = Annotated[float | Range | dict, Says('a number, a range [low, high], or {choices: [...]}')]
@@ -39,10 +39,10 @@ _OF_DEPTH = ('depth_kind', 'depth_norm', 'depth_scale', 'depth_smooth')
 
 @DATASET_REGISTRY.register()
 class SyntheticHazeDataset(DehazeDataset):
-    """Pairs of a clear picture (gt) and a hazy one (lq) that is made of it by I = J t + A (1 - t), t = exp(-beta d).
+    """Pairs of a clear image (gt) and a hazy one (lq) that is made of it by I = J t + A (1 - t), t = exp(-beta d).
 
-    In a training the haze of a picture is drawn by the generator of numpy, which the engine seeds for every sample; in
-    validation and test it depends on `seed` and the picture's place alone. A hazy picture has the values that it would
+    In a training the haze of an image is drawn by the generator of numpy, which the engine seeds for every sample; in
+    validation and test it depends on `seed` and the image's place alone. A hazy image has the values that it would
     have as a file of 8 bits.
 
     Source: the model is OKDNet's Eq. (1). RESIDE's figures: Li et al., "Benchmarking Single-Image Dehazing and Beyond",
@@ -52,46 +52,46 @@ class SyntheticHazeDataset(DehazeDataset):
         opt: a data set's block of an option file; it is not changed. Name, phase, io_backend, gt_size, resize,
             use_hflip, use_rot, color, mean, std and on_error are PairedDehazeDataset's; scale is 1. Its own keys:
 
-            - dataroot_gt: folder or LMDB of clear pictures. meta_info_file: list of those to be used; not for LMDBs.
+            - dataroot_gt: folder or LMDB of clear images. meta_info_file: list of those to be used; not for LMDBs.
             - dataroot_depth: folder or LMDB of their depth, of equal stems: PNG, TIFF, NPY or NPZ. Without it depth is
               made up by `painted_depth`, in [0.2, 1].
             - depth_scale: d = value / depth_scale. Whole numbers, as in PNG, need it, unless depth_norm says otherwise;
               floating-point values are divided by 1 by default.
             - depth_kind: depth, the default, or `inverse`: d = 1 / value, of values from a thousandth of the largest.
-            - depth_norm: none, the default; max: d / max d; minmax: (d - min d) / (max d - min d); both by picture, and
+            - depth_norm: none, the default; max: d / max d; minmax: (d - min d) / (max d - min d); both by image, and
               whatever depth_scale is.
             - depth_smooth: radius in px of a filter that smooths the steps of whole numbers and keeps edges; 3 is right
               for depth of 8 bits. Default: 0, none.
             - beta, airlight: a number, a range `[low, high]` to draw from uniformly, or `{choices: [...]}`.
               airlight_per_channel: draw each channel by itself. Default: false.
-            - grid: each clear picture comes with every combination of the choices, as in RESIDE's lists: all beta for
+            - grid: each clear image comes with every combination of the choices, as in RESIDE's lists: all beta for
               the first airlight, then for the next. `lq_path` ends in the number of the combination, from 1, as
               `1400_3`. Default: false.
             - preset: what beta, airlight and grid are by default. reside_its: beta in [0.6, 1.8], airlight in
               [0.7, 1]. reside_ots: airlight 0.8, 0.85, 0.9, 0.95 or 1; beta 0.04, 0.06, 0.08, 0.1, 0.12, 0.16 or 0.2,
               per unit of the scale of the estimator that RESIDE took depth from: depth has to be in that scale.
-              sots_indoor: airlight 1, beta 0.6, 0.7 ... 1.5, grid; a white frame of clear pictures is cut off.
+              sots_indoor: airlight 1, beta 0.6, 0.7 ... 1.5, grid; a white frame of clear images is cut off.
             - field: homogeneous, the default; height: haze that thins out with height, by falloff per unit of depth
               (no default), seen by a level camera of the vertical field of view fov in degrees (default 60); patchy:
               beta times a smooth random field of mean 1, as uneven as patchiness in [0, 1] says (default 0.5); or
-              weights such as `{homogeneous: 0.6, patchy: 0.4}` to draw one for each picture.
+              weights such as `{homogeneous: 0.6, patchy: 0.4}` to draw one for each image.
             - noise: standard deviation of Gaussian noise on the scale of [0, 1]. jpeg: quality from 1 to 100.
               Default: none. These, falloff and patchiness may be drawn like beta.
             - seed: of the haze in validation and test. Default: 0.
             - return_maps: give transmission and airlight too. Default: false.
 
     Raises:
-        InputError: an option, a folder, a picture or its depth cannot be used. Reading a picture raises it too.
+        InputError: an option, a folder, an image or its depth cannot be used. Reading an image raises it too.
     """
 
     class Options(options.TensorOptions, options.TrainingOptions, DehazeDataset.Options):
-        dataroot_gt: Folder = Field(description='folder or LMDB of clear pictures')
-        meta_info_file: File | None = Field(None, description='list of the clear pictures to be used; not for LMDBs')
+        dataroot_gt: Folder = Field(description='folder or LMDB of clear images')
+        meta_info_file: File | None = Field(None, description='list of the clear images to be used; not for LMDBs')
         dataroot_depth: Folder | None = Field(
             None, description='folder or LMDB of their depth, of equal stems; without it depth is made up'
         )
         depth_kind: Literal[KINDS] | None = Field('depth', description='what the values of depth files are')  # type: ignore[valid-type]
-        depth_norm: Literal[NORMS] | None = Field('none', description='how depth is normalised by picture')  # type: ignore[valid-type]
+        depth_norm: Literal[NORMS] | None = Field('none', description='how depth is normalised by image')  # type: ignore[valid-type]
         depth_scale: Annotated[float, Field(gt=0)] | None = Field(None, description='depth = value / depth_scale')
         depth_smooth: Annotated[int, Field(ge=0, le=1000)] | None = Field(
             0, description='radius in px of the filter that smooths the steps of whole numbers; 3 for depth of 8 bits'
@@ -102,7 +102,7 @@ class SyntheticHazeDataset(DehazeDataset):
         beta: _Drawn | None = Field(None, description='scattering coefficient per unit of depth')
         airlight: _Drawn | None = Field(None, description='airlight, in [0, 1]')
         airlight_per_channel: bool | None = Field(False, description='draw each channel of the airlight by itself')
-        grid: bool | None = Field(None, description='every clear picture with all combinations of the choices')
+        grid: bool | None = Field(None, description='every clear image with all combinations of the choices')
         field: (
             Annotated[
                 Literal[tuple(FIELDS)] | dict[Literal[tuple(FIELDS)], NotNegative],  # type: ignore[valid-type]
@@ -133,22 +133,22 @@ class SyntheticHazeDataset(DehazeDataset):
         self.resize = sizes.resize_of(opt.get('resize'))
         self.haze = HazeRule(opt)
         self.depth_rule = self._depth_rule()
-        self._clear = self._source('dataroot_gt', PICTURE_EXTENSIONS)
+        self._clear = self._source('dataroot_gt', IMAGE_EXTENSIONS)
         self._depth = self._source('dataroot_depth', DEPTH_EXTENSIONS) if opt.get('dataroot_depth') else None
-        self.pictures = self._find_pictures()
+        self.images = self._find_images()
         if self._depth is None:
             self._warn(
-                f'no dataroot_depth: the depth of {len(self.pictures)} clear pictures in {self._clear.root} is made up '
+                f'no dataroot_depth: the depth of {len(self.images)} clear images in {self._clear.root} is made up '
                 '(far at the top, near at the bottom, warm colours in front of cool ones)'
             )
 
     def __len__(self) -> int:
-        return len(self.pictures) * max(1, len(self.haze.grid))
+        return len(self.images) * max(1, len(self.haze.grid))
 
     def lq_path(self, index: int) -> str:
-        """Path of a hazy picture: the clear picture's, with the place in a grid."""
+        """Path of a hazy image: the clear image's, with the place in a grid."""
         place, variant = divmod(index, max(1, len(self.haze.grid)))
-        root, extension = osp.splitext(self.pictures[place][0])
+        root, extension = osp.splitext(self.images[place][0])
         number = f'_{variant + 1}' if self.haze.grid else ''
         return self._clear.path(f'{root}{number}{extension}')
 
@@ -157,16 +157,16 @@ class SyntheticHazeDataset(DehazeDataset):
 
         Returns:
             lq, gt: float32 RGB tensors (3, H, W), or (1, H, W) for the luma, in [0, 1] before normalisation.
-            lq_path, gt_path: the clear picture's file, or key of the LMDB; lq_path with the place in a grid.
+            lq_path, gt_path: the clear image's file, or key of the LMDB; lq_path with the place in a grid.
             transmission, airlight: with `return_maps`, float32: t of each pixel of lq, (1, H, W), in (0, 1], and RGB,
             (3, 1, 1), in [0, 1].
         """
         opt = self.opt
         place, variant = divmod(index, max(1, len(self.haze.grid)))
-        gt_name, depth_name = self.pictures[place]
+        gt_name, depth_name = self.images[place]
         rng = self._generator(index)
 
-        # HWC, BGR, uint8 in [0, 255], and HW, float32: the whole picture, to be decoded and scaled
+        # HWC, BGR, uint8 in [0, 255], and HW, float32: the whole image, to be decoded and scaled
         img_gt, depth = self._read(gt_name, depth_name)
         # what is needed of it; haze is made there only
         window, target = self._sample_of(img_gt, self._clear.label(gt_name))
@@ -192,7 +192,7 @@ class SyntheticHazeDataset(DehazeDataset):
 
     def _check_own(self) -> None:
         opt, scale = self.opt, options.scale_of(self.opt)
-        require(scale == 1, f'scale is {shown(scale)}, but hazy pictures are made of the clear size; write 1')
+        require(scale == 1, f'scale is {shown(scale)}, but hazy images are made of the clear size; write 1')
         require(
             opt.get('seed') is None or opt['phase'] != 'train',
             'seed is for the haze of val and test; in training manual_seed of the option file rules: remove it here',
@@ -208,18 +208,18 @@ class SyntheticHazeDataset(DehazeDataset):
         read = self.options
         return DepthRule(read.depth_kind, read.depth_norm, read.depth_scale, read.depth_smooth)
 
-    def _source(self, key: str, extensions: tuple[str, ...]) -> PictureFolder | PictureLmdb:
+    def _source(self, key: str, extensions: tuple[str, ...]) -> ImageFolder | ImageLmdb:
         with located(key):
             return open_source(self.opt[key], options.backend_of(self.opt), extensions=extensions)
 
-    def _find_pictures(self) -> list[tuple[str, str | None]]:
-        """Clear pictures, in the order of the list or of their stems, and their depth."""
+    def _find_images(self) -> list[tuple[str, str | None]]:
+        """Clear images, in the order of the list or of their stems, and their depth."""
         listed = self.opt.get('meta_info_file')
         require(
-            listed is None or isinstance(self._clear, PictureFolder),
+            listed is None or isinstance(self._clear, ImageFolder),
             f'meta_info_file {listed} is for folders, but an LMDB has its own meta_info.txt; remove it',
         )
-        if listed and isinstance(self._clear, PictureFolder):
+        if listed and isinstance(self._clear, ImageFolder):
             clear = _by_stem(self._clear.names_in(listed))
         else:
             clear = _by_stem(sorted(self._clear.names(), key=stem))
@@ -230,7 +230,7 @@ class SyntheticHazeDataset(DehazeDataset):
         if lonely:
             raise InputError(
                 f'{lonely[0]} has no depth of equal stem in {self._depth.root} ({len(lonely)} of {len(clear)} such); '
-                'add the depth, or take these pictures out'
+                'add the depth, or take these images out'
             )
         unscaled = self.depth_rule.scale is None and self.depth_rule.norm == 'none'
         whole_numbers = [name for name in depth.values() if name.lower().endswith('.png')] if unscaled else []
@@ -247,7 +247,7 @@ class SyntheticHazeDataset(DehazeDataset):
         return np.random.default_rng((self.opt.get('seed') or 0, index))
 
     def _read(self, gt_name: str, depth_name: str | None) -> tuple[np.ndarray, np.ndarray]:
-        """Clear picture, uint8 BGR (H, W, 3), and depth, float32 (H, W)."""
+        """Clear image, uint8 BGR (H, W, 3), and depth, float32 (H, W)."""
         gt_label = self._clear.label(gt_name)
         img_gt = decode(self._clear.read(gt_name), gt_label)
         if self._depth is None or depth_name is None:
@@ -260,12 +260,12 @@ class SyntheticHazeDataset(DehazeDataset):
             (h_gt, w_gt), (h_depth, w_depth) = img_gt.shape[:2], values.shape
             raise InputError(
                 f'{label} is {h_depth}x{w_depth}, but {gt_label} is {h_gt}x{w_gt} (height x width); depth has the size '
-                'of its picture: make it again, or take the picture out'
+                'of its image: make it again, or take the image out'
             )
         return img_gt, distances(values, self.depth_rule, label)
 
     def _sample_of(self, img_gt: np.ndarray, label: str) -> sizes.Sample:
-        """What becomes a sample; of a crop alone the random numbers are those of the toolbox's paired_random_crop."""
+        """What becomes a sample; of a crop alone the random numbers are those of BasicSR's paired_random_crop."""
         edge = self.opt.get('gt_size')
         if self.opt['phase'] != 'train' or edge is None:
             return sizes.whole(self.resize, *img_gt.shape[:2])
@@ -278,7 +278,7 @@ class SyntheticHazeDataset(DehazeDataset):
     def _transmission(
         self, depth: np.ndarray, haze: Haze, rng: np.random.Generator, size: tuple[int, int], window: Window
     ) -> np.ndarray:
-        """Transmission of a window, whose depth it is, in a picture of a size."""
+        """Transmission of a window, whose depth it is, in an image of a size."""
         if haze.field == 'height' and haze.falloff is not None:
             depth = equivalent_distance(depth, sine_of_elevation(size[0], self.haze.fov)[window[0]], haze.falloff)
         if haze.field == 'patchy' and haze.patchiness is not None:
@@ -295,7 +295,7 @@ def _by_stem(names: Sequence[str]) -> dict[str, str]:
 
 
 def _hazy(img_gt: np.ndarray, t: np.ndarray, haze: Haze, rng: np.random.Generator) -> np.ndarray:
-    """Hazy picture, uint8, as a file of it would hold it."""
+    """Hazy image, uint8, as a file of it would hold it."""
     airlight = 255 * np.array(haze.airlight[::-1], np.float32)  # BGR
     img_lq = add_haze(img_gt, t, airlight)
     if haze.noise:

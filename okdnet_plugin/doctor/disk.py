@@ -63,7 +63,7 @@ def filesystem_of(path: str, mounts: str = '/proc/self/mountinfo') -> str | None
 def _folder(name: str) -> Finding:
     key = f'folder.{name}'
     if osp.lexists(name) and not osp.isdir(name):
-        return wrong(key, f'{name} is no folder, but runs write below it', 'rename or mend it')
+        return wrong(key, f'{name} is no folder, but runs write below it', 'rename or remove it')
     place = name if osp.isdir(name) else '.'
     try:
         with tempfile.TemporaryFile(dir=place) as file:

@@ -27,7 +27,7 @@ def check() -> Iterator[Finding]:
         yield _why_none()
     mps = getattr(torch.backends, 'mps', None)
     if mps is not None and mps.is_available():
-        yield ok('mps', "Apple's GPU (MPS) is there; the toolbox computes on CUDA or on the CPU only")
+        yield ok('mps', "Apple's GPU (MPS) is there; BasicSR computes on CUDA or on the CPU only")
 
 
 def _hidden(platform: str | None) -> Iterator[Finding]:
@@ -96,9 +96,9 @@ def _convolve(device) -> None:
     import torch
 
     generator = torch.Generator().manual_seed(0)
-    picture, weight = torch.rand(1, 3, 16, 16, generator=generator), torch.rand(4, 3, 3, 3, generator=generator) / 27
-    there = torch.nn.functional.conv2d(picture.to(device), weight.to(device)).cpu()
-    difference = (there - torch.nn.functional.conv2d(picture, weight)).abs().max().item()
+    image, weight = torch.rand(1, 3, 16, 16, generator=generator), torch.rand(4, 3, 3, 3, generator=generator) / 27
+    there = torch.nn.functional.conv2d(image.to(device), weight.to(device)).cpu()
+    difference = (there - torch.nn.functional.conv2d(image, weight)).abs().max().item()
     if not difference < _TOLERANCE:
         raise ArithmeticError(f'a convolution differs from that of the CPU by {difference:.3g}')
 

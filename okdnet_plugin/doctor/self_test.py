@@ -1,4 +1,4 @@
-"""A training in small: a network is built, makes one step on two made pictures, is saved, and comes back the same."""
+"""A training in small: a network is built, makes one step on two made images, is saved, and comes back the same."""
 
 import logging
 import tempfile
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from okdnet_plugin.models.okdnet_model import OKDNetModel
 
 _SIZE = 64  # px
-_TOLERANCE = 1e-3  # of a picture in [0, 1]: a GPU may take another kernel the second time
+_TOLERANCE = 1e-3  # of an image in [0, 1]: a GPU may take another kernel the second time
 _NETWORK = {'type': 'OKDNet', 'num_feat': 8, 'num_blocks': [1, 1, 1], 'growth': 4}
 _TRAIN = {
     'ema_decay': 0.9,
@@ -48,7 +48,7 @@ def check() -> Iterator[Finding]:
             doing = 'save and load'
             yield _comes_back(model, folder)
         except Exception as error:
-            cure = 'mend first what is wrong above; if nothing is, report it with this whole text'
+            cure = 'correct first what is wrong above; if nothing is, report it with this whole text'
             yield wrong('self_test.failed', f'{doing} fails: {one_line(error)}', cure)
     seconds = time.perf_counter() - begin
     yield ok('self_test.seconds', f'it took {seconds:.1f} s', seconds=round(seconds, 2))
@@ -56,7 +56,7 @@ def check() -> Iterator[Finding]:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    logging.disable(logging.CRITICAL)  # the toolbox describes each network
+    logging.disable(logging.CRITICAL)  # BasicSR describes each network
     try:
         yield
     finally:
@@ -126,15 +126,15 @@ def _comes_back(model: 'OKDNetModel', folder: str) -> Finding:
     trained, loaded = model.net_g_ema.eval(), again.net_g.eval()
     state = loaded.state_dict()
     changed = [name for name, value in trained.state_dict().items() if not torch.equal(value, state[name])]
-    picture = torch.rand(1, 3, _SIZE, _SIZE, device=model.device)
+    image = torch.rand(1, 3, _SIZE, _SIZE, device=model.device)
     with torch.inference_mode():
-        difference = float((trained(picture) - loaded(picture)).abs().max())
+        difference = float((trained(image) - loaded(image)).abs().max())
     cure = 'look at the disk, and at plugins that replace saving or loading'
     if changed:
         text = f'the network that was loaded is not the one that was saved: {changed[0]} differs'
         return wrong('self_test.save', text, cure, changed=len(changed))
     if not difference < _TOLERANCE:
-        text = f'the network that was loaded gives another picture than the one that was saved, off by {difference:.2g}'
+        text = f'the network that was loaded gives another image than the one that was saved, off by {difference:.2g}'
         return wrong('self_test.save', text, cure, difference=difference)
-    text = f'the network is saved and comes back to the last bit; its picture differs by {difference:.1g}'
+    text = f'the network is saved and comes back to the last bit; its image differs by {difference:.1g}'
     return ok('self_test.save', text, difference=difference)

@@ -60,7 +60,7 @@ def verdict(findings: Sequence[Finding]) -> str:
     """One line that says what to do next."""
     count = counts(findings)
     if count['wrong']:
-        advice = 'mend what is wrong, from the top: the first may cause the others'
+        advice = 'correct what is wrong, from the top: the first may cause the others'
     elif count['warning']:
         advice = 'everything works; look at the warnings'
     else:

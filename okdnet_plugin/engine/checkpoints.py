@@ -17,7 +17,7 @@ from okdnet_plugin.engine.torch_versions import allow_counters
 from okdnet_plugin.errors import InputError, SaveError, one_line
 
 _STATE = re.compile(r'(\d+)\.state')
-_ADVICE = 'The files saved before are whole: mend the cause, then go on with --auto_resume'
+_ADVICE = 'The files saved before are whole: remove the cause, then go on with --auto_resume'
 _MOST_UNPACKED = 4  # times the size of a file; torch.save packs nothing
 _SMALL = 2**20  # bytes that a file may unpack to, whatever its own size
 

@@ -29,15 +29,15 @@ class UpdateGuard:
         self._logger = logger
         self._noted: list[tuple[int, Tensor, Tensor, Sequence[str]]] = []
 
-    def note(self, iteration: int, is_bad: Tensor, loss: Tensor, pictures: Sequence[str]) -> None:
+    def note(self, iteration: int, is_bad: Tensor, loss: Tensor, images: Sequence[str]) -> None:
         """
         Args:
             iteration: of the update.
             is_bad: whether it was left out, a boolean scalar; equal in all processes.
             loss: this process's, a scalar.
-            pictures: paths of this process's batch.
+            images: paths of this process's batch.
         """
-        self._noted.append((iteration, is_bad, loss, pictures))
+        self._noted.append((iteration, is_bad, loss, images))
 
     def look(self, scale: float | None = None) -> None:
         """Report what has been noted; to be called by all processes after the same iteration.
@@ -53,12 +53,12 @@ class UpdateGuard:
         if not noted:
             return
         flags = torch.stack([is_bad for _, is_bad, _, _ in noted]).tolist()
-        for (iteration, _, loss, pictures), is_bad in zip(noted, flags, strict=True):
+        for (iteration, _, loss, images), is_bad in zip(noted, flags, strict=True):
             if not is_bad:
                 self._in_a_row = 0
                 continue
             self.skipped += 1
-            is_finite, paths = _of_all_processes(loss, pictures)
+            is_finite, paths = _of_all_processes(loss, images)
             if is_finite and scale is not None and scale >= 1:
                 self._logger.info(
                     f'iteration {iteration}: the gradient is beyond float16, so the scale of the loss is lowered, and '
@@ -69,14 +69,14 @@ class UpdateGuard:
             culprits = ', '.join(paths)
             self._logger.warning(
                 f'iteration {iteration}: loss or gradient is not finite, so the update is left out '
-                f'({self.skipped} so far); pictures: {culprits}'
+                f'({self.skipped} so far); images: {culprits}'
             )
             if self._in_a_row > self.max_bad_steps:
                 raise BadUpdatesError(
                     f'{self._in_a_row} updates in a row were not finite up to iteration {iteration}, more than '
                     f'train:max_bad_steps ({self.max_bad_steps}); the network as it was before them is saved, and no '
                     'earlier one is removed. Set train:grad_clip, use amp: bf16 or off, go on from an earlier state '
-                    f'(path:resume_state), or look at the pictures: {culprits}'
+                    f'(path:resume_state), or look at the images: {culprits}'
                 )
 
     @property
@@ -91,9 +91,9 @@ class UpdateGuard:
         self.skipped, self._in_a_row = state['skipped'], state['in_a_row']
 
 
-def _of_all_processes(loss: Tensor, pictures: Sequence[str]) -> tuple[bool, list[str]]:
-    """Whether the loss of every process was finite; pictures of those whose was not, or else of all."""
-    mine = bool(torch.isfinite(loss)), list(pictures)
+def _of_all_processes(loss: Tensor, images: Sequence[str]) -> tuple[bool, list[str]]:
+    """Whether the loss of every process was finite; images of those whose was not, or else of all."""
+    mine = bool(torch.isfinite(loss)), list(images)
     shares = [mine]
     if torch.distributed.is_initialized():
         shares = [mine] * torch.distributed.get_world_size()

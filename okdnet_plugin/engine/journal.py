@@ -39,7 +39,7 @@ class Journal:
             folder: where the file goes.
             start_iter: iterations that the run has behind it.
             total_iter: of the whole run.
-            logger: of the toolbox, whose lines go above the bar.
+            logger: of BasicSR, whose lines go above the bar.
             is_validated: `start_iter` has been validated, and is not to be again.
         """
         self.path = osp.join(folder, NAME)

@@ -19,7 +19,7 @@ class Run:
     state: dict | None = None
     """The training state that the run goes on from."""
     seed: int | None = None
-    """What decides the order of the pictures and their augmentation; equal in all processes."""
+    """What decides the order of the images and their augmentation; equal in all processes."""
     val_loaders: Sequence[DataLoader] = ()
     tb_logger: object = None
     journal: Journal = field(default_factory=Journal)

@@ -1,4 +1,4 @@
-"""BatchNorm over the pictures of all processes, on a GPU and on a CPU."""
+"""BatchNorm over the images of all processes, on a GPU and on a CPU."""
 
 import torch
 import torch.distributed.nn.functional

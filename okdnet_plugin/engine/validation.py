@@ -16,19 +16,19 @@ from basicsr.utils.registry import METRIC_REGISTRY
 from torch import nn
 from torch.utils.data import DataLoader, Dataset, Subset
 
-from okdnet_plugin.config.registered import needs_clear_picture
+from okdnet_plugin.config.registered import needs_clear_image
 from okdnet_plugin.engine.signals import leave_signals_to_the_parent
 from okdnet_plugin.errors import InputError
-from okdnet_plugin.hints import MapDataset
+from okdnet_plugin.map_dataset import MapDataset
 
 _MOST_THREADS = 8  # for metrics; more would hold memory for images that wait
 
 
-class Figures(NamedTuple):
-    """What the metrics say of one picture."""
+class MetricValues(NamedTuple):
+    """What the metrics say of one image."""
 
     index: int
-    """The picture's place in the data set."""
+    """The image's place in the data set."""
     values: dict[str, float]
     reasons: dict[str, str] = {}  # noqa: RUF012  a NamedTuple's default, which nothing changes
     """Why a metric has no value for it, by metric."""
@@ -40,7 +40,7 @@ class Mean(NamedTuple):
     value: float
     """Over the finite values; of an infinite value if all are."""
     infinite: int
-    """Pictures left out: PSNR of a picture that equals its reference is infinite."""
+    """Images left out: PSNR of an image that equals its reference is infinite."""
 
 
 class Values(NamedTuple):
@@ -53,15 +53,15 @@ class Values(NamedTuple):
 
 
 def loader_of_share(dataset: MapDataset, rank: int, world_size: int, num_workers: int) -> DataLoader:
-    """Every `world_size`-th picture of a data set, one at a time, read ahead by workers.
+    """Every `world_size`-th image of a data set, one at a time, read ahead by workers.
 
-    The last key of a batch's dictionary, `index`, is the picture's place in the data set.
+    The last key of a batch's dictionary, `index`, is the image's place in the data set.
     """
     return loader_of(dataset, range(rank, len(dataset), world_size), num_workers)
 
 
 def loader_of(dataset: Dataset, places: Sequence[int], num_workers: int) -> DataLoader:
-    """Pictures of a data set, one at a time, read ahead by workers; `index` is the place of each."""
+    """Images of a data set, one at a time, read ahead by workers; `index` is the place of each."""
     return DataLoader(
         _Numbered(dataset, places),
         batch_size=1,
@@ -79,19 +79,19 @@ class _Numbered(Subset):
         return [self[position] for position in positions]
 
 
-def figures_of(pictures: Mapping[str, np.ndarray], metrics: Mapping[str, Mapping]) -> Values:
-    """Call each metric that the pictures allow: the one place where metrics are called.
+def metric_values_of(images: Mapping[str, np.ndarray], metrics: Mapping[str, Mapping]) -> Values:
+    """Call each metric that the images allow: the one place where metrics are called.
 
-    A metric that takes a clear picture is left out where there is none. One that has a parameter `lq` gets the hazy
-    picture. A metric that fails, or whose value is no number, takes neither the others nor the run with it.
+    A metric that takes a clear image is left out where there is none. One that has a parameter `lq` gets the hazy
+    image. A metric that fails, or whose value is no number, takes neither the others nor the run with it.
 
     Args:
-        pictures: result, and perhaps gt and lq, uint8 BGR (H, W, 3).
+        images: result, and perhaps gt and lq, uint8 BGR (H, W, 3).
         metrics: block of the option file of each metric, by name.
     """
     found = Values({}, {})
     for name, block in metrics.items():
-        arguments = _arguments_of(block, pictures)
+        arguments = _arguments_of(block, images)
         if arguments is None:
             continue
         try:
@@ -106,16 +106,16 @@ def figures_of(pictures: Mapping[str, np.ndarray], metrics: Mapping[str, Mapping
     return found
 
 
-def _arguments_of(block: Mapping, pictures: Mapping[str, np.ndarray]) -> dict[str, np.ndarray | None] | None:
-    """What a metric is called with; None if it needs a clear picture, and there is none."""
+def _arguments_of(block: Mapping, images: Mapping[str, np.ndarray]) -> dict[str, np.ndarray | None] | None:
+    """What a metric is called with; None if it needs a clear image, and there is none."""
     parameters = _parameters_of(block['type'])
-    given: dict[str, np.ndarray | None] = {'img': pictures['result']}
+    given: dict[str, np.ndarray | None] = {'img': images['result']}
     if 'lq' in parameters:
-        given['lq'] = pictures.get('lq')
+        given['lq'] = images.get('lq')
     takes_any = any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values())
-    if 'gt' in pictures and ('img2' in parameters or takes_any):
-        given['img2'] = pictures['gt']
-    elif needs_clear_picture(block['type']) or block.get('reference') == 'gt':
+    if 'gt' in images and ('img2' in parameters or takes_any):
+        given['img2'] = images['gt']
+    elif needs_clear_image(block['type']) or block.get('reference') == 'gt':
         return None
     return given
 
@@ -150,10 +150,10 @@ def gather(share: object, group: torch.distributed.ProcessGroup | None) -> list:
     return shares
 
 
-def means_of(figures: Sequence[Figures]) -> dict[str, Mean]:
+def means_of(figures: Sequence[MetricValues]) -> dict[str, Mean]:
     """Means by metric, summed in the order of the data set, so that they do not depend on who worked out what.
 
-    The mean of a metric is that of the pictures for which it has a value.
+    The mean of a metric is that of the images for which it has a value.
     """
     ordered = sorted(figures, key=lambda row: row.index)
     names = dict.fromkeys(name for row in ordered for name in row.values)
@@ -203,16 +203,16 @@ def share_buffers(net: nn.Module, group: torch.distributed.ProcessGroup | None) 
             torch.distributed.broadcast(buffer, 0)
 
 
-def strip(pictures: Mapping[str, np.ndarray]) -> np.ndarray:
-    """Pictures of a scene side by side, each with its name, at the height of the first.
+def strip(images: Mapping[str, np.ndarray]) -> np.ndarray:
+    """Images of a scene side by side, each with its name, at the height of the first.
 
     Args:
-        pictures: by name, shape (H, W, 3) or (H, W), uint8.
+        images: by name, shape (H, W, 3) or (H, W), uint8.
     """
     tiles = []
-    height = next(iter(pictures.values())).shape[0]
-    for name, picture in pictures.items():
-        tile = cv2.cvtColor(picture, cv2.COLOR_GRAY2BGR) if picture.ndim == 2 else picture.copy()
+    height = next(iter(images.values())).shape[0]
+    for name, image in images.items():
+        tile = cv2.cvtColor(image, cv2.COLOR_GRAY2BGR) if image.ndim == 2 else image.copy()
         if tile.shape[0] != height:
             tile = cv2.resize(tile, (round(tile.shape[1] * height / tile.shape[0]), height))
         size = max(0.35, height / 700)

@@ -1,1 +1,1 @@
-"""Using a trained network: weights, back ends, pictures and videos of any size, export."""
+"""Using a trained network: weights, back ends, images and videos of any size, export."""

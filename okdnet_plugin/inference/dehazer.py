@@ -20,7 +20,7 @@ from okdnet_plugin.files import shown
 from okdnet_plugin.inference import backends, memory, tiling
 from okdnet_plugin.inference.backends import Restored
 from okdnet_plugin.inference.backends.base import continued
-from okdnet_plugin.inference.images.reading import OpenedPicture, without_other_limits
+from okdnet_plugin.inference.images.reading import OpenedImage, without_other_limits
 from okdnet_plugin.inference.transfer import Transfer, from_float, to_float
 from okdnet_plugin.weights import shipped
 from okdnet_plugin.weights.loading import Weights, build, load
@@ -126,7 +126,7 @@ class Dehazer:
         """
         if isinstance(image, str | PathLike):
             with without_other_limits():
-                read = OpenedPicture(image, shown(fspath(image)), _MAX_MEGAPIXELS).load()
+                read = OpenedImage(image, shown(fspath(image)), _MAX_MEGAPIXELS).load()
             return self.dehaze(read.pixels, strength=strength).pixels
         if isinstance(image, Image.Image):
             plain = image if image.mode in _PIL_MODES else image.convert('RGB')
@@ -173,21 +173,21 @@ class Dehazer:
 
     def dehaze(
         self,
-        picture: np.ndarray,
+        image: np.ndarray,
         progress: Callable[[float], object] | None = None,
         strength: float | None = None,
     ) -> Dehazed:
         """Restore an image that is an array; in memory as floating-point numbers is one band of tiles only.
 
         Args:
-            picture: as `__call__` takes it.
+            image: as `__call__` takes it.
             progress: called with the share of the image that has been restored since the last call. What it raises
                 ends the work.
             strength: share of the change that is made, from 0 to 1. Default: that of the object.
         """
-        _check_array(picture)
-        native = np.ascontiguousarray(picture, picture.dtype.newbyteorder('='))
-        hazy = native if picture.ndim == 3 else native[..., None]
+        _check_array(image)
+        native = np.ascontiguousarray(image, image.dtype.newbyteorder('='))
+        hazy = native if image.ndim == 3 else native[..., None]
         channels = hazy.shape[2]
         colours = channels - 1 if channels in (2, 4) else channels
         numbers = hazy if hazy.flags.writeable else hazy.copy()  # or torch would warn
@@ -198,7 +198,7 @@ class Dehazer:
         pixels[..., colours:] = hazy[..., colours:]  # alpha
         transmission, light = result.transmission, result.airlight
         return Dehazed(
-            pixels.reshape(picture.shape).astype(picture.dtype, copy=False),
+            pixels.reshape(image.shape).astype(image.dtype, copy=False),
             None if transmission is None else transmission[0, 0].numpy().view(np.uint16),
             None if light is None else tuple(light.flatten().tolist()),
         )
@@ -386,34 +386,32 @@ def _checked_strength(strength: float) -> float:
     return float(strength)
 
 
-def _check_tensor(picture: Any, dimensions: tuple[int, ...], wholes: bool = False) -> None:
-    is_right = isinstance(picture, Tensor) and (
-        picture.is_floating_point() or (wholes and picture.dtype == torch.uint8)
-    )
-    if not is_right or picture.ndim not in dimensions:
-        found = f'{picture.dtype} {tuple(picture.shape)}' if isinstance(picture, Tensor) else type(picture).__name__
+def _check_tensor(image: Any, dimensions: tuple[int, ...], wholes: bool = False) -> None:
+    is_right = isinstance(image, Tensor) and (image.is_floating_point() or (wholes and image.dtype == torch.uint8))
+    if not is_right or image.ndim not in dimensions:
+        found = f'{image.dtype} {tuple(image.shape)}' if isinstance(image, Tensor) else type(image).__name__
         raise InputError(
-            f'a picture is {found}; give a path, a PIL image, numpy uint8 or uint16, (H, W, 3), or torch uint8 or '
+            f'an image is {found}; give a path, a PIL image, numpy uint8 or uint16, (H, W, 3), or torch uint8 or '
             'floating point in [0, 1], (3, H, W) or (N, 3, H, W)'
         )
-    if picture.shape[-3] != 3 or 0 in picture.shape:
-        raise InputError(f'a picture has the shape {tuple(picture.shape)}; give RGB, (3, H, W) or (N, 3, H, W)')
+    if image.shape[-3] != 3 or 0 in image.shape:
+        raise InputError(f'an image has the shape {tuple(image.shape)}; give RGB, (3, H, W) or (N, 3, H, W)')
 
 
-def _check_range(picture: Tensor) -> None:
-    low, high = (float(value) for value in picture.aminmax())
+def _check_range(image: Tensor) -> None:
+    low, high = (float(value) for value in image.aminmax())
     if not (low >= -_BEYOND and high <= 1 + _BEYOND):  # so that NaN is refused, too
         raise InputError(
-            f'a picture has values from {low:.4g} to {high:.4g}; give finite ones in [0, 1]: divide 8 bits by 255, '
+            f'an image has values from {low:.4g} to {high:.4g}; give finite ones in [0, 1]: divide 8 bits by 255, '
             'and clamp what a resizing leaves beyond'
         )
 
 
-def _check_array(picture: np.ndarray) -> None:
-    if picture.dtype.newbyteorder('=') not in (np.uint8, np.uint16):
-        raise InputError(f'a picture has values of type {picture.dtype}; give uint8 or uint16')
-    if 0 in picture.shape or picture.ndim not in (2, 3) or (picture.ndim == 3 and picture.shape[2] > 4):
-        raise InputError(f'a picture has the shape {picture.shape}; give (H, W, 3), (H, W, 4) or grey (H, W)')
+def _check_array(image: np.ndarray) -> None:
+    if image.dtype.newbyteorder('=') not in (np.uint8, np.uint16):
+        raise InputError(f'an image has values of type {image.dtype}; give uint8 or uint16')
+    if 0 in image.shape or image.ndim not in (2, 3) or (image.ndim == 3 and image.shape[2] > 4):
+        raise InputError(f'an image has the shape {image.shape}; give (H, W, 3), (H, W, 4) or grey (H, W)')
 
 
 def _warn(message: str) -> None:

@@ -89,7 +89,7 @@ def jobs(
         suffix: put between name and extension of the results.
         extension: of the results, with its dot; by default that of the source, or .png if it cannot be written.
         extras: what else is written.
-        overwrite: results that are there are replaced. Else they, and what is beside them, are no pictures to be
+        overwrite: results that are there are replaced. Else they, and what is beside them, are no images to be
             dehazed where a folder that holds them is searched: they are from an earlier run.
         notify: is told a line of the images in folders that are left out as nothing here reads them.
 
@@ -102,7 +102,7 @@ def jobs(
     said = kinds.left_out(others) if others else ''
     if not found:
         raise InputError(
-            f'there are no pictures in {", ".join(map(shown, inputs))} that can be read; '
+            f'there are no images in {", ".join(map(shown, inputs))} that can be read; '
             f'{said or "give files or folders that hold some"}'
         )
     if said and notify:
@@ -157,7 +157,7 @@ def _below_folders(pattern: str) -> str:
 
 
 def _in_folder(folder: str, output: str, others: list[str]) -> Iterator[tuple[str, str]]:
-    """Pictures and videos below a folder, not those of the output folder in it; what nothing reads goes to `others`."""
+    """Images and videos below a folder, not those of the output folder in it; what nothing reads goes to `others`."""
 
     def refuse(error: OSError) -> None:
         raise InputError(f'{shown(str(error.filename))} cannot be read: {error.strerror}') from error
@@ -264,7 +264,7 @@ def _place(path: str) -> str:
 def _check_output(made: Sequence[Job], output: str, extras: Extras) -> None:
     if output == STANDARD:
         if len(made) > 1 or extras != Extras() or made[0].is_video:
-            raise InputError('the standard output takes one picture and nothing beside it; give a folder as output')
+            raise InputError('the standard output takes one image and nothing beside it; give a folder as output')
         return
     if output != made[0].target and osp.exists(output) and not osp.isdir(output):
         raise InputError(f'output {shown(output)} is a file; give a folder')

@@ -1,4 +1,4 @@
-"""The work of `basicsr dehaze`: pictures and videos, a bar, a summary, and Ctrl-C that leaves nothing half done."""
+"""The work of `basicsr dehaze`: images and videos, a bar, a summary, and Ctrl-C that leaves nothing half done."""
 
 import contextlib
 import os
@@ -45,7 +45,7 @@ def run(
     Args:
         jobs: what `jobs.jobs` has made.
         dehazer: restores them.
-        writing: how pictures are written.
+        writing: how images are written.
         video: how videos are restored and written.
         overwrite: replace results that are there; else they are passed over.
         quiet_output: say the summary on the standard error, too.
@@ -56,17 +56,17 @@ def run(
     begin = time.monotonic()
     # By the result alone: one that is there, made however, is not replaced for what is missing beside it.
     waiting = [job for job in jobs if overwrite or job.target == STANDARD or not osp.lexists(job.target)]
-    pictures = [job for job in waiting if not job.is_video]
+    images = [job for job in waiting if not job.is_video]
     videos = [job for job in waiting if job.is_video]
     stopped: int | None = None
     done: list[Job] = []
     failed: list[str] = []
     pixels = 0
-    if pictures:
-        with _bar(len(pictures)) as bar, without_other_limits():
+    if images:
+        with _bar(len(images)) as bar, without_other_limits():
             pipeline = Pipeline(dehazer, writing, _teller(bar), bar.update)
             with _Signals(pipeline.stop) as signals:
-                outcome = pipeline.run(pictures)
+                outcome = pipeline.run(images)
             done, failed, pixels, stopped = outcome.done, outcome.failed, outcome.pixels, signals.received
     for job in videos:
         if stopped is None:

@@ -1,4 +1,4 @@
-"""Pictures of any size in tiles: where they lie, and how they are put together again in bounded memory."""
+"""Images of any size in tiles: where they lie, and how they are put together again in bounded memory."""
 
 import math
 from collections.abc import Callable, Iterator
@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 ALIGN = 16  # px; tiles begin at multiples of it, so that a network's scales see the pixels that they see in the whole
-SMALLEST = 128  # px, the side of the smallest tile: below it the overlaps cost more than the picture
+SMALLEST = 128  # px, the side of the smallest tile: below it the overlaps cost more than the image
 _OVERLAP = 64  # px
 
 
@@ -18,7 +18,7 @@ def overlap_of(tile: int) -> int:
 
 
 def spans(length: int, tile: int, overlap: int) -> list[tuple[int, int]]:
-    """Begin and end of the tiles along one edge of a picture.
+    """Begin and end of the tiles along one edge of an image.
 
     They are as equal as the alignment lets them be, so that no small rest is left; neighbours share exactly `overlap`,
     and no more than two lie on one place.
@@ -49,14 +49,14 @@ def places(height: int, width: int, tile: int) -> list[tuple[int, int, int, int]
 def restore(
     height: int, width: int, tile: int, run: Callable[[int, int, int, int], Tensor]
 ) -> Iterator[tuple[int, Tensor]]:
-    """Restore a picture tile by tile, and give it away in bands, from the top to the bottom.
+    """Restore an image tile by tile, and give it away in bands, from the top to the bottom.
 
     Where two tiles overlap, the weight of the second rises smoothly from above 0 to below 1, and that of the first is
-    the rest to 1; elsewhere, at the border of the picture too, a tile counts alone. So what is the same in both tiles
+    the rest to 1; elsewhere, at the border of the image too, a tile counts alone. So what is the same in both tiles
     stays the same, to the bit. No more than one band of tiles is in memory.
 
     Args:
-        height, width: of the picture in px.
+        height, width: of the image in px.
         tile: largest side of a tile in px.
         run: gives the restored tile, (N, C, bottom - top, right - left), for `(top, bottom, left, right)`.
 

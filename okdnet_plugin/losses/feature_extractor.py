@@ -17,7 +17,7 @@ Kind = Literal['vgg16', 'vgg19', 'hed', 'small']
 
 _WIDTHS = (64, 128, 256, 512, 512)  # of VGG's five blocks
 _SMALL_WIDTHS = (8, 16, 32, 32, 32)
-# The form of each kind, by the toolbox's names of its layers.
+# The form of each kind, by BasicSR's names of its layers.
 _LAYERS: Mapping[str, list[str]] = {
     'vgg16': NAMES['vgg16'],
     'vgg19': NAMES['vgg19'],

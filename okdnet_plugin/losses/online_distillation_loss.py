@@ -13,7 +13,7 @@ Student = Literal['model_free', 'model_based', 'shared']
 
 @LOSS_REGISTRY.register()
 class OnlineDistillationLoss(nn.Module):
-    """Sum of the L1 distances between a teacher's picture and those of its students, trained together.
+    """Sum of the L1 distances between a teacher's image and those of its students, trained together.
 
     Source: OKDNet (Lan et al. 2022), Eq. 6; its students are `model_free`, `model_based` and `shared`. Variants D and E
     of Table 4 set the weight of `model_based` and of `model_free` to 0.
@@ -44,7 +44,7 @@ class OnlineDistillationLoss(nn.Module):
         """
         Args:
             teacher: shape (N, C, H, W).
-            students: pictures of the teacher's shape, by name or in a sequence.
+            students: images of the teacher's shape, by name or in a sequence.
 
         Returns:
             A scalar.

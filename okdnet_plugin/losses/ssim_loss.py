@@ -15,14 +15,14 @@ from okdnet_plugin.config.types import Odd
 def ssim_map(
     pred: Tensor, target: Tensor, window_size: int = 11, sigma: float = 1.5, data_range: float = 1.0
 ) -> Tensor:
-    """Structural similarity of each window that lies wholly inside the picture, for each channel.
+    """Structural similarity of each window that lies wholly inside the image, for each channel.
 
     Source: Wang et al., "Image quality assessment: from error visibility to structural similarity", IEEE TIP 13 (2004),
     Eq. 13, with K1 = 0.01 and K2 = 0.03. Computed in float32 whatever autocast says: the variances are differences of
     nearly equal numbers.
 
     Args:
-        pred, target: pictures in [0, data_range], shape (N, C, H, W) with H, W >= window_size.
+        pred, target: images in [0, data_range], shape (N, C, H, W) with H, W >= window_size.
         window_size, sigma: Gaussian window in pixels.
         data_range: difference of the largest and the smallest possible value.
 
@@ -30,11 +30,11 @@ def ssim_map(
         Values in [-1, 1], shape (N, C, H - window_size + 1, W - window_size + 1).
 
     Raises:
-        ValueError: the pictures differ in shape or are smaller than the window.
+        ValueError: the images differ in shape or are smaller than the window.
     """
     if pred.shape != target.shape or min(pred.shape[-2:]) < window_size:
         raise ValueError(
-            f'SSIM: pictures of {tuple(pred.shape)} and {tuple(target.shape)} must be equal in shape and at least '
+            f'SSIM: images of {tuple(pred.shape)} and {tuple(target.shape)} must be equal in shape and at least '
             f'{window_size}x{window_size}'
         )
     with torch.autocast(pred.device.type, enabled=False):
@@ -68,7 +68,7 @@ def _laid_out(moments: Tensor) -> Tensor:
 
 @LOSS_REGISTRY.register()
 class SSIMLoss(nn.Module):
-    """Negative structural similarity, -1 for equal pictures.
+    """Negative structural similarity, -1 for equal images.
 
     Source: OKDNet (Lan et al. 2022), Eq. 5.
 
@@ -98,7 +98,7 @@ class SSIMLoss(nn.Module):
     def forward(self, pred: Tensor, target: Tensor, weight: Tensor | None = None) -> Tensor:
         """
         Args:
-            pred, target: RGB pictures in [0, 1], shape (N, C, H, W).
+            pred, target: RGB images in [0, 1], shape (N, C, H, W).
             weight: element-wise weights, shape (N, C or 1, H, W); those at the windows' centres count.
 
         Returns:

@@ -8,7 +8,7 @@ import numpy as np
 from basicsr.utils.registry import METRIC_REGISTRY
 
 from okdnet_plugin.errors import InputError
-from okdnet_plugin.metrics.metric_util import as_picture, check_options, optional_package, three_channels
+from okdnet_plugin.metrics.metric_util import as_image, check_options, optional_package, three_channels
 
 
 @functools.cache
@@ -32,9 +32,9 @@ def calculate_brisque(
     input_order: Literal['HWC', 'CHW', 'HW'] = 'HWC',
     svm: str | None = None,
     ranges: str | None = None,
-    **pictures: np.ndarray,
+    **images: np.ndarray,
 ) -> float:
-    """BRISQUE of a picture, a quality without a reference; less is better.
+    """BRISQUE of an image, a quality without a reference; less is better.
 
     Source: Mittal, Moorthy, Bovik, "No-reference image quality assessment in the spatial domain", IEEE TIP 21 (2012),
     as the package `brisque` computes it. The model that version 0.2.0 ships is an epsilon-SVR with a radial kernel:
@@ -47,25 +47,25 @@ def calculate_brisque(
         input_order: `HWC`, `CHW` or `HW`.
         svm, ranges: files of another model and of the ranges of its features, both or neither. The second is a pickle,
             which may run code: take it only from whom you trust.
-        pictures: the clear and the hazy picture, which it does not look at.
+        images: the clear and the hazy image, which it does not look at.
 
     Returns:
         About 0 to 100, at times beyond.
 
     Raises:
-        InputError: the package is not installed, an option or the picture is not as said above, or the picture is too
+        InputError: the package is not installed, an option or the image is not as said above, or the image is too
             small or flat.
     """
-    check_options(calculate_brisque, pictures)
-    picture = three_channels(as_picture('BRISQUE', 'img', img, crop_border, input_order))
+    check_options(calculate_brisque, images)
+    image = three_channels(as_image('BRISQUE', 'img', img, crop_border, input_order))
     if (svm is None) != (ranges is None):
         raise InputError('BRISQUE: svm and ranges go together; give both files or neither')
     scorer = _scorer(svm, ranges)
-    size = f'{picture.shape[1]}x{picture.shape[0]}'
-    if min(picture.shape[:2]) < 16:
-        raise InputError(f'BRISQUE: a picture of {size} is too small; it takes at least 16x16')
+    size = f'{image.shape[1]}x{image.shape[0]}'
+    if min(image.shape[:2]) < 16:
+        raise InputError(f'BRISQUE: an image of {size} is too small; it takes at least 16x16')
     with np.errstate(divide='ignore', invalid='ignore'):
-        score = float(scorer.score(np.ascontiguousarray(picture[..., ::-1])))
+        score = float(scorer.score(np.ascontiguousarray(image[..., ::-1])))
     if not math.isfinite(score):
-        raise InputError(f'BRISQUE: a picture of {size} has too little texture to have a value')
+        raise InputError(f'BRISQUE: an image of {size} has too little texture to have a value')
     return score

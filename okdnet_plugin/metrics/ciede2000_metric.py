@@ -1,4 +1,4 @@
-"""CIEDE2000: how different the colours of two pictures look."""
+"""CIEDE2000: how different the colours of two images look."""
 
 from typing import Literal
 
@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 from basicsr.utils.registry import METRIC_REGISTRY
 
-from okdnet_plugin.metrics.metric_util import as_picture, check_same_size, three_channels
+from okdnet_plugin.metrics.metric_util import as_image, check_same_size, three_channels
 
 # Linear BGR of ITU-R BT.709 primaries to XYZ, each row over that component of D65 (2 degrees): X/Xn, Y/Yn, Z/Zn.
 _FROM_BGR = np.array(
@@ -143,13 +143,13 @@ def _cos_minus(cos: np.ndarray, sin: np.ndarray, degrees: float) -> np.ndarray:
 def calculate_ciede2000(
     img: np.ndarray, img2: np.ndarray, crop_border: int = 0, input_order: Literal['HWC', 'CHW', 'HW'] = 'HWC'
 ) -> float:
-    """Mean CIEDE2000 between two sRGB pictures; less is better, 0 if they are equal.
+    """Mean CIEDE2000 between two sRGB images; less is better, 0 if they are equal.
 
     See `ciede2000` for the source.
 
     Args:
         img: the result, uint8 BGR, shape as `input_order` says, or (H, W) of grey.
-        img2: the clear picture, equal in shape.
+        img2: the clear image, equal in shape.
         crop_border: pixels to leave out at each edge.
         input_order: `HWC` or `CHW`.
 
@@ -157,12 +157,12 @@ def calculate_ciede2000(
         A value from 0 to about 100.
 
     Raises:
-        InputError: an option or a picture is not as said above.
+        InputError: an option or an image is not as said above.
     """
-    result = as_picture('CIEDE2000', 'img', img, crop_border, input_order)
-    clear = as_picture('CIEDE2000', 'img2', img2, crop_border, input_order)
+    result = as_image('CIEDE2000', 'img', img, crop_border, input_order)
+    clear = as_image('CIEDE2000', 'img2', img2, crop_border, input_order)
     check_same_size('CIEDE2000', result, 'img2', clear)
-    result, clear = (np.ascontiguousarray(three_channels(picture)).reshape(-1, 3) for picture in (result, clear))
+    result, clear = (np.ascontiguousarray(three_channels(image)).reshape(-1, 3) for image in (result, clear))
     total = 0.0
     for start in range(0, len(result), _CHUNK):
         part = slice(start, start + _CHUNK)

@@ -1,4 +1,4 @@
-"""Lightness order error: how far a restored picture changes which places are lighter than which."""
+"""Lightness order error: how far a restored image changes which places are lighter than which."""
 
 from typing import Literal
 
@@ -7,7 +7,7 @@ import numpy as np
 from basicsr.utils.registry import METRIC_REGISTRY
 
 from okdnet_plugin.errors import InputError
-from okdnet_plugin.metrics.metric_util import as_picture, check_choice, check_same_size, imresize
+from okdnet_plugin.metrics.metric_util import as_image, check_choice, check_same_size, imresize
 
 _SMALLEST = {'wang': 50, 'formula': 50, 'bimef': 100}
 
@@ -45,32 +45,32 @@ def loe(reference: np.ndarray, enhanced: np.ndarray) -> float:
     return float((joint * (at_most_one - 2 * at_most_both)).sum() / cells.size)
 
 
-def lightness_map(picture: np.ndarray, variant: str = 'wang') -> np.ndarray:
-    """Lightness of a picture, the largest of its channels, at the places that a variant of LOE compares.
+def lightness_map(image: np.ndarray, variant: str = 'wang') -> np.ndarray:
+    """Lightness of an image, the largest of its channels, at the places that a variant of LOE compares.
 
     Args:
-        picture: uint8, shape (H, W, C).
+        image: uint8, shape (H, W, C).
         variant: `wang`: the largest lightness of 15x15 pixels at each n-th row and column, n = floor(min(H, W) / 50),
-            as in the code that goes by the authors' name. `formula`: the picture shrunk by 50 / min(H, W) with bicubic
+            as in the code that goes by the authors' name. `formula`: the image shrunk by 50 / min(H, W) with bicubic
             antialiasing, as the paper words it, rounded to whole values. `bimef`: 100x100 single pixels, as in the
             code of BIMEF (Ying et al. 2017).
 
     Returns:
-        uint8; 51x68 (wang), 50x67 (formula) or 100x100 (bimef) places of a picture of 460x620.
+        uint8; 51x68 (wang), 50x67 (formula) or 100x100 (bimef) places of an image of 460x620.
 
     Raises:
-        InputError: the picture is smaller than 50x50, or 100x100 with bimef; the variant is unknown.
+        InputError: the image is smaller than 50x50, or 100x100 with bimef; the variant is unknown.
     """
     check_choice('LOE', 'variant', variant, tuple(_SMALLEST))
-    height, width, channels = picture.shape
+    height, width, channels = image.shape
     smallest = _SMALLEST[variant]
     if min(height, width) < smallest:
         raise InputError(
-            f'LOE: a picture of {width}x{height} is too small for variant {variant}, which needs {smallest}x{smallest}'
+            f'LOE: an image of {width}x{height} is too small for variant {variant}, which needs {smallest}x{smallest}'
         )
-    lightness = picture[..., 0]
+    lightness = image[..., 0]
     for channel in range(1, channels):
-        lightness = np.maximum(lightness, picture[..., channel])
+        lightness = np.maximum(lightness, image[..., channel])
     if variant == 'wang':
         # The authors mirror the border, which brings nothing into a window that is not in it already.
         lightness = cv2.dilate(np.ascontiguousarray(lightness), np.ones((15, 15), np.uint8))
@@ -93,16 +93,16 @@ def calculate_loe(
     variant: Literal[tuple(_SMALLEST)] = 'wang',  # type: ignore[valid-type]
     reference: Literal['input', 'gt'] = 'input',
 ) -> float:
-    """Lightness order error of a restored picture; less is better.
+    """Lightness order error of a restored image; less is better.
 
     Values of different variants or references cannot be compared: name both with each number. See `loe` for the source
     and `lightness_map` for the variants.
 
     Args:
         img: the result, uint8 BGR, shape as `input_order` says, or (H, W).
-        lq: the hazy picture, equal in shape, which reference `input` compares with. Whoever calls the metrics is to
-            pass it to those that have a parameter of this name: `RestorationModel` does, the toolbox's models do not.
-        img2: the clear picture, equal in shape, which reference `gt` compares with.
+        lq: the hazy image, equal in shape, which reference `input` compares with. Whoever calls the metrics is to
+            pass it to those that have a parameter of this name: `RestorationModel` does, BasicSR's models do not.
+        img2: the clear image, equal in shape, which reference `gt` compares with.
         crop_border: pixels to leave out at each edge.
         input_order: `HWC` or `CHW`.
         variant: `wang`, `formula` or `bimef`.
@@ -112,18 +112,18 @@ def calculate_loe(
         A value from 0 to the number of compared places, 3,468 (wang), 3,350 (formula) or 10,000 (bimef) at 620x460.
 
     Raises:
-        InputError: an option or a picture is not as said above, or the picture to compare with is missing.
+        InputError: an option or an image is not as said above, or the image to compare with is missing.
     """
     check_choice('LOE', 'reference', reference, ('input', 'gt'))
     name, other = ('lq', lq) if reference == 'input' else ('img2', img2)
     if other is None:
         raise InputError(
-            'LOE: reference input needs the hazy picture (lq), which only RestorationModel passes; use that model, or '
+            'LOE: reference input needs the hazy image (lq), which only RestorationModel passes; use that model, or '
             'write reference: gt'
             if reference == 'input'
-            else 'LOE: reference gt needs the clear picture (img2), of which there is none; write reference: input'
+            else 'LOE: reference gt needs the clear image (img2), of which there is none; write reference: input'
         )
-    result = as_picture('LOE', 'img', img, crop_border, input_order)
-    other = as_picture('LOE', name, other, crop_border, input_order)
+    result = as_image('LOE', 'img', img, crop_border, input_order)
+    other = as_image('LOE', name, other, crop_border, input_order)
     check_same_size('LOE', result, name, other)
     return loe(lightness_map(other, variant), lightness_map(result, variant))

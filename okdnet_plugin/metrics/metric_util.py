@@ -1,4 +1,4 @@
-"""What the metrics share: looking at their pictures and options, and resizing like MATLAB."""
+"""What the metrics share: looking at their images and options, and resizing like MATLAB."""
 
 import functools
 import importlib
@@ -12,20 +12,20 @@ from basicsr.utils.matlab_functions import calculate_weights_indices
 
 from okdnet_plugin.errors import InputError, did_you_mean
 
-_PICTURES = {'img': 'the result', 'img2': 'the clear picture', 'lq': 'the hazy picture'}
+_IMAGES = {'img': 'the result', 'img2': 'the clear image', 'lq': 'the hazy image'}
 
 
 def check_options(metric: Callable, others: Mapping) -> None:
-    """See that what a metric was called with beyond its parameters are pictures that it does not look at.
+    """See that what a metric was called with beyond its parameters are images that it does not look at.
 
-    The toolbox hands the clear picture to every metric, so that one without a reference has to take anything.
+    BasicSR hands the clear image to every metric, so that one without a reference has to take anything.
 
     Raises:
         InputError: it is something else, a misspelt option.
     """
-    for name in sorted(others.keys() - _PICTURES.keys()):
+    for name in sorted(others.keys() - _IMAGES.keys()):
         parameters = inspect.signature(metric).parameters.values()
-        options = [one.name for one in parameters if one.name not in _PICTURES and one.kind is not one.VAR_KEYWORD]
+        options = [one.name for one in parameters if one.name not in _IMAGES and one.kind is not one.VAR_KEYWORD]
         raise InputError(
             f'{metric.__name__} has no option {name}{did_you_mean(name, options)}; it has {", ".join(options)}'
         )
@@ -54,14 +54,12 @@ def optional_package(metric: str, name: str, cure: str) -> ModuleType:
         raise InputError(f'{metric} is not available: {error} ({cure})') from error
 
 
-def as_picture(
-    metric: str, name: str, picture: np.ndarray, crop_border: int = 0, input_order: str = 'HWC'
-) -> np.ndarray:
-    """A picture as height, width, channels, without its border.
+def as_image(metric: str, name: str, image: np.ndarray, crop_border: int = 0, input_order: str = 'HWC') -> np.ndarray:
+    """An image as height, width, channels, without its border.
 
     Args:
-        metric, name: what a message calls the metric and the picture.
-        picture: uint8, shape (H, W, C) or (C, H, W) as `input_order` says, or (H, W); C is 1 or 3, in the order BGR.
+        metric, name: what a message calls the metric and the image.
+        image: uint8, shape (H, W, C) or (C, H, W) as `input_order` says, or (H, W); C is 1 or 3, in the order BGR.
         crop_border: pixels to leave out at each edge.
         input_order: `HWC`, `CHW`, or `HW` for (H, W) alone.
 
@@ -69,51 +67,51 @@ def as_picture(
         A view, uint8, shape (H, W, C).
 
     Raises:
-        InputError: the picture is missing or no such array, or nothing is left inside the border.
+        InputError: the image is missing or no such array, or nothing is left inside the border.
     """
-    what = f'{metric}: {_PICTURES[name]} ({name})'
-    if picture is None:
+    what = f'{metric}: {_IMAGES[name]} ({name})'
+    if image is None:
         raise InputError(f'{what} is missing; pass it')
-    if not isinstance(picture, np.ndarray) or picture.dtype != np.uint8:
-        kind = picture.dtype if isinstance(picture, np.ndarray) else type(picture).__name__
+    if not isinstance(image, np.ndarray) or image.dtype != np.uint8:
+        kind = image.dtype if isinstance(image, np.ndarray) else type(image).__name__
         raise InputError(f'{what} is {kind}; give a uint8 array with values from 0 to 255')
     check_choice(metric, 'input_order', input_order, ('HWC', 'CHW', 'HW'))
-    shape = picture.shape
-    if picture.ndim == 2:
-        picture = picture[..., None]
-    elif input_order == 'CHW' and picture.ndim == 3:
-        picture = picture.transpose(1, 2, 0)
-    if picture.ndim != 3 or picture.shape[2] not in (1, 3) or (input_order == 'HW' and len(shape) != 2):
+    shape = image.shape
+    if image.ndim == 2:
+        image = image[..., None]
+    elif input_order == 'CHW' and image.ndim == 3:
+        image = image.transpose(1, 2, 0)
+    if image.ndim != 3 or image.shape[2] not in (1, 3) or (input_order == 'HW' and len(shape) != 2):
         raise InputError(f'{what} has the shape {shape}, which is not {input_order} with 1 or 3 channels')
     if isinstance(crop_border, bool) or not isinstance(crop_border, int | np.integer) or crop_border < 0:
         raise InputError(f'{metric}: crop_border is {crop_border}; write a whole number from 0')
-    height, width = picture.shape[:2]
+    height, width = image.shape[:2]
     if min(height, width) <= 2 * crop_border:
         raise InputError(f'{what} has {width}x{height} pixels, of which crop_border {crop_border} leaves none')
-    return picture[crop_border : height - crop_border, crop_border : width - crop_border]
+    return image[crop_border : height - crop_border, crop_border : width - crop_border]
 
 
-def three_channels(picture: np.ndarray) -> np.ndarray:
-    """A picture of shape (H, W, 1 or 3) with three channels, those of grey alike."""
-    return picture if picture.shape[2] == 3 else picture.repeat(3, axis=2)
+def three_channels(image: np.ndarray) -> np.ndarray:
+    """An image of shape (H, W, 1 or 3) with three channels, those of grey alike."""
+    return image if image.shape[2] == 3 else image.repeat(3, axis=2)
 
 
-def check_same_size(metric: str, picture: np.ndarray, name: str, reference: np.ndarray) -> None:
+def check_same_size(metric: str, image: np.ndarray, name: str, reference: np.ndarray) -> None:
     """
     Raises:
-        InputError: the result and the picture that it is compared with differ in shape.
+        InputError: the result and the image that it is compared with differ in shape.
     """
-    if picture.shape != reference.shape:
-        sizes = [f'{array.shape[1]}x{array.shape[0]} with {array.shape[2]} channels' for array in (picture, reference)]
+    if image.shape != reference.shape:
+        sizes = [f'{array.shape[1]}x{array.shape[0]} with {array.shape[2]} channels' for array in (image, reference)]
         raise InputError(
-            f'{metric}: the result is {sizes[0]}, but {_PICTURES[name]} ({name}) {sizes[1]}; they must agree'
+            f'{metric}: the result is {sizes[0]}, but {_IMAGES[name]} ({name}) {sizes[1]}; they must agree'
         )
 
 
 def imresize(plane: np.ndarray, height: int, width: int) -> np.ndarray:
     """MATLAB's `imresize` to a size: bicubic, with antialiasing where it shrinks.
 
-    Equal to the toolbox's function of that name to the last bit where that has the same scale (its scale is one number
+    Equal to BasicSR's function of that name to the last bit where that has the same scale (its scale is one number
     and it rounds sizes up), because it makes the same products; it looks the weights up once and writes in place.
 
     Args:

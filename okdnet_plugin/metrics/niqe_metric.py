@@ -1,4 +1,4 @@
-"""NIQE with the values of the toolbox's `calculate_niqe`, in a fraction of its time."""
+"""NIQE with the values of BasicSR's `calculate_niqe`, in a fraction of its time."""
 
 import functools
 import importlib.resources
@@ -10,17 +10,17 @@ from basicsr.utils.registry import METRIC_REGISTRY
 from scipy.special import gamma
 
 from okdnet_plugin.errors import InputError
-from okdnet_plugin.metrics.metric_util import as_picture, check_choice, check_options, imresize
+from okdnet_plugin.metrics.metric_util import as_image, check_choice, check_options, imresize
 
 _BLOCK = 96
 _SHIFTS = ((0, 1), (1, 0), (1, 1), (1, -1))
 
 
 def niqe(luma: np.ndarray) -> float:
-    """Naturalness of a picture without a reference, less is better.
+    """Naturalness of an image without a reference, less is better.
 
     Source: Mittal et al., "Making a completely blind image quality analyzer", IEEE SPL 20 (2013), with the model of
-    natural pictures that the toolbox ships. The steps that decide the last bits are those of the toolbox: its
+    natural images that BasicSR ships. The steps that decide the last bits are those of BasicSR: its
     float32 sums put an estimate on one or the other of two neighbours in a table of shapes.
 
     Args:
@@ -30,14 +30,14 @@ def niqe(luma: np.ndarray) -> float:
         A value of about 2 to 20.
 
     Raises:
-        InputError: the picture has fewer than two blocks, or fewer than two with any texture.
+        InputError: the image has fewer than two blocks, or fewer than two with any texture.
     """
     rows, columns = luma.shape[0] // _BLOCK, luma.shape[1] // _BLOCK
     size = f'{luma.shape[1]}x{luma.shape[0]}'
     if rows * columns < 2:
         raise InputError(
-            f'NIQE: a picture of {size} has {rows * columns} blocks of {_BLOCK}x{_BLOCK}; it takes at least two, a '
-            f'picture of {2 * _BLOCK}x{_BLOCK} or {_BLOCK}x{2 * _BLOCK}'
+            f'NIQE: an image of {size} has {rows * columns} blocks of {_BLOCK}x{_BLOCK}; it takes at least two, a '
+            f'image of {2 * _BLOCK}x{_BLOCK} or {_BLOCK}x{2 * _BLOCK}'
         )
     luma = luma[: rows * _BLOCK, : columns * _BLOCK]
     half = imresize(luma / np.float32(255), luma.shape[0] // 2, luma.shape[1] // 2) * np.float32(255)
@@ -46,8 +46,8 @@ def niqe(luma: np.ndarray) -> float:
     textured = features[~np.isnan(features).any(axis=1)]
     if len(textured) < 2:
         raise InputError(
-            f'NIQE: of the {len(features)} blocks of {_BLOCK}x{_BLOCK} in a picture of {size}, {len(textured)} have '
-            'texture; it takes at least two, so that this picture has no NIQE'
+            f'NIQE: of the {len(features)} blocks of {_BLOCK}x{_BLOCK} in an image of {size}, {len(textured)} have '
+            'texture; it takes at least two, so that this image has no NIQE'
         )
     model = _model()
     difference = model.mean - np.nanmean(features, axis=0)
@@ -139,7 +139,7 @@ def _shapes() -> _Shapes:
 
 
 class _Model(NamedTuple):
-    """The toolbox's model of natural pictures, and the window that it was made with."""
+    """BasicSR's model of natural images, and the window that it was made with."""
 
     mean: np.ndarray
     covariance: np.ndarray
@@ -155,24 +155,24 @@ def _model() -> _Model:
         return _Model(parameters['mu_pris_param'], parameters['cov_pris_param'], kernel)
 
 
-def luma_of(picture: np.ndarray, convert_to: str = 'y') -> np.ndarray:
-    """Whole-numbered luma of a picture, as the toolbox rounds it.
+def luma_of(image: np.ndarray, convert_to: str = 'y') -> np.ndarray:
+    """Whole-numbered luma of an image, as BasicSR rounds it.
 
     Args:
-        picture: uint8 BGR or grey, shape (H, W, 3) or (H, W, 1).
-        convert_to: `y` of MATLAB's YCbCr, or `gray`. The only channel of a grey picture is taken as it is.
+        image: uint8 BGR or grey, shape (H, W, 3) or (H, W, 1).
+        convert_to: `y` of MATLAB's YCbCr, or `gray`. The only channel of a grey image is taken as it is.
 
     Returns:
         Whole numbers from 0 to 255, float32, shape (H, W).
     """
-    if picture.shape[2] == 1:
-        return picture[..., 0].astype(np.float32)
-    # float32 in the places where the toolbox has it: they decide about values that end in a half.
+    if image.shape[2] == 1:
+        return image[..., 0].astype(np.float32)
+    # float32 in the places where BasicSR has it: they decide about values that end in a half.
     unit = np.arange(256, dtype=np.float32) / np.float32(255)
     if convert_to == 'gray':
-        luma = cv2.cvtColor(cv2.LUT(np.ascontiguousarray(picture), unit), cv2.COLOR_BGR2GRAY)
+        luma = cv2.cvtColor(cv2.LUT(np.ascontiguousarray(image), unit), cv2.COLOR_BGR2GRAY)
     else:
-        wide = cv2.LUT(np.ascontiguousarray(picture), unit.astype(np.float64))
+        wide = cv2.LUT(np.ascontiguousarray(image), unit.astype(np.float64))
         luma = (cv2.transform(wide, np.array([[24.966, 128.553, 65.481, 16.0]])) / 255).astype(np.float32)
     return (luma * np.float32(255)).round()
 
@@ -183,25 +183,25 @@ def calculate_fast_niqe(
     crop_border: int = 0,
     input_order: Literal['HWC', 'CHW', 'HW'] = 'HWC',
     convert_to: Literal['y', 'gray'] = 'y',
-    **pictures: np.ndarray,
+    **images: np.ndarray,
 ) -> float:
-    """NIQE of a picture, equal to the toolbox's `calculate_niqe`; less is better.
+    """NIQE of an image, equal to BasicSR's `calculate_niqe`; less is better.
 
-    See `niqe` for the source. MATLAB's own `niqe` has another model of natural pictures, and so other values.
+    See `niqe` for the source. MATLAB's own `niqe` has another model of natural images, and so other values.
 
     Args:
         img: the result, uint8 BGR, shape as `input_order` says, or (H, W).
         crop_border: pixels to leave out at each edge.
         input_order: `HWC`, `CHW` or `HW`.
-        convert_to: `y` of MATLAB's YCbCr, the toolbox's default, or `gray`, that of MMagic.
-        pictures: the clear and the hazy picture, which it does not look at.
+        convert_to: `y` of MATLAB's YCbCr, BasicSR's default, or `gray`, that of MMagic.
+        images: the clear and the hazy image, which it does not look at.
 
     Returns:
         A value of about 2 to 20.
 
     Raises:
-        InputError: an option or the picture is not as said above, or the picture is too small or flat.
+        InputError: an option or the image is not as said above, or the image is too small or flat.
     """
-    check_options(calculate_fast_niqe, pictures)
+    check_options(calculate_fast_niqe, images)
     check_choice('NIQE', 'convert_to', convert_to, ('y', 'gray'))
-    return niqe(luma_of(as_picture('NIQE', 'img', img, crop_border, input_order), convert_to))
+    return niqe(luma_of(as_image('NIQE', 'img', img, crop_border, input_order), convert_to))

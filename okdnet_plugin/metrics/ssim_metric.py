@@ -1,4 +1,4 @@
-"""SSIM, in a seventh of the toolbox's time."""
+"""SSIM, in a seventh of BasicSR's time."""
 
 from typing import Literal
 
@@ -8,7 +8,7 @@ from basicsr.metrics.metric_util import to_y_channel
 from basicsr.utils.registry import METRIC_REGISTRY
 
 from okdnet_plugin.errors import InputError
-from okdnet_plugin.metrics.metric_util import as_picture, check_same_size
+from okdnet_plugin.metrics.metric_util import as_image, check_same_size
 
 _SIZE, _SIGMA = 11, 1.5
 _C1, _C2 = (0.01 * 255) ** 2, (0.03 * 255) ** 2
@@ -20,7 +20,7 @@ def ssim_map(img: np.ndarray, img2: np.ndarray) -> np.ndarray:
     The Gaussian window is applied row by row and column by column, which gives the sums of the whole window.
 
     Source: Wang et al., "Image quality assessment: from error visibility to structural similarity", TIP 2004, with its
-    constants; it is the toolbox's `calculate_ssim` before the mean.
+    constants; it is BasicSR's `calculate_ssim` before the mean.
 
     Args:
         img, img2: shape (H, W, C), in [0, 255], at least 11x11.
@@ -35,7 +35,7 @@ def ssim_map(img: np.ndarray, img2: np.ndarray) -> np.ndarray:
         blurred = cv2.sepFilter2D(values, -1, window, window).reshape(values.shape)
         return blurred[edge : values.shape[0] - edge, edge : values.shape[1] - edge]
 
-    x, y = (picture.astype(np.float64) for picture in (img, img2))
+    x, y = (image.astype(np.float64) for image in (img, img2))
     mean_x, mean_y = mean(x), mean(y)
     xx, yy, xy = mean_x * mean_x, mean_y * mean_y, mean_x * mean_y
     variance_x, variance_y, covariance = mean(x * x) - xx, mean(y * y) - yy, mean(x * y) - xy
@@ -51,7 +51,7 @@ def calculate_fast_ssim(
     test_y_channel: bool = False,
     **_: object,
 ) -> float:
-    """SSIM as the toolbox's `calculate_ssim` gives it, to the rounding of float64.
+    """SSIM as BasicSR's `calculate_ssim` gives it, to the rounding of float64.
 
     Args:
         img, img2: uint8 BGR, shape (H, W, 3), or grey (H, W, 1) or (H, W).
@@ -60,19 +60,17 @@ def calculate_fast_ssim(
         test_y_channel: of the luma of YCbCr.
 
     Returns:
-        Mean over places and channels, 1 for equal pictures.
+        Mean over places and channels, 1 for equal images.
 
     Raises:
-        InputError: the pictures differ in size, are no such arrays, or smaller than the window of 11x11.
+        InputError: the images differ in size, are no such arrays, or smaller than the window of 11x11.
     """
     name = 'calculate_fast_ssim'
-    pictures = [
-        as_picture(name, key, picture, crop_border, input_order) for key, picture in {'img': img, 'img2': img2}.items()
-    ]
-    check_same_size(name, pictures[0], 'img2', pictures[1])
-    height, width = pictures[0].shape[:2]
+    images = [as_image(name, key, image, crop_border, input_order) for key, image in {'img': img, 'img2': img2}.items()]
+    check_same_size(name, images[0], 'img2', images[1])
+    height, width = images[0].shape[:2]
     if min(height, width) < _SIZE:
         raise InputError(f'{name}: {width}x{height} pixels are left; its window takes at least {_SIZE}x{_SIZE}')
     if test_y_channel:
-        pictures = [to_y_channel(picture) for picture in pictures]
-    return float(ssim_map(*pictures).mean())
+        images = [to_y_channel(image) for image in images]
+    return float(ssim_map(*images).mean())

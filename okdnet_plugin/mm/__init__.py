@@ -2,7 +2,7 @@
 
 A config names it in one line, `custom_imports = dict(imports=['okdnet_plugin.mm'])`, and needs the extra `mm`
 (mmengine, mmcv-lite). Importing it registers networks, losses, data sets, transforms, metrics and hooks, which every
-library of OpenMMLab finds from its own scope, and mends what of MMEngine is broken on today's torch (see
+library of OpenMMLab finds from its own scope, and patches what is broken in MMEngine on today's torch (see
 `okdnet_plugin.mm.compat`). It imports neither mmagic nor mmcv's compiled operators.
 """
 

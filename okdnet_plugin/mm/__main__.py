@@ -63,7 +63,7 @@ def _parser() -> argparse.ArgumentParser:
 def _run(args: argparse.Namespace) -> None:
     from mmengine.config import Config
 
-    import okdnet_plugin.mm  # noqa: F401 - mends, before the config imports what has to be mended
+    import okdnet_plugin.mm  # noqa: F401 - patches, before the config imports what has to be patched
 
     if not osp.isfile(args.config):
         raise InputError(f'there is no config {args.config}; options/okdnet_mm.py is one to start from')

@@ -15,7 +15,7 @@ _PREFIX = 'generator.'
 
 
 def convert(source: str, target: str) -> dict[str, int]:
-    """Write the network of a checkpoint as the toolbox saves networks, for `path:pretrain_network_g`.
+    """Write the network of a checkpoint as BasicSR saves networks, for `path:pretrain_network_g`.
 
     With EMAHook the checkpoint's `state_dict` holds the averaged weights and `ema_state_dict` the raw ones; they become
     `params_ema` and `params`.

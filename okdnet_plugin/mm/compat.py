@@ -35,7 +35,7 @@ _PLAIN = (OrderedDict, _rebuild_tensor_v2, _rebuild_parameter, codecs.encode)
 
 
 def apply() -> None:
-    """Mend what is broken here; may run twice."""
+    """Patch what is broken here; may run twice."""
     load_checkpoints_without_running_code()
     distribute_without_gpu()
     if importlib.util.find_spec('mmagic') is not None:

@@ -1,4 +1,4 @@
-"""Validations of several processes, and seeing what the branches of a network make of pictures."""
+"""Validations of several processes, and seeing what the branches of a network make of images."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -46,10 +46,10 @@ class ShareBuffersHook(Hook):
 
 
 class BranchVisualizationHook(Hook):
-    """Strips hazy | branches | result | clear of the first pictures of each validation, through the visualiser.
+    """Strips hazy | branches | result | clear of the first images of each validation, through the visualiser.
 
     Args:
-        pictures: how many batches of a validation or test are shown; of each its first picture.
+        pictures: how many batches of a validation or test are shown; of each its first image.
     """
 
     priority = 'LOW'
@@ -60,11 +60,11 @@ class BranchVisualizationHook(Hook):
         self.pictures = pictures
 
     def after_val_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: Any = None) -> None:
-        """Show a picture of the validation at the iteration of the training."""
+        """Show an image of the validation at the iteration of the training."""
         self._show(runner, 'val', batch_idx, data_batch, outputs, runner.iter)
 
     def after_test_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: Any = None) -> None:
-        """Show a picture of the test."""
+        """Show an image of the test."""
         self._show(runner, 'test', batch_idx, data_batch, outputs, batch_idx)
 
     def _show(self, runner: Runner, mode: str, number: int, batch: Any, outputs: Sequence | None, step: int) -> None:
@@ -72,14 +72,14 @@ class BranchVisualizationHook(Hook):
         if number >= self.pictures or not outputs or not isinstance(model, OKDNetRestorer):
             return
         sample = outputs[0]
-        pictures = {'hazy': sample['input']}
+        images = {'hazy': sample['input']}
         lq = model.data_preprocessor(batch, False)['lq'][:1]
         with torch.inference_mode():
             branches = model.branches(lq)
         shown = {name: getattr(branches, key)[0] for key, name in _STUDENTS.items()} if branches is not None else {}
-        pictures |= {name: as_uint8(picture) for name, picture in shown.items()}
-        pictures['result'] = sample['output']['pred_img']
+        images |= {name: as_uint8(image) for name, image in shown.items()}
+        images['result'] = sample['output']['pred_img']
         if 'gt_img' in sample:
-            pictures['clear'] = sample['gt_img']
-        image = strip({name: to_bgr(picture, 'rgb') for name, picture in pictures.items()})
+            images['clear'] = sample['gt_img']
+        image = strip({name: to_bgr(image, 'rgb') for name, image in images.items()})
         runner.visualizer.add_image(f'{mode}_{number}', image[..., ::-1], step)

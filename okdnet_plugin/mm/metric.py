@@ -1,4 +1,4 @@
-"""Every metric of the toolbox and the plugin, as a metric of MMEngine and MMagic."""
+"""Every metric of BasicSR and the plugin, as a metric of MMEngine and MMagic."""
 
 import inspect
 from collections.abc import Callable, Mapping, Sequence
@@ -17,8 +17,8 @@ class RestorationMetric(BaseMetric):
     """Mean of a registered metric over a data set, with the figures of the BasicSR side.
 
     Works in MMEngine's loops and in MMagic's MultiValLoop, on what OKDNetRestorer or any of MMagic's restoration models
-    predicts. A metric that needs a clear picture leaves out samples without one; infinite values (PSNR of a picture
-    that equals its clear one) and pictures that the function has no value for are left out of the mean and counted.
+    predicts. A metric that needs a clear image leaves out samples without one; infinite values (PSNR of an image
+    that equals its clear one) and images that the function has no value for are left out of the mean and counted.
 
     Args:
         function: registered name, as `calculate_psnr`, `calculate_loe`.
@@ -28,7 +28,7 @@ class RestorationMetric(BaseMetric):
 
     Raises:
         InputError: the function is not registered (UnknownNameError), lacks an option or has no such option, or has no
-            value for any picture.
+            value for any image.
     """
 
     # What MMagic's evaluator asks of a metric.
@@ -63,27 +63,25 @@ class RestorationMetric(BaseMetric):
             order = sample.get('img_channel_order') or 'bgr'
             found = {'result': sample['output']['pred_img'], 'gt': sample.get('gt_img'), 'lq': sample.get('input')}
             orders = {'gt': sample.get('gt_channel_order') or order}
-            pictures = {
-                key: to_bgr(picture, orders.get(key, order)) for key, picture in found.items() if picture is not None
-            }
-            self.results.append(validation.figures_of(pictures, {self.name: dict(self.block)}))
+            images = {key: to_bgr(image, orders.get(key, order)) for key, image in found.items() if image is not None}
+            self.results.append(validation.metric_values_of(images, {self.name: dict(self.block)}))
 
     def compute_metrics(self, results: list[tuple[dict[str, float], dict[str, str]]]) -> dict[str, float]:
         """The mean over a data set, by name; MMEngine makes plain tuples of `validation.Values`."""
         reasons = [why[self.name] for _, why in results if why]
-        figures = [validation.Figures(number, values) for number, (values, _) in enumerate(results) if values]
+        figures = [validation.MetricValues(number, values) for number, (values, _) in enumerate(results) if values]
         if not figures:
-            why = reasons[0] if reasons else 'it needs clear pictures (gt)'
-            raise InputError(f'{self.block["type"]} has no value for any picture: {why}')
+            why = reasons[0] if reasons else 'it needs clear images (gt)'
+            raise InputError(f'{self.block["type"]} has no value for any image: {why}')
         if reasons:
             MMLogger.get_current_instance().warning(
-                f'{self.name} has no value for {len(reasons)} of {len(results)} pictures, which the mean leaves out; '
+                f'{self.name} has no value for {len(reasons)} of {len(results)} images, which the mean leaves out; '
                 f'the first: {reasons[0]}'
             )
         mean = validation.means_of(figures)[self.name]
         if mean.infinite:
             MMLogger.get_current_instance().warning(
-                f'{self.name} of {mean.infinite} pictures is infinite, as they equal their clear ones; the mean is '
+                f'{self.name} of {mean.infinite} images is infinite, as they equal their clear ones; the mean is '
                 'that of the others'
             )
         return {self.name: mean.value}
@@ -91,7 +89,7 @@ class RestorationMetric(BaseMetric):
     # -------------------------------------------------------------------------------------------- MMagic's evaluator
 
     def prepare(self, module: Any, dataloader: Any) -> None:
-        """Note how many pictures there are, as MMagic's evaluator asks before a validation."""
+        """Note how many images there are, as MMagic's evaluator asks before a validation."""
         self.size = len(dataloader.dataset)
 
     def get_metric_sampler(self, model: Any, dataloader: Any, metrics: Any) -> Any:
@@ -102,7 +100,7 @@ class RestorationMetric(BaseMetric):
         """The mean over all processes.
 
         Args:
-            size: pictures of the data set; by default those that `prepare` counted.
+            size: images of the data set; by default those that `prepare` counted.
         """
         size = self.size if size is None else size
         if size is None:
@@ -113,7 +111,7 @@ class RestorationMetric(BaseMetric):
 def _check_arguments(name: str, function: Callable, options: Mapping) -> None:
     parameters = inspect.signature(function).parameters
     named = {key: one for key, one in parameters.items() if key not in ('img', 'img2', 'lq')}
-    # Those of the toolbox and the plugin take any keyword, as they are handed pictures that they do not look at.
+    # Those of BasicSR and the plugin take any keyword, as they are handed images that they do not look at.
     is_known = function.__module__.startswith(('basicsr.', 'okdnet_plugin.'))
     takes_any = any(one.kind is one.VAR_KEYWORD for one in named.values()) and not is_known
     for key in options:

@@ -9,7 +9,7 @@ from torch.utils.data import Dataset
 
 
 class PackedDehazeDataset(Dataset):
-    """A data set of the plugin, or of the toolbox, whose samples any model of MMagic takes.
+    """A data set of the plugin, or of BasicSR, whose samples any model of MMagic takes.
 
     Args:
         dataset: config of the data set, as `dict(type='PairedDehazeDataset', opt=dict(…))`.
@@ -28,7 +28,7 @@ class PackedDehazeDataset(Dataset):
     def __getitem__(self, index: int) -> dict[str, Any]:
         """
         Returns:
-            inputs: the hazy picture, float32 RGB (3, H, W) in [0, 255]; data_samples: DataSample with `gt_img`.
+            inputs: the hazy image, float32 RGB (3, H, W) in [0, 255]; data_samples: DataSample with `gt_img`.
         """
         found = self.dataset[index]
         sample = self._make_sample()

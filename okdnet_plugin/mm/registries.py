@@ -1,4 +1,4 @@
-"""What the plugin and the toolbox register, registered in MMEngine's root registries as well."""
+"""What the plugin and BasicSR register, registered in MMEngine's root registries as well."""
 
 from collections.abc import Callable
 from typing import Any
@@ -11,7 +11,7 @@ import okdnet_plugin
 def register() -> None:
     """Register all classes; may run twice.
 
-    Networks, data sets and losses of the plugin have their own names. The toolbox's losses are called `BasicSR` and
+    Networks, data sets and losses of the plugin have their own names. BasicSR's losses are called `BasicSR` and
     their name (`BasicSRL1Loss`), because MMagic has losses of the same names, which would be found first.
 
     Raises:

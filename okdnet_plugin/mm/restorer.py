@@ -17,14 +17,14 @@ _STUDENTS = ('model_free', 'model_based', 'shared')
 
 
 class DehazeDataPreprocessor(BaseDataPreprocessor):
-    """Batches of pictures in [0, 1] on the model's device, from samples of our data sets or MMagic's.
+    """Batches of images in [0, 1] on the model's device, from samples of our data sets or MMagic's.
 
     Samples are dictionaries with `lq` and perhaps `gt`, (3, H, W) RGB in [0, 1], as the plugin's data sets give them,
     or `inputs` in [0, 255] with `data_samples`, as MMagic's PackInputs does. Lists are stacked.
 
     Args:
-        channels_last: lay pictures out with the channels innermost, which is faster.
-        non_blocking: as for BaseDataPreprocessor; pictures in pinned memory (`pin_memory` of a data loader) go to a GPU
+        channels_last: lay images out with the channels innermost, which is faster.
+        non_blocking: as for BaseDataPreprocessor; images in pinned memory (`pin_memory` of a data loader) go to a GPU
             while it computes.
     """
 
@@ -42,15 +42,15 @@ class DehazeDataPreprocessor(BaseDataPreprocessor):
             lq and gt, float32 (N, 3, H, W), RGB in [0, 1]; what else the batch holds stays as it is.
 
         Raises:
-            InputError: there are no hazy pictures, or pictures of a batch differ in size.
+            InputError: there are no hazy images, or images of a batch differ in size.
         """
         batch: Any = self.cast_data(_from_mmagic(data) if 'inputs' in data else dict(data))
         if 'lq' not in batch:
-            raise InputError(f'the batch has no hazy pictures (lq or inputs), only {", ".join(batch)}')
+            raise InputError(f'the batch has no hazy images (lq or inputs), only {", ".join(batch)}')
         for key in ('lq', 'gt'):
             if key in batch:
-                pictures = batch[key] if isinstance(batch[key], Tensor) else _stacked(batch[key], key)
-                batch[key] = pictures.contiguous(memory_format=self.memory_format)
+                images = batch[key] if isinstance(batch[key], Tensor) else _stacked(batch[key], key)
+                batch[key] = images.contiguous(memory_format=self.memory_format)
         return batch
 
 
@@ -63,9 +63,9 @@ class OKDNetRestorer(BaseModel):
     Args:
         generator: config of the network, as `dict(type='OKDNet')`. Any network that gives no branches is trained
             without distillation.
-        pixel_loss, ssim_loss: of the restored picture, as `dict(type='BasicSRL1Loss')` and `dict(type='SSIMLoss')`.
+        pixel_loss, ssim_loss: of the restored image, as `dict(type='BasicSRL1Loss')` and `dict(type='SSIMLoss')`.
         distill_loss: as `dict(type='OnlineDistillationLoss', loss_weight=0.5)`.
-        channels_last: lay network and pictures out with the channels innermost, which is faster.
+        channels_last: lay network and images out with the channels innermost, which is faster.
         strict_load: refuse weights that do not fit the network; MMEngine itself leaves out what does not.
         data_preprocessor, init_cfg: as for BaseModel.
 
@@ -101,13 +101,13 @@ class OKDNetRestorer(BaseModel):
     def forward(self, lq: Tensor, gt: Tensor | None = None, mode: str = 'tensor', **meta: Any) -> Any:
         """
         Args:
-            lq, gt: hazy and clear pictures, RGB in [0, 1], shape (N, 3, H, W).
+            lq, gt: hazy and clear images, RGB in [0, 1], shape (N, 3, H, W).
             mode: `loss`, `predict` or `tensor`.
             meta: what else the batch holds, as `lq_path`.
 
         Returns:
-            `tensor`: the restored pictures, in [0, 1] in eval mode. `loss`: the losses by name, `loss_pix`,
-            `loss_ssim` and `loss_distill`. `predict`: for each picture a dictionary in the form of MMagic's samples:
+            `tensor`: the restored images, in [0, 1] in eval mode. `loss`: the losses by name, `loss_pix`,
+            `loss_ssim` and `loss_distill`. `predict`: for each image a dictionary in the form of MMagic's samples:
             `output` with `pred_img`, `gt_img` and `input`, uint8 RGB (3, H, W), and `img_path`.
         """
         if mode == 'tensor':
@@ -119,15 +119,15 @@ class OKDNetRestorer(BaseModel):
         raise ValueError(f'OKDNetRestorer: mode is {mode!r}, but must be one of loss, predict, tensor')
 
     def branches(self, lq: Tensor) -> OKDNetBranches | None:
-        """What each branch makes of hazy pictures; None of a network without branches."""
+        """What each branch makes of hazy images; None of a network without branches."""
         return self.generator(lq, return_branches=True) if _has_branches(self.generator) else None
 
     def _losses(self, lq: Tensor, gt: Tensor | None) -> dict[str, Tensor]:
         if gt is None:
-            raise InputError('the training data set gives no clear pictures (gt)')
+            raise InputError('the training data set gives no clear images (gt)')
         branches = None
         if self.distill_loss is not None:
-            branches = OKDNetBranches(*(picture.float() for picture in self.generator(lq, return_branches=True)))
+            branches = OKDNetBranches(*(image.float() for image in self.generator(lq, return_branches=True)))
         output = branches.output if branches else self.generator(lq).float()
         losses = {}
         with torch.autocast(lq.device.type, enabled=False):
@@ -144,13 +144,13 @@ class OKDNetRestorer(BaseModel):
 
     @staticmethod
     def _samples(output: Tensor, lq: Tensor, gt: Tensor | None, meta: Mapping) -> list[dict]:
-        pictures = {'pred_img': as_uint8(output), 'input': as_uint8(lq)}
+        images = {'pred_img': as_uint8(output), 'input': as_uint8(lq)}
         if gt is not None:
-            pictures['gt_img'] = as_uint8(gt)
+            images['gt_img'] = as_uint8(gt)
         samples = []
         for number in range(len(lq)):
-            sample: dict[str, Any] = {key: value[number] for key, value in pictures.items() if key != 'pred_img'}
-            sample['output'] = {'pred_img': pictures['pred_img'][number]}
+            sample: dict[str, Any] = {key: value[number] for key, value in images.items() if key != 'pred_img'}
+            sample['output'] = {'pred_img': images['pred_img'][number]}
             sample |= {'img_channel_order': 'rgb', 'gt_channel_order': 'rgb'}
             paths = meta.get('lq_path')
             if paths is not None:
@@ -159,9 +159,9 @@ class OKDNetRestorer(BaseModel):
         return samples
 
 
-def as_uint8(pictures: Tensor) -> Tensor:
-    """Pictures in [0, 1] as they are saved: rounded to [0, 255]."""
-    return pictures.detach().float().clamp(0, 1).mul(255).round().to(torch.uint8).cpu()
+def as_uint8(images: Tensor) -> Tensor:
+    """Images in [0, 1] as they are saved: rounded to [0, 255]."""
+    return images.detach().float().clamp(0, 1).mul(255).round().to(torch.uint8).cpu()
 
 
 def _built(config: Mapping | None) -> nn.Module | None:
@@ -172,14 +172,14 @@ def _has_branches(net: nn.Module) -> bool:
     return 'return_branches' in inspect.signature(net.forward).parameters
 
 
-def _stacked(pictures: Sequence[Tensor], key: str) -> Tensor:
-    sizes = {tuple(picture.shape[-2:]) for picture in pictures}
+def _stacked(images: Sequence[Tensor], key: str) -> Tensor:
+    sizes = {tuple(image.shape[-2:]) for image in images}
     if len(sizes) > 1:
         raise InputError(
-            f'pictures of a batch ({key}) differ in size: {", ".join(f"{h}x{w}" for h, w in sorted(sizes))}; '
+            f'images of a batch ({key}) differ in size: {", ".join(f"{h}x{w}" for h, w in sorted(sizes))}; '
             'set batch_size to 1, or resize or crop them in the data set'
         )
-    return torch.stack(list(pictures))
+    return torch.stack(list(images))
 
 
 def _from_mmagic(data: Mapping) -> dict:
@@ -199,9 +199,9 @@ def _from_mmagic(data: Mapping) -> dict:
     return batch
 
 
-def _unit(picture: Tensor, order: str) -> Tensor:
-    picture = picture.float() / 255
-    return picture.flip(0) if order.lower() == 'bgr' else picture
+def _unit(image: Tensor, order: str) -> Tensor:
+    image = image.float() / 255
+    return image.flip(0) if order.lower() == 'bgr' else image
 
 
 def _accept_weights_of_the_network(model: OKDNetRestorer, state_dict: dict, prefix: str, *_: Any) -> None:
@@ -228,17 +228,17 @@ def _accept_weights_of_the_network(model: OKDNetRestorer, state_dict: dict, pref
         )
 
 
-def to_bgr(picture: Tensor | np.ndarray, order: str) -> np.ndarray:
-    """A picture of a sample as the metrics take it.
+def to_bgr(image: Tensor | np.ndarray, order: str) -> np.ndarray:
+    """An image of a sample as the metrics take it.
 
     Args:
-        picture: (3, H, W) in [0, 255], tensor or array, of any type.
+        image: (3, H, W) in [0, 255], tensor or array, of any type.
         order: `rgb` or `bgr`.
 
     Returns:
         uint8 BGR (H, W, 3).
     """
-    values = picture.detach().cpu().numpy() if isinstance(picture, Tensor) else np.asarray(picture)
+    values = image.detach().cpu().numpy() if isinstance(image, Tensor) else np.asarray(image)
     if values.dtype != np.uint8:
         values = np.clip(values, 0, 255).round().astype(np.uint8)
     values = values.transpose(1, 2, 0)

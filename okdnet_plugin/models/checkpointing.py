@@ -15,7 +15,7 @@ from okdnet_plugin.engine import bn_recalibration, checkpoints, finite, optimize
 from okdnet_plugin.engine.guard import UpdateGuard
 from okdnet_plugin.engine.run import Run
 from okdnet_plugin.errors import BadUpdatesError, InputError
-from okdnet_plugin.hints import MapDataset
+from okdnet_plugin.map_dataset import MapDataset
 
 
 class Checkpointing(SRModel):
@@ -112,7 +112,7 @@ class Checkpointing(SRModel):
         self._saved_iter, self._validated = None, set()
 
     def more_of_training_state(self) -> dict:
-        """What a state holds beside the toolbox's keys, gathered from all processes."""
+        """What a state holds beside BasicSR's keys, gathered from all processes."""
         best = {
             dataset: {name: {**record, 'val': float(record['val'])} for name, record in records.items()}
             for dataset, records in getattr(self, 'best_metric_results', {}).items()

@@ -25,7 +25,7 @@ class OKDNetModel(RestorationModel):
     model-based branch estimates and what the data set made the haze of (`return_maps: true`).
 
     Raises:
-        InputError: the network gives no branches, the batch holds one picture per GPU, or the data set gives nothing
+        InputError: the network gives no branches, the batch holds one image per GPU, or the data set gives nothing
             for a loss to compare with.
     """
 
@@ -58,7 +58,7 @@ class OKDNetModel(RestorationModel):
     def compute_losses(self) -> dict[str, Tensor]:
         branches = self.restore(return_branches=True)
         self.output = branches.output
-        losses = self.picture_losses(branches.output)
+        losses = self.image_losses(branches.output)
         students = self._students(branches)
         if 'distill_opt' in self.losses:
             losses[self.loss_blocks['distill_opt']] = self.losses['distill_opt'](branches.output, students)

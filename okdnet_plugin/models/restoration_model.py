@@ -46,10 +46,10 @@ _PATIENCE = datetime.timedelta(days=1)  # of processes that have ended their sha
 
 @MODEL_REGISTRY.register()
 class RestorationModel(Checkpointing, Validation):
-    """The toolbox's SRModel with one option block a loss, and with what a modern trainer needs.
+    """BasicSR's SRModel with one option block a loss, and with what a modern trainer needs.
 
     Args:
-        opt: the option file, as for SRModel. The blocks of `train` in `loss_blocks` are losses of the restored picture,
+        opt: the option file, as for SRModel. The blocks of `train` in `loss_blocks` are losses of the restored image,
             each of which can be left out. `Options` are those beyond SRModel's.
 
     Raises:
@@ -63,7 +63,7 @@ class RestorationModel(Checkpointing, Validation):
     class Options(BaseModel):
         class Train(BaseModel):
             accumulate: Annotated[int, Field(ge=1, le=10**6)] | None = Field(
-                1, description='parts of batch_size_per_gpu pictures each, whose gradients make one update'
+                1, description='parts of batch_size_per_gpu images each, whose gradients make one update'
             )
             grad_clip: Annotated[float, Field(gt=0), Says('the largest L2 norm of the gradient, as 0.01')] | None = (
                 Field(None, description='largest L2 norm of the gradient')
@@ -96,7 +96,7 @@ class RestorationModel(Checkpointing, Validation):
         deterministic: bool | None = Field(
             False, description='the same numbers each time on a GPU, or an error for what cannot give them'
         )
-        sync_bn: bool | None = Field(False, description='BatchNorm over the pictures of all processes')
+        sync_bn: bool | None = Field(False, description='BatchNorm over the images of all processes')
         train: Train = Train()
         logger: Logger = Logger()
 
@@ -120,7 +120,7 @@ class RestorationModel(Checkpointing, Validation):
         precision.use_tf32(bool(opt.get('tf32')))
         if opt.get('deterministic'):
             precision.be_deterministic()
-        # Sizes of validation pictures and stop requests are no work for a GPU; gloo waits as long as it takes.
+        # Sizes of validation images and stop requests are no work for a GPU; gloo waits as long as it takes.
         self.cpu_group: Any = torch.distributed.new_group(backend='gloo', timeout=_PATIENCE) if opt['dist'] else None
         super().__init__(opt)
         complaint = precision.complaint_about_bf16(self.device) if self.amp_dtype is torch.bfloat16 else None
@@ -238,7 +238,7 @@ class RestorationModel(Checkpointing, Validation):
             self._random_states = None
         super().update_learning_rate(current_iter, warmup_iter)
         if current_iter == warmup_iter and all(isinstance(s, MultiStepRestartLR) for s in self.schedulers):
-            # The toolbox ends one iteration early, and this schedule goes on from the last rate.
+            # BasicSR ends one iteration early, and this schedule goes on from the last rate.
             self._set_lr(self._get_init_lr())
 
     def feed_data(self, data: dict) -> None:
@@ -248,10 +248,10 @@ class RestorationModel(Checkpointing, Validation):
             self.gt = self._on_device(data['gt'])
         self.lq_path = data.get('lq_path', [])
 
-    def _on_device(self, pictures: Tensor) -> Tensor:
-        if pictures.is_cuda:  # from the toolbox's prefetcher, which made them on another stream
-            pictures.record_stream(torch.cuda.current_stream())
-        return pictures.to(self.device, memory_format=self.memory_format, non_blocking=True)
+    def _on_device(self, images: Tensor) -> Tensor:
+        if images.is_cuda:  # from BasicSR's prefetcher, which made them on another stream
+            images.record_stream(torch.cuda.current_stream())
+        return images.to(self.device, memory_format=self.memory_format, non_blocking=True)
 
     def optimize_parameters(self, current_iter: int) -> None:
         self.current_iter = current_iter
@@ -381,13 +381,13 @@ class RestorationModel(Checkpointing, Validation):
             raise
 
     def compute_losses(self) -> dict[str, Tensor]:
-        """Restore the batch and compare it with the clear pictures.
+        """Restore the batch and compare it with the clear images.
 
         Returns:
             The parts of the loss by their names in the log, each a scalar; their sum is minimised.
         """
         self.output = self.restore()
-        return self.picture_losses(self.output)
+        return self.image_losses(self.output)
 
     def restore(self, **keywords: object) -> Any:
         """What the network makes of the batch, under autocast; its tensors, also those of a NamedTuple, as float32."""
@@ -395,14 +395,14 @@ class RestorationModel(Checkpointing, Validation):
             result = self.net_g(self.lq, **keywords)
         return result.float() if isinstance(result, Tensor) else type(result)(*(tensor.float() for tensor in result))
 
-    def picture_losses(self, picture: Tensor) -> dict[str, Tensor]:
-        """The losses between a restored picture and the clear one, shapes (N, 3, H, W): of every declared block.
+    def image_losses(self, image: Tensor) -> dict[str, Tensor]:
+        """The losses between a restored image and the clear one, shapes (N, 3, H, W): of every declared block.
 
         A loss may be of parts, as PerceptualLoss: the first has the block's name in the log, others have their own.
         """
         losses = OrderedDict()
         for key in (key for key in self.losses if key not in self.other_loss_blocks):
-            name, value = self.loss_blocks[key], self.losses[key](picture, self.gt)
+            name, value = self.loss_blocks[key], self.losses[key](image, self.gt)
             values = value if isinstance(value, tuple | list) else (value,)
             second = 'l_style' if key == 'perceptual_opt' else f'{name}_2'
             names = [name, second, *(f'{name}_{number}' for number in range(3, len(values) + 1))]

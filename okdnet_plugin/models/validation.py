@@ -25,9 +25,9 @@ from okdnet_plugin.engine.ordered_work import OrderedWork
 from okdnet_plugin.engine.run import Run
 from okdnet_plugin.engine.signals import StopRequest
 from okdnet_plugin.engine.torch_versions import uncompiled
-from okdnet_plugin.engine.validation import Figures, Mean
+from okdnet_plugin.engine.validation import Mean, MetricValues
 from okdnet_plugin.errors import InputError, StoreError, message_of
-from okdnet_plugin.hints import MapDataset
+from okdnet_plugin.map_dataset import MapDataset
 
 _USUAL_SIZE = 256, 256
 _PIXELS_AT_ONCE = 4_000_000  # of images that wait for their metrics: SSIM takes some 300 bytes for each
@@ -56,21 +56,21 @@ class Validation(SRModel):
     def validation(
         self, dataloader: DataLoader, current_iter: int | str, tb_logger: object, save_img: bool = False
     ) -> None:
-        """Restore the pictures of a data set, all processes their share, and log the means of the metrics.
+        """Restore the images of a data set, all processes their share, and log the means of the metrics.
 
-        While training, pictures are saved as strips hazy | result | clear; in a test as they are. What has been
-        validated at this iteration is not validated again, as the toolbox does at the end of a training.
+        While training, images are saved as strips hazy | result | clear; in a test as they are. What has been
+        validated at this iteration is not validated again, as BasicSR does at the end of a training.
 
-        A picture that cannot be read or restored ends a training. A test leaves it out.
+        An image that cannot be read or restored ends a training. A test leaves it out.
 
         Raises:
-            InputError: so it is; in a test, with its last data set, after all other pictures are done.
-            StoreError: the pictures cannot be read at all.
+            InputError: so it is; in a test, with its last data set, after all other images are done.
+            StoreError: the images cannot be read at all.
         """
         opt, dataset = self.opt, cast(MapDataset, dataloader.dataset)
         name = dataset.opt['name']
         if self.is_train:
-            current_iter = self.current_iter  # the toolbox gives one more at the end of the training
+            current_iter = self.current_iter  # BasicSR gives one more at the end of the training
             if (current_iter, name) in self._validated:
                 return
         net = self.net_g_ema if hasattr(self, 'net_g_ema') else self.get_bare_model(self.net_g)
@@ -79,7 +79,7 @@ class Validation(SRModel):
         failures: list[str] = []
         share = self._restore_all(loader, dataset, current_iter, save_img, failures)
         if self.device.type == 'cuda':
-            torch.cuda.empty_cache()  # pictures of all sizes have left blocks that no batch fits
+            torch.cuda.empty_cache()  # images of all sizes have left blocks that no batch fits
         is_whole = len(share) + len(failures) == len(loader)
         shares = validation.gather((share, failures, None if is_whole else self.stop_request.signal), self.cpu_group)
         signals = [signal for *_, signal in shares if signal is not None]
@@ -90,7 +90,7 @@ class Validation(SRModel):
         counts = self._say_what_has_no_value(figures, name)
         missing = [metric for metric in opt['val'].get('metrics') or {} if metric not in {*means, *counts}]
         if figures and missing:
-            get_root_logger().info(f'{name} has no clear pictures, which {", ".join(missing)} would need.')
+            get_root_logger().info(f'{name} has no clear images, which {", ".join(missing)} would need.')
         if means:
             self._note_means(means, counts, name, current_iter, tb_logger)
         if self.is_train:
@@ -104,13 +104,13 @@ class Validation(SRModel):
 
     def _restore_all(
         self, loader: DataLoader, dataset: MapDataset, current_iter: int | str, save_img: bool, failures: list[str]
-    ) -> list[Figures]:
+    ) -> list[MetricValues]:
         """Restore this process's share, image after image; threads measure and save the ones before meanwhile."""
         opt, name = self.opt, dataset.opt['name']
         where = _place_of(dataset)
-        share: list[Figures] = []
+        share: list[MetricValues] = []
 
-        def take(finished: Iterable[Future[Figures]]) -> None:
+        def take(finished: Iterable[Future[MetricValues]]) -> None:
             for future in finished:
                 with self._noting(failures, where):
                     share.append(future.result())
@@ -118,9 +118,9 @@ class Validation(SRModel):
         is_hidden = opt['rank'] != 0 or not opt['val'].get('pbar', False)
         read = tqdm(self._read(loader, failures), None, len(loader), leave=False, unit='image', disable=is_hidden)
         threads = validation.metric_threads(opt['world_size']) if self.metric_threads is None else self.metric_threads
-        with validation.without_kernel_search(), OrderedWork[Figures](threads, _PIXELS_AT_ONCE) as work:
+        with validation.without_kernel_search(), OrderedWork[MetricValues](threads, _PIXELS_AT_ONCE) as work:
             for tensors, index, lq_path in self._restored_ones(self._until_stopped(read), failures, where):
-                path = self._picture_path(lq_path, name, current_iter) if save_img else None
+                path = self._image_path(lq_path, name, current_iter) if save_img else None
                 pixels = tensors['result'].shape[-2] * tensors['result'].shape[-1]
                 take(work.room_for(pixels))
                 work.add(partial(self._measured, tensors, index, lq_path, path), path, pixels)
@@ -138,7 +138,7 @@ class Validation(SRModel):
             if tensors is not None:
                 yield tensors, index, lq_path
 
-    def _say_what_has_no_value(self, figures: list[Figures], dataset_name: str) -> dict[str, int]:
+    def _say_what_has_no_value(self, figures: list[MetricValues], dataset_name: str) -> dict[str, int]:
         """Name each metric that has no value for some images, with the first of them; returns how many, by metric."""
         counts = {}
         for metric in self.opt['val'].get('metrics') or {}:
@@ -146,7 +146,7 @@ class Validation(SRModel):
             if rows:
                 counts[metric] = len(rows)
                 get_root_logger().warning(
-                    f'{dataset_name}: {metric} has no value for {len(rows)} of {len(figures)} pictures, which its mean '
+                    f'{dataset_name}: {metric} has no value for {len(rows)} of {len(figures)} images, which its mean '
                     f'leaves out; the first: {min(rows, key=lambda row: row.index).reasons[metric]}'
                 )
         return counts
@@ -162,7 +162,7 @@ class Validation(SRModel):
 
     @contextlib.contextmanager
     def _noting(self, failures: list[str], where: str | None = None) -> Iterator[None]:
-        """Note, in a test, what is wrong with a picture, instead of ending with it.
+        """Note, in a test, what is wrong with an image, instead of ending with it.
 
         Args:
             failures: takes the message up.
@@ -184,13 +184,13 @@ class Validation(SRModel):
             get_root_logger().warning(f'Left out: {failure}.')
         if failures:
             get_root_logger().warning(
-                f'{dataset_name}: {len(failures)} pictures are left out of the means, or of some of them.'
+                f'{dataset_name}: {len(failures)} images are left out of the means, or of some of them.'
             )
         self._failures += failures
         self._untested -= 1
         if self._failures and self._untested <= 0:
             count = len(self._failures)
-            others = f'{count} such pictures, named in the log, are left out; ' if count > 1 else ''
+            others = f'{count} such images, named in the log, are left out; ' if count > 1 else ''
             raise InputError(f'{self._failures[0]} ({others}the others are done)')
 
     def _is_validated(self) -> bool:
@@ -202,23 +202,23 @@ class Validation(SRModel):
         train = self.opt['datasets'].get('train', {})
         return block.get('num_worker_per_gpu', train.get('num_worker_per_gpu', 1))
 
-    def _until_stopped(self, pictures: Iterable[dict]) -> Iterator[dict]:
-        for data in pictures:
+    def _until_stopped(self, images: Iterable[dict]) -> Iterator[dict]:
+        for data in images:
             if self.is_train and self.stop_request.signal is not None:
                 return
             yield data
 
-    def _measured(self, tensors: Mapping[str, Tensor], index: int, lq_path: str, path: str | None) -> Figures:
+    def _measured(self, tensors: Mapping[str, Tensor], index: int, lq_path: str, path: str | None) -> MetricValues:
         """Save an image and work out its metrics, in any thread."""
-        pictures = {key: tensor2img(tensor) for key, tensor in tensors.items()}
+        images = {key: tensor2img(tensor) for key, tensor in tensors.items()}
         if path is not None:
-            self._save_picture(pictures, path)
-        found = validation.figures_of(pictures, self.opt['val'].get('metrics') or {})
+            self._save_image(images, path)
+        found = validation.metric_values_of(images, self.opt['val'].get('metrics') or {})
         reasons = {metric: f'{lq_path}: {metric}: {reason}' for metric, reason in found.reasons.items()}
-        return Figures(index, found.values, reasons)
+        return MetricValues(index, found.values, reasons)
 
-    def restore_picture(self, data: dict) -> dict[str, np.ndarray]:
-        """What becomes of one picture of a test.
+    def restore_image(self, data: dict) -> dict[str, np.ndarray]:
+        """What becomes of one image of a test.
 
         Args:
             data: batch of one, as a loader gives it.
@@ -227,22 +227,22 @@ class Validation(SRModel):
             lq, result and, if there is one, gt: uint8 BGR, (H, W, 3).
 
         Raises:
-            InputError: the network does not restore pictures of this size.
+            InputError: the network does not restore images of this size.
         """
         return {key: tensor2img(tensor) for key, tensor in self._restored(data).items()}
 
     def _restored(self, data: dict) -> Mapping[str, Tensor]:
-        """As `restore_picture`, but tensors of the CPU, (1, 3, H, W)."""
+        """As `restore_image`, but tensors of the CPU, (1, 3, H, W)."""
         self.feed_data(data)
-        with uncompiled(self.get_bare_model(self.net_g)):  # pictures have many sizes, each of which would be compiled
-            self._test_picture()
+        with uncompiled(self.get_bare_model(self.net_g)):  # images have many sizes, each of which would be compiled
+            self._test_image()
         tensors = self.get_current_visuals()
         del self.lq, self.output
         if 'gt' in tensors:
             del self.gt
         return tensors
 
-    def _test_picture(self) -> None:
+    def _test_image(self) -> None:
         try:
             self.test()
         except InputError:
@@ -257,7 +257,7 @@ class Validation(SRModel):
             ) from None
 
     def _fails_for_the_size(self, error: Exception) -> bool:
-        """Whether the network restores the picture once it has a usual size."""
+        """Whether the network restores the image once it has a usual size."""
         if isinstance(error, torch.cuda.OutOfMemoryError):
             return True
         self.lq = F.interpolate(self.lq, _USUAL_SIZE)
@@ -267,20 +267,20 @@ class Validation(SRModel):
             return False
         return True
 
-    def _picture_path(self, lq_path: str, dataset_name: str, current_iter: int | str) -> str:
+    def _image_path(self, lq_path: str, dataset_name: str, current_iter: int | str) -> str:
         name, folder = osp.splitext(osp.basename(lq_path))[0], self.opt['path']['visualization']
         if self.is_train:
             several = [dataset_name] if len(self.run.val_loaders) > 1 else []
             return osp.join(folder, *several, name, f'{name}_{current_iter}.png')
         return osp.join(folder, dataset_name, f'{name}_{self.opt["val"].get("suffix") or self.opt["name"]}.png')
 
-    def _save_picture(self, pictures: dict, path: str) -> None:
-        picture = pictures['result']
+    def _save_image(self, images: dict, path: str) -> None:
+        image = images['result']
         if self.is_train:
             names = {'lq': 'hazy', 'result': 'result', 'gt': 'clear'}
-            picture = validation.strip({names[key]: picture for key, picture in pictures.items()})
+            image = validation.strip({names[key]: image for key, image in images.items()})
         os.makedirs(osp.dirname(path), exist_ok=True)
-        checkpoints.write(cv2.imencode('.png', picture)[1].data, path)
+        checkpoints.write(cv2.imencode('.png', image)[1].data, path)
 
     def _note_means(
         self,
@@ -298,7 +298,7 @@ class Validation(SRModel):
         infinite = {metric: mean.infinite for metric, mean in means.items() if mean.infinite}
         for metric, count in infinite.items():
             get_root_logger().warning(
-                f'{dataset_name}: {metric} of {count} pictures is infinite, as they equal their clear ones; '
+                f'{dataset_name}: {metric} of {count} images is infinite, as they equal their clear ones; '
                 'the mean is that of the others'
             )
         if not self.is_train:

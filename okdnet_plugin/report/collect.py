@@ -1,4 +1,4 @@
-"""The report as a dictionary: figures, cost, the paper's tables, example pictures and training curves."""
+"""The report as a dictionary: figures, cost, the paper's tables, example images and training curves."""
 
 import base64
 import csv
@@ -17,7 +17,7 @@ import torch
 
 import okdnet_plugin
 from okdnet_plugin.engine.journal import NAME as JOURNAL
-from okdnet_plugin.engine.validation import Figures, means_of, strip
+from okdnet_plugin.engine.validation import MetricValues, means_of, strip
 from okdnet_plugin.report import cost
 from okdnet_plugin.report.evaluate import Evaluation
 from okdnet_plugin.report.plan import KINDS, PROTOCOLS, Kind, Method, Metric, Plan, arguments_of
@@ -79,7 +79,7 @@ def collect(plan: Plan, evaluation: Evaluation, command: str) -> dict:
 
 
 def measured(plan: Plan, evaluation: Evaluation) -> dict[tuple[str, str], list[dict]]:
-    """Lines of each method and set, by labels, as the plan is now; one a picture, the newest."""
+    """Lines of each method and set, by labels, as the plan is now; one an image, the newest."""
     lines = {(line['fingerprint'], line['index']): line for line in evaluation.lines()}
     groups = {}
     for method in plan.methods:
@@ -102,7 +102,7 @@ def failures_of(plan: Plan, evaluation: Evaluation) -> list[str]:
 
 
 def write_csv(path: str, lines: Iterable[Mapping]) -> None:
-    """One line a method and picture, with its figures.
+    """One line a method and image, with its figures.
 
     Args:
         path: file to write.
@@ -153,13 +153,13 @@ def _describe(metric: Metric, plan: Plan) -> dict:
 def _result(
     plan: Plan, evaluation: Evaluation, method: str, test_set: str, lines: Sequence[Mapping], metrics: Mapping
 ) -> dict | None:
-    """What a method does on a set; None if no picture has been restored."""
+    """What a method does on a set; None if no image has been restored."""
     lines = [line for line in lines if 'picture' not in line['errors']]
     if not lines:
         return None
     figures = {}
     for key in metrics:
-        rows = [Figures(line['index'], {key: line['figures'][key]}) for line in lines if key in line['figures']]
+        rows = [MetricValues(line['index'], {key: line['figures'][key]}) for line in lines if key in line['figures']]
         for mean in means_of(rows).values():
             figures[key] = {'mean': _plain(mean.value), 'count': len(rows), 'infinite': mean.infinite}
     ranked = _ranked(lines, metrics)
@@ -179,7 +179,7 @@ def _result(
 
 
 def _ranked(lines: Sequence[Mapping], metrics: Mapping) -> list[Mapping]:
-    """Pictures from the best to the worst by the first metric that they have."""
+    """Images from the best to the worst by the first metric that they have."""
     key = next((key for key in metrics if any(key in line['figures'] for line in lines)), None)
     lines = [line for line in lines if key in line['figures']]
     if not lines:
@@ -193,16 +193,16 @@ def _example(plan: Plan, evaluation: Evaluation, test_set: str, line: Mapping) -
     kinds = {'hazy': f'hazy-{this.content}'}
     kinds |= {m.label: plan.fingerprint(m, this) for m in plan.methods if m.network and not m.missing}
     kinds |= {'clear': f'clear-{this.content}'}
-    pictures = {}
+    images = {}
     for kind, fingerprint in kinds.items():
         path = evaluation.thumbnail(fingerprint, line['index'])
         content = np.fromfile(path, np.uint8) if osp.isfile(path) else np.empty(0, np.uint8)
-        picture = cv2.imdecode(content, cv2.IMREAD_COLOR) if content.size else None
-        if picture is not None:
-            pictures[kind] = picture
+        image = cv2.imdecode(content, cv2.IMREAD_COLOR) if content.size else None
+        if image is not None:
+            images[kind] = image
     shown = None
-    if pictures:
-        jpeg = cv2.imencode('.jpg', strip(pictures), [cv2.IMWRITE_JPEG_QUALITY, 80])[1].tobytes()
+    if images:
+        jpeg = cv2.imencode('.jpg', strip(images), [cv2.IMWRITE_JPEG_QUALITY, 80])[1].tobytes()
         shown = 'data:image/jpeg;base64,' + base64.b64encode(jpeg).decode()
     return {
         'picture': line['picture'],
@@ -237,7 +237,7 @@ def _table(number: int, plan: Plan, results: Sequence[Mapping], costs: Mapping) 
     table = TABLES[number]
     found = {(result['set'], result['method']): result['figures'] for result in results}
     without = {m.label: ('no weights' if m.network else m.missing) if m.missing else None for m in plan.methods}
-    without_sets = {test_set.label: test_set.missing and 'no pictures' for test_set in plan.sets}
+    without_sets = {test_set.label: test_set.missing and 'no images' for test_set in plan.sets}
     without_metrics = {metric.key: metric.missing and 'metric not available' for metric in plan.metrics}
 
     def cell(row, method, published):
@@ -264,7 +264,7 @@ def _table(number: int, plan: Plan, results: Sequence[Mapping], costs: Mapping) 
     ]
     lengths = {test_set.label: len(plan.places(test_set)) for test_set in plan.sets if test_set.dataset}
     own = [f'{name} {lengths[name]}' for name in dict.fromkeys(row.set for row in table.rows) if name in lengths]
-    note = table.note + (f' Pictures measured here: {", ".join(own)}.' if own else '')
+    note = table.note + (f' Images measured here: {", ".join(own)}.' if own else '')
     return {'title': table.title, 'note': note, 'columns': list(table.methods), 'rows': rows}
 
 

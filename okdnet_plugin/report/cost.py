@@ -1,4 +1,4 @@
-"""What a network costs: parameters, operations, time and memory for one picture."""
+"""What a network costs: parameters, operations, time and memory for one image."""
 
 import json
 import statistics
@@ -18,11 +18,11 @@ def parameters(net: nn.Module) -> int:
 
 
 def gmacs(net: nn.Module, size: Sequence[int]) -> float:
-    """Multiplications and additions of convolutions and matrix products for one picture, in 10^9 pairs.
+    """Multiplications and additions of convolutions and matrix products for one image, in 10^9 pairs.
 
     Args:
         net: a registered network, in eval mode.
-        size: height and width of the picture in px.
+        size: height and width of the image in px.
     """
     device = next(net.parameters(), torch.empty(0)).device
     with FlopCounterMode(display=False) as counter, torch.inference_mode():
@@ -31,21 +31,21 @@ def gmacs(net: nn.Module, size: Sequence[int]) -> float:
 
 
 def milliseconds(nets: Mapping[str, nn.Module], size: Sequence[int], rounds: int, device: str) -> dict[str, float]:
-    """Median time of each network for one picture; the networks take turns, so that a busy machine is busy for all.
+    """Median time of each network for one image; the networks take turns, so that a busy machine is busy for all.
 
     Args:
         nets: by name, in eval mode.
-        size: height and width of the picture in px.
+        size: height and width of the image in px.
         rounds: how often each one's turn comes, after one that does not count.
         device: where they are.
     """
-    picture = torch.rand(1, 3, *size, device=device)
+    image = torch.rand(1, 3, *size, device=device)
     times = {name: [] for name in nets}
     for round_ in range(rounds + 1):
         for name, net in nets.items():
             begin = time.perf_counter()
             with torch.inference_mode():
-                net(picture)
+                net(image)
             if device != 'cpu':
                 torch.cuda.synchronize()
             if round_:
@@ -54,11 +54,11 @@ def milliseconds(nets: Mapping[str, nn.Module], size: Sequence[int], rounds: int
 
 
 def memory_mb(network: Mapping, size: Sequence[int], device: str) -> float | None:
-    """Peak memory that a picture takes beyond the network itself, in 10^6 bytes, measured in a process of its own.
+    """Peak memory that an image takes beyond the network itself, in 10^6 bytes, measured in a process of its own.
 
     Args:
         network: block `network_g` of an option file.
-        size: height and width of the picture in px.
+        size: height and width of the image in px.
         device: cpu or cuda.
 
     Returns:
@@ -90,17 +90,17 @@ def _measure_memory(job: Mapping) -> float:
     net = build_network(job['network']).eval().to(job['device'])
     with torch.inference_mode():
         net(torch.rand(1, 3, 32, 32, device=job['device']))  # what is loaded once does not count
-        picture = torch.rand(1, 3, *job['size'], device=job['device'])
+        image = torch.rand(1, 3, *job['size'], device=job['device'])
         if job['device'] != 'cpu':
             torch.cuda.empty_cache()  # of the first image, whose blocks would be taken again
             torch.cuda.reset_peak_memory_stats()
             before = torch.cuda.memory_allocated()
-            net(picture)
+            net(image)
             return (torch.cuda.max_memory_allocated() - before) / 1e6
         with open('/proc/self/clear_refs', 'w', encoding='utf-8') as file:
             file.write('5')  # forget the peak so far
         before = _resident_mb(peak=False)
-        net(picture)
+        net(image)
         return _resident_mb(peak=True) - before
 
 

@@ -1,4 +1,4 @@
-"""The figures of every method on every picture, kept as they come, so that a report that is interrupted goes on."""
+"""The figures of every method on every image, kept as they come, so that a report that is interrupted goes on."""
 
 import contextlib
 import glob
@@ -18,7 +18,7 @@ from basicsr.utils.registry import METRIC_REGISTRY
 from tqdm import tqdm
 
 from okdnet_plugin import files
-from okdnet_plugin.engine.validation import figures_of, loader_of
+from okdnet_plugin.engine.validation import loader_of, metric_values_of
 from okdnet_plugin.errors import InputError, SaveError, StoreError, one_line
 from okdnet_plugin.inference.dehazer import Dehazer
 from okdnet_plugin.report.plan import Method, Plan, TestSet
@@ -31,13 +31,13 @@ _QUALITY = 85
 class Evaluation:
     """What a plan measures, in a folder.
 
-    The folder gets `figures-RANK.jsonl`, a line for each method and picture, and small pictures for the page. A figure
+    The folder gets `figures-RANK.jsonl`, a line for each method and image, and small images for the page. A figure
     belongs to the fingerprint of what it was measured with, and is never taken for that of another.
 
     Args:
         plan: what is to be measured.
         folder: of the report.
-        rank, world_size: this process and how many there are; each takes its share of the pictures.
+        rank, world_size: this process and how many there are; each takes its share of the images.
     """
 
     def __init__(self, plan: Plan, folder: str, rank: int = 0, world_size: int = 1):
@@ -45,10 +45,10 @@ class Evaluation:
         self.rank, self.world_size = rank, world_size
 
     def run(self) -> None:
-        """Measure what is not measured yet; what fails is noted with its picture, and the rest goes on.
+        """Measure what is not measured yet; what fails is noted with its image, and the rest goes on.
 
         Raises:
-            StoreError: the pictures of a set cannot be read at all.
+            StoreError: the images of a set cannot be read at all.
             SaveError: the folder cannot be written.
         """
         try:
@@ -83,11 +83,11 @@ class Evaluation:
         return found
 
     def thumbnail(self, fingerprint: str, index: int) -> str:
-        """Path of a small picture.
+        """Path of a small image.
 
         Args:
             fingerprint: of the method on the set, or `hazy` or `clear` with the content of the set.
-            index: place of the picture in the set.
+            index: place of the image in the set.
         """
         return osp.join(self.folder, 'pictures', fingerprint, f'{index}.jpg')
 
@@ -136,32 +136,32 @@ class Evaluation:
                 started = _now()
                 restored = data['lq'] if dehazer is None else dehazer.restore(data['lq']).output
                 seconds = 0.0 if dehazer is None else _now() - started
-                pictures = {key: tensor2img(data[key]) for key in ('lq', 'gt') if key in data}
-                pictures['result'] = tensor2img(restored)
-                self._keep_thumbnails(fingerprint, test_set, index, pictures)
+                images = {key: tensor2img(data[key]) for key in ('lq', 'gt') if key in data}
+                images['result'] = tensor2img(restored)
+                self._keep_thumbnails(fingerprint, test_set, index, images)
             except StoreError:
                 raise
-            except Exception as error:  # a damaged picture, or one that is too large for the memory
+            except Exception as error:  # a damaged image, or one that is too large for the memory
                 line['errors']['picture'] = one_line(error)
             else:
-                self._add_figures(line, method, pictures)
+                self._add_figures(line, method, images)
             for what, error in line['errors'].items():
                 print(f'basicsr: warning: {title}: {line["picture"]}: {what}: {error}', file=sys.stderr)
             yield {**line, 'network_seconds': seconds, 'seconds': time.perf_counter() - begin}
 
-    def _add_figures(self, line: dict, method: Method, pictures: Mapping[str, np.ndarray]) -> None:
+    def _add_figures(self, line: dict, method: Method, images: Mapping[str, np.ndarray]) -> None:
         for key, block in self.plan.available_metrics.items():
             if method.network is None and 'lq' in inspect.signature(METRIC_REGISTRY.get(block['type'])).parameters:
-                continue  # the hazy picture, held against itself
-            found = figures_of(pictures, {key: block})
+                continue  # the hazy image, held against itself
+            found = metric_values_of(images, {key: block})
             line['figures'] |= found.values
             line['errors'] |= {metric: reason[:300] for metric, reason in found.reasons.items()}
 
     def _keep_thumbnails(
-        self, fingerprint: str, test_set: TestSet, index: int, pictures: Mapping[str, np.ndarray]
+        self, fingerprint: str, test_set: TestSet, index: int, images: Mapping[str, np.ndarray]
     ) -> None:
         kinds = {'lq': f'hazy-{test_set.content}', 'gt': f'clear-{test_set.content}', 'result': fingerprint}
-        for key, img in pictures.items():
+        for key, img in images.items():
             path = self.thumbnail(kinds[key], index)
             if key != 'result' and osp.exists(path):
                 continue

@@ -30,7 +30,7 @@ def make(opt: Mapping, folder: str, launcher: str, command: str) -> tuple[dict |
 
     Raises:
         InputError: the option file is wrong.
-        StoreError: the pictures of a set cannot be read at all.
+        StoreError: the images of a set cannot be read at all.
         SaveError: the folder cannot be written.
     """
     rank, world_size, group = _start(launcher)

@@ -24,6 +24,7 @@ from okdnet_plugin.report.tables import (
     curve_table,
     entries,
     figure_of,
+    images,
     label,
     lacking,
     listed,
@@ -31,7 +32,6 @@ from okdnet_plugin.report.tables import (
     metric_decimals,
     metric_label,
     paper_table,
-    pictures,
     protocol,
     result_of,
     set_table,
@@ -44,7 +44,7 @@ NO_RESULTS = 'No method has figures on this data set.'
 
 
 def markdown(report: Mapping) -> str:
-    """The report as GitHub's Markdown: tables without pictures and charts.
+    """The report as GitHub's Markdown: tables without images and charts.
 
     Args:
         report: what report.json holds; any of its parts may be absent or None.
@@ -59,7 +59,7 @@ def markdown(report: Mapping) -> str:
 
     parts.append('## Results')
     for dataset in listed(report, 'sets'):
-        parts += [f'### {_md(label(dataset))}', _md(pictures(dataset))]
+        parts += [f'### {_md(label(dataset))}', _md(images(dataset))]
         if measured_on(report, dataset):
             parts.append(_md_table(set_table(report, dataset)))
         else:
@@ -89,11 +89,11 @@ def markdown(report: Mapping) -> str:
 
 
 def html(report: Mapping) -> str:
-    """The report as one HTML page with tables that sort, charts and pictures; it needs no other file.
+    """The report as one HTML page with tables that sort, charts and images; it needs no other file.
 
     Args:
-        report: what report.json holds; any of its parts may be absent or None. A strip of pictures is a data URI of
-            a JPEG, PNG or WebP picture.
+        report: what report.json holds; any of its parts may be absent or None. A strip of images is a data URI of
+            a JPEG, PNG or WebP image.
     """
     report = _clean(report)
     folder = files('okdnet_plugin.report')
@@ -110,7 +110,7 @@ def html(report: Mapping) -> str:
         kinds=_kinds,
         marks_of=_marks_of,
         sort_key=_sort_key,
-        picture_of=lambda entry: _picture(entry.get('strip')),
+        image_of=lambda entry: _image(entry.get('strip')),
         figures_of=lambda entry: _figures(report, entry),
         zip=zip,
     )
@@ -135,7 +135,7 @@ def _sections(report: Mapping) -> Iterable[_Section]:
         is_measured = bool(measured_on(report, dataset))
         content = {
             'index': index,
-            'said': pictures(dataset),
+            'said': images(dataset),
             'why': _why_empty(dataset) if dataset.get('missing') or not is_measured else '',
             'table': set_table(report, dataset) if is_measured else None,
             'gallery': gallery['strips'],
@@ -148,7 +148,7 @@ def _sections(report: Mapping) -> Iterable[_Section]:
     else:
         yield _Section('cost', 'Cost', 'text', 'No methods are listed.')
     yield _Section('published', 'Published and measured', 'tables', list(map(paper_table, entries(report, 'tables'))))
-    yield _Section('pictures', 'Best and worst pictures', 'galleries', galleries)
+    yield _Section('pictures', 'Best and worst images', 'galleries', galleries)
     yield _Section('curves', 'Training curves', 'curves', list(_curves(report)))
     none = Markup('<p>No metrics are listed.</p>')
     yield _Section('protocol', 'Protocol', 'definitions', protocol(report), none)
@@ -251,7 +251,7 @@ def _marks_of(table: Table) -> list[tuple[str, str]]:
 
 
 def _gallery(report: Mapping, dataset: Mapping, index: int) -> dict:
-    order = 'hazy picture at the left' + (', clear picture at the right' if dataset.get('has_clear') else '')
+    order = 'hazy image at the left' + (', clear image at the right' if dataset.get('has_clear') else '')
     strips = []
     for method in listed(report, 'methods'):
         result = result_of(report, method, dataset) or {}
@@ -275,8 +275,8 @@ def _figures(report: Mapping, entry: Mapping) -> str:
     return f', {", ".join(texts)}' if texts else ''
 
 
-def _picture(uri: object) -> tuple[str, tuple[int, int] | None]:
-    """The data URI and the width and height of its picture; no size if it is not a picture that a browser shows."""
+def _image(uri: object) -> tuple[str, tuple[int, int] | None]:
+    """The data URI and the width and height of its image; no size if it is not an image that a browser shows."""
     match = STRIP.fullmatch(uri) if isinstance(uri, str) else None
     try:
         data = base64.b64decode(match.group(1), validate=True) if match else b''

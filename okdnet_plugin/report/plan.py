@@ -19,10 +19,10 @@ from torch import nn
 import okdnet_plugin
 from okdnet_plugin.config.check import refuse
 from okdnet_plugin.data.options import require
-from okdnet_plugin.engine.validation import figures_of
+from okdnet_plugin.engine.validation import metric_values_of
 from okdnet_plugin.errors import InputError
 from okdnet_plugin.files import open_regular_file
-from okdnet_plugin.hints import MapDataset
+from okdnet_plugin.map_dataset import MapDataset
 from okdnet_plugin.weights import reading
 
 _DEFAULTS = {
@@ -33,11 +33,11 @@ _DEFAULTS = {
     'num_worker': 1,
     'limit': None,
 }
-# What is measured of a picture; PSNR and SSIM are of the luma with y, else of RGB.
+# What is measured of an image; PSNR and SSIM are of the luma with y, else of RGB.
 PROTOCOLS = {
-    'rgb': 'whole picture',
-    'y': 'whole picture',
-    'resize256': 'hazy and clear picture resized to 256x256',
+    'rgb': 'whole image',
+    'y': 'whole image',
+    'resize256': 'hazy and clear image resized to 256x256',
 }
 INPUT = 'hazy input'
 _LUMA_OR_COLOURS = ('calculate_psnr', 'calculate_ssim', 'calculate_fast_ssim')
@@ -188,7 +188,7 @@ def read(opt: Mapping) -> Plan:
         opt: the option file. `methods`: a block for each, with `network_g` and `path` as in any option file, or
             `missing`, a text that says why there are no figures. `datasets`: a block for each. `metrics`: as under
             `val`. `protocol`: rgb, y or resize256. `report`: tables of the paper to be set beside, cost_size
-            [height, width] and cost_rounds of the cost, examples (best and worst pictures), num_worker, limit
+            [height, width] and cost_rounds of the cost, examples (best and worst images), num_worker, limit
             (samples of a test set that are measured at most, at equal distances).
 
     Raises:
@@ -288,8 +288,8 @@ def _metric(key: str, block: Mapping, protocol: str) -> Metric:
         )
         block = {'crop_border': 0, **block, 'test_y_channel': is_luma}
     noise = np.random.default_rng(0).integers(0, 256, (200, 300, 3), np.uint8)
-    pictures = {'result': noise, 'gt': noise[::-1].copy(), 'lq': noise}
-    reason = figures_of(pictures, {key: arguments_of(block)}).reasons.get(key)
+    images = {'result': noise, 'gt': noise[::-1].copy(), 'lq': noise}
+    reason = metric_values_of(images, {key: arguments_of(block)}).reasons.get(key)
     if reason is not None and 'not available' not in reason:
         raise InputError(f'option metrics:{key}: {reason}')
     return Metric(key, block, reason)

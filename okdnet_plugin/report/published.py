@@ -57,7 +57,7 @@ TABLES = {
         ),
         'The caption says outdoor, but the table has both. DCP, AOD-Net and DCPDN differ from the figures that RESIDE '
         'itself reports. The parameters of DCPDN, EPDN and AOD-Net are not those of their public networks (AOD-Net has '
-        '1,761). Neither the reference picture nor the variant of LOE is stated, nor the protocol of PSNR and SSIM.',
+        '1,761). Neither the reference image nor the variant of LOE is stated, nor the protocol of PSNR and SSIM.',
     ),
     2: Table(
         'Table 2: I-HAZE and O-HAZE',
@@ -72,7 +72,7 @@ TABLES = {
             Row('O-HAZE', 'loe', (560.00, 337.03, 260.21, 464.47, 538.58, 203.86, 332.23, 453.27, 180.33)),
             Row('O-HAZE', 'niqe', (3.132, 3.330, 2.777, 2.670, 2.798, 6.056, 4.524, 3.813, 2.789)),
         ),
-        'The size at which the pictures were tested is not stated; full-size ones have ten and more megapixels.',
+        'The size at which the images were tested is not stated; full-size ones have ten and more megapixels.',
     ),
     3: Table(
         'Table 3: photographs without clear ones',

@@ -50,15 +50,15 @@
   const bar = document.createElement('div');
   room.className = 'room';
   bar.className = 'bar';
-  dialog.setAttribute('aria-label', 'Enlarged picture');
+  dialog.setAttribute('aria-label', 'Enlarged image');
   room.tabIndex = 0;
   dialog.append(caption, room, bar);
   document.body.append(dialog);
   let at = 0;
   const show = (index) => {
     at = (index + strips.length) % strips.length;
-    const picture = strips[at].cloneNode();
-    room.replaceChildren(picture);
+    const image = strips[at].cloneNode();
+    room.replaceChildren(image);
     caption.textContent = strips[at].closest('figure').querySelector('figcaption').innerText;
   };
   const doings = [['Previous', () => show(at - 1)], ['Next', () => show(at + 1)], ['Close', () => dialog.close()]];

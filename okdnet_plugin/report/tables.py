@@ -148,7 +148,7 @@ def set_table(report: Mapping, dataset: Mapping) -> Table:
     absent = [label(metric) for metric in entries(report, 'metrics') if metric not in metrics]
     notes = [f'No figures here: {", ".join(absent)}.'] if absent and metrics else []
     if any(column.label.endswith('time (s)') for column in columns):
-        notes.append('Times are of the whole data set; the whole time includes reading and measuring the pictures.')
+        notes.append('Times are of the whole data set; the whole time includes reading and measuring the images.')
     return Table(f'Methods on {label(dataset)}', columns, cells, notes)
 
 
@@ -159,9 +159,9 @@ def _metric_cells(report: Mapping, results: Sequence[Mapping | None], metric: Ma
     cells, ranked = [], []
     for figure in figures:
         count, infinite = finite(figure.get('count')), finite(figure.get('infinite')) or 0
-        # A mean of fewer pictures is no rival; where infinite values are not in the count, they are no lack.
+        # A mean of fewer images is no rival; where infinite values are not in the count, they are no lack.
         partial = count is not None and count + infinite < most
-        notes = [f'{count:.0f} of {most:.0f} pictures'] if partial and count is not None else []
+        notes = [f'{count:.0f} of {most:.0f} images'] if partial and count is not None else []
         notes += [f'{infinite:.0f} infinite'] if infinite else []
         ranked.append(None if partial else figure.get('mean'))
         cells.append(Cell(shown(figure.get('mean'), places), number(figure.get('mean')), note=', '.join(notes)))
@@ -213,12 +213,12 @@ def cost_table(report: Mapping) -> Table:
                 _words(method.get('weights')),
             ]
         )
-    notes = ['Measured at: height x width of the picture in pixels.'] if any(map(cost_size, methods)) else []
+    notes = ['Measured at: height x width of the image in pixels.'] if any(map(cost_size, methods)) else []
     return Table('Methods and their cost', columns, rows, notes)
 
 
 def cost_size(method: Mapping) -> tuple[int, int] | None:
-    """Height and width of the picture that the cost was measured with, or None."""
+    """Height and width of the image that the cost was measured with, or None."""
     size = method.get('cost_size')
     if not isinstance(size, Sequence) or isinstance(size, str) or len(size) != 2:
         return None
@@ -284,14 +284,14 @@ def protocol(report: Mapping) -> list[tuple[str, str]]:
     return lines
 
 
-def pictures(dataset: Mapping) -> str:
+def images(dataset: Mapping) -> str:
     """What a data set holds, in a sentence."""
     count = finite(dataset.get('pictures'))
     if count == 1:
-        return '1 hazy picture with its clear one.' if dataset.get('has_clear') else '1 hazy picture.'
+        return '1 hazy image with its clear one.' if dataset.get('has_clear') else '1 hazy image.'
     kinds: dict[Any, str] = {True: ', each with its clear one', False: ' without clear ones'}
     kind = kinds.get(dataset.get('has_clear'), '')
-    return f'{"Hazy" if count is None else f"{count:.0f} hazy"} pictures{kind}.'
+    return f'{"Hazy" if count is None else f"{count:.0f} hazy"} images{kind}.'
 
 
 def lacking(report: Mapping) -> list[tuple[str, str]]:

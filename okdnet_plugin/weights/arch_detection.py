@@ -91,9 +91,9 @@ def check_claim(network: Mapping, state: Mapping[str, Tensor]) -> None:
     for part in _with_parts(network):
         kind = part.get('type')
         _check_numbers(part, state)
-        if isinstance(kind, str) and _is_of_toolbox(ARCH_REGISTRY.get(kind)):
+        if isinstance(kind, str) and _is_of_basicsr(ARCH_REGISTRY.get(kind)):
             raise InputError(
-                f'{kind} is a network of the toolbox, which is not built on the word of a file; give --opt FILE'
+                f'{kind} is a network of BasicSR, which is not built on the word of a file; give --opt FILE'
             )
 
 
@@ -105,7 +105,7 @@ def _with_parts(network: Mapping) -> Iterator[Mapping]:
             yield from _with_parts(value)
 
 
-def _is_of_toolbox(network: type) -> bool:
+def _is_of_basicsr(network: type) -> bool:
     return network.__module__.split('.')[0] == 'basicsr'
 
 
@@ -169,7 +169,7 @@ def candidates(state: Mapping[str, Tensor]) -> list[dict]:
     """Networks of the plugins that weights fit, with the arguments that they can tell, else with their defaults."""
     found = []
     for name, network in ARCH_REGISTRY:
-        if _is_of_toolbox(network):
+        if _is_of_basicsr(network):
             continue
         try:
             if (arguments := arguments_of(name, state)) is not None:

@@ -45,12 +45,12 @@ class Weights:
 def load(path: str | None, opt: str | None = None, param_key: str | None = None) -> Weights:
     """Weights of a file, with the network that they belong to.
 
-    The network is that of the option file; else that of the file's metadata; else that of the option file which the
-    toolbox keeps in the folder of the run that the weights lie in; else the only one of the plugins' networks that
+    The network is that of the option file; else that of the file's metadata; else that of the option file which
+    BasicSR keeps in the folder of the run that the weights lie in; else the only one of the plugins' networks that
     they fit.
 
     Args:
-        path: .pth of the toolbox or as published, .safetensors, or a name of `weights.shipped`; by default what the
+        path: .pth of BasicSR or as published, .safetensors, or a name of `weights.shipped`; by default what the
             option file has as `path: pretrain_network_g`, and no weights at all for a network that has none.
         opt: option file with a block `network_g`.
         param_key: which of the file's sets of weights is taken; by default `params_ema`, else `params`, else what
@@ -232,7 +232,7 @@ def _network_of(
 
 
 def _option_file_of_run(state: Mapping[str, Tensor], path: str) -> tuple[str, Mapping] | None:
-    """The option file that the toolbox has copied into the folder of the run, beside models/, whose network fits.
+    """The option file that BasicSR has copied into the folder of the run, beside models/, whose network fits.
 
     Raises:
         InputError: several files have different networks that fit.

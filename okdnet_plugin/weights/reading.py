@@ -35,13 +35,13 @@ _DTYPES |= {torch.int8, torch.int16, torch.int32, torch.int64}
 _MOST_CLAIMED = 4  # times the size of a file that its tensors may have; tied weights are in it once
 _SMALL = 2**20  # bytes that they may have, whatever the size of the file
 _OTHERS = {
-    b'\x89PNG': 'a picture (PNG)',
-    b'\xff\xd8\xff': 'a picture (JPEG)',
-    b'GIF8': 'a picture (GIF)',
-    b'BM': 'a picture (BMP)',
-    b'II*\0': 'a picture (TIFF)',
-    b'MM\0*': 'a picture (TIFF)',
-    b'\0\0\0\x0cjP': 'a picture (JPEG 2000)',
+    b'\x89PNG': 'an image (PNG)',
+    b'\xff\xd8\xff': 'an image (JPEG)',
+    b'GIF8': 'an image (GIF)',
+    b'BM': 'an image (BMP)',
+    b'II*\0': 'an image (TIFF)',
+    b'MM\0*': 'an image (TIFF)',
+    b'\0\0\0\x0cjP': 'an image (JPEG 2000)',
     b'%PDF': 'a PDF document',
     b'\x89HDF': 'an HDF5 file',
     b'\x1f\x8b': 'compressed by gzip; unpack it',
@@ -183,7 +183,7 @@ def _what_else(path: str) -> str | None:
     begin = _begin_of(path, 512)
     other = next((name for start, name in _OTHERS.items() if begin.startswith(start)), None)
     if begin.startswith(b'RIFF') and begin[8:12] == b'WEBP':
-        other = 'a picture (WebP)'
+        other = 'an image (WebP)'
     if other is None and zipfile.is_zipfile(path):
         try:
             names = [name.rpartition('/')[2] for name in zipfile.ZipFile(path).namelist()]

@@ -12,7 +12,7 @@ from typing import TypeVar
 import cv2
 import numpy as np
 
-SIZE = (460, 620)  # height and width of a picture of RESIDE ITS and SOTS
+SIZE = (460, 620)  # height and width of an image of RESIDE ITS and SOTS
 PHOTOS = ('astronaut.png', 'coffee.png', 'rocket.jpg', 'chelsea.png')
 _VERSIONS = ('okdnet_plugin', 'basicsr', 'torch', 'numpy', 'opencv-python')
 Row = TypeVar('Row', bound=Hashable)
@@ -67,27 +67,27 @@ def table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
     return '\n'.join([*lines, *(f'| {" | ".join(map(str, row))} |' for row in rows)])
 
 
-# ------------------------------------------------------------------------------------------------------------- pictures
+# ------------------------------------------------------------------------------------------------------------- images
 
 
 def read(file: Path, flags: int = cv2.IMREAD_COLOR) -> np.ndarray:
-    """A picture as OpenCV reads it.
+    """An image as OpenCV reads it.
 
     Raises:
         InputError: it cannot be read.
     """
     from okdnet_plugin.errors import InputError
 
-    picture = cv2.imread(str(file), flags)
-    if picture is None:
+    image = cv2.imread(str(file), flags)
+    if image is None:
         raise InputError(f'{file} cannot be read as an image; remove it')
-    return picture
+    return image
 
 
-def pictures_in(folder: Path) -> list[np.ndarray]:
-    """Those files of a folder that are pictures, uint8 BGR."""
+def images_in(folder: Path) -> list[np.ndarray]:
+    """Those files of a folder that are images, uint8 BGR."""
     found = (cv2.imread(str(file)) for file in sorted(folder.glob('*')) if file.is_file())
-    return [picture for picture in found if picture is not None]
+    return [image for image in found if image is not None]
 
 
 def photographs(size: tuple[int, int] | None = SIZE) -> list[np.ndarray]:
@@ -103,7 +103,7 @@ def photographs(size: tuple[int, int] | None = SIZE) -> list[np.ndarray]:
 
 
 def hazy_of(clear: np.ndarray, depth: np.ndarray | None = None) -> np.ndarray:
-    """A hazy version of a clear picture, uint8 both.
+    """A hazy version of a clear image, uint8 both.
 
     Args:
         clear: (H, W, 3).

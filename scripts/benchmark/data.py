@@ -1,11 +1,11 @@
-"""How fast pictures are read: the toolbox's data set on its LMDB beside this plugin's, from every kind of store.
+"""How fast images are read: BasicSR's data set on its LMDB beside this plugin's, from every kind of store.
 
-    python scripts/benchmark/data.py              # pictures made from photographs inside scikit-image
+    python scripts/benchmark/data.py              # images made from photographs inside scikit-image
     python scripts/benchmark/data.py --clear DIR --depth DIR --depth-scale 6553.5
     python scripts/benchmark/data.py --build      # making an LMDB on one core and on two, too
 
-The pictures are RGB PNGs of 620x460 with a hazy and a clear version, those of the toolbox's LMDB in its own encoding.
-Every row gives pairs of 256x256: a random crop, or the whole picture where it is stored at that size; all are flipped
+The images are RGB PNGs of 620x460 with a hazy and a clear version, those of BasicSR's LMDB in its own encoding.
+Every row gives pairs of 256x256: a random crop, or the whole image where it is stored at that size; all are flipped
 and turned. The rows take turns for several rounds in one process, with workers that stay; the table has medians over
 the rounds, `times (a)` the median of the ratios within a round.
 """
@@ -36,7 +36,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from okdnet_plugin.data import lmdb_store
 from okdnet_plugin.data.depth import painted_depth
-from okdnet_plugin.hints import MapDataset
+from okdnet_plugin.map_dataset import MapDataset
 
 CROP = 256
 ROWS = {
@@ -51,7 +51,7 @@ ROWS = {
 
 
 class Repeated(Dataset):
-    """The pictures of a data set over and over, so that an epoch is long."""
+    """The images of a data set over and over, so that an epoch is long."""
 
     def __init__(self, dataset: MapDataset, length: int):
         self.dataset, self.length = dataset, length
@@ -69,7 +69,7 @@ def main() -> int:
     print(versions())
     with tempfile.TemporaryDirectory(prefix='benchmark_data_') as folder:
         root = Path(folder)
-        make_pictures(args, root)
+        make_images(args, root)
         if args.build:
             measure_builds(args, root)
         make_lmdbs(root)
@@ -82,12 +82,12 @@ def main() -> int:
 
 def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('--clear', type=Path, metavar='DIR', help='clear pictures of 620x460 instead of made ones')
+    parser.add_argument('--clear', type=Path, metavar='DIR', help='clear images of 620x460 instead of made ones')
     parser.add_argument('--depth', type=Path, metavar='DIR', help='their depth, 16-bit PNGs of equal stems')
     parser.add_argument(
         '--depth-scale', type=float, default=6553.5, help='depth = value / scale (default: %(default)s)'
     )
-    parser.add_argument('--pictures', type=int, default=40, help='how many (default: %(default)s)')
+    parser.add_argument('--images', type=int, default=40, help='how many (default: %(default)s)')
     parser.add_argument('--samples', type=int, default=480, help='pairs a round reads (default: %(default)s)')
     parser.add_argument('--rounds', type=int, default=5, help='(default: %(default)s)')
     parser.add_argument('--workers', type=int, nargs='+', default=[1, 2], help='(default: 1 2)')
@@ -99,14 +99,14 @@ def parse_arguments() -> argparse.Namespace:
     return args
 
 
-# ------------------------------------------------------------------------------------------------------------- pictures
+# ------------------------------------------------------------------------------------------------------------- images
 
 
-def make_pictures(args: argparse.Namespace, root: Path) -> None:
-    """Write clear/, depth/ and hazy/ below the root, with equal stems, as the toolbox's LMDBs need them."""
+def make_images(args: argparse.Namespace, root: Path) -> None:
+    """Write clear/, depth/ and hazy/ below the root, with equal stems, as BasicSR's LMDBs need them."""
     for name in ('clear', 'depth', 'hazy'):
         (root / name).mkdir()
-    for number, (clear, depth) in enumerate(itertools.islice(own(args) if args.clear else made(), args.pictures)):
+    for number, (clear, depth) in enumerate(itertools.islice(own(args) if args.clear else made(), args.images)):
         hazy = hazy_of(clear, depth / args.depth_scale)
         cv2.imwrite(str(root / 'clear' / f'{number}.png'), clear)
         cv2.imwrite(str(root / 'depth' / f'{number}.png'), depth)
@@ -174,7 +174,7 @@ def time_build(root: Path, workers: int, options: dict) -> float:
 def dataset_of(row: str, args: argparse.Namespace, root: Path) -> MapDataset:
     block = {'name': row, 'phase': 'train', 'scale': 1, 'use_hflip': True, 'use_rot': True}
     paired = block | {'type': 'PairedDehazeDataset', 'gt_size': CROP, 'io_backend': {'type': 'lmdb'}}
-    toolboxs = {'dataroot_lq': str(root / 'hazy.lmdb'), 'dataroot_gt': str(root / 'clear.lmdb')}
+    of_basicsr = {'dataroot_lq': str(root / 'hazy.lmdb'), 'dataroot_gt': str(root / 'clear.lmdb')}
     haze = block | {
         'type': 'SyntheticHazeDataset',
         'preset': 'reside_its',
@@ -182,8 +182,8 @@ def dataset_of(row: str, args: argparse.Namespace, root: Path) -> MapDataset:
         'depth_scale': args.depth_scale,
     }
     blocks = {
-        'a': paired | toolboxs | {'type': 'PairedImageDataset'},
-        'b': paired | toolboxs,
+        'a': paired | of_basicsr | {'type': 'PairedImageDataset'},
+        'b': paired | of_basicsr,
         'c': paired | stored(root / 'bmp'),
         'c png': paired | stored(root / 'png'),
         'd': paired

@@ -21,7 +21,7 @@ from pathlib import Path
 import yaml
 
 from okdnet_plugin.data.depth import DEPTH_EXTENSIONS
-from okdnet_plugin.data.picture_sources import PICTURE_EXTENSIONS
+from okdnet_plugin.data.image_sources import IMAGE_EXTENSIONS
 from okdnet_plugin.engine import checkpoints
 from okdnet_plugin.errors import InputError
 
@@ -108,7 +108,7 @@ def _split(args: argparse.Namespace) -> dict[str, Path]:
             raise InputError(f'the folder {folder} does not exist; give a folder of images and one of their depth')
     depth = {file.stem for file in args.depth.iterdir() if file.suffix.lower() in DEPTH_EXTENSIONS}
     names = sorted(
-        file.name for file in args.clear.iterdir() if file.suffix.lower() in PICTURE_EXTENSIONS and file.stem in depth
+        file.name for file in args.clear.iterdir() if file.suffix.lower() in IMAGE_EXTENSIONS and file.stem in depth
     )
     if len(names) < 4:
         raise InputError(f'{args.clear} has {len(names)} images with depth in {args.depth}; give four or more')

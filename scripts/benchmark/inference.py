@@ -1,17 +1,17 @@
 """How fast networks run: OKDNet by each back end and precision, beside the other registered networks.
 
     python scripts/benchmark/inference.py                    # photographs inside scikit-image, at 620x460
-    python scripts/benchmark/inference.py --pictures DIR     # pictures of a folder as they are
+    python scripts/benchmark/inference.py --images DIR     # images of a folder as they are
     python scripts/benchmark/inference.py --quick            # fewer rounds and sizes
     python scripts/benchmark/inference.py --weights FILE     # OKDNet with these weights, for the PSNR
 
-Each row runs in a process of its own, so that its memory and its threads are its own; they take turns on each picture,
+Each row runs in a process of its own, so that its memory and its threads are its own; they take turns on each image,
 and one works while all others wait. The first row, the network as it was trained, in eager PyTorch, is the base:
 `times` is the median of the ratios within a turn, `PSNR` that of the 8-bit result against the base's. `peak` is the
 most memory of the whole process. TFLOP/s counts the operations of the network as it was trained; `share` is of the
 fastest large matrix product or convolution of this machine in that precision.
 
-Then OKDNet's cost is measured against the size of square pictures; what would not fit in memory is left out.
+Then OKDNet's cost is measured against the size of square images; what would not fit in memory is left out.
 """
 
 import argparse
@@ -27,7 +27,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from common import hazy_of, photographs, pictures_in, ratio, table, versions
+from common import hazy_of, images_in, photographs, ratio, table, versions
 
 OTHERS = ('DCP', 'AODNet', 'GCANet', 'GridDehazeNet', 'FFANet', 'MSBDN')
 BACK_ENDS = ('eager fp32', 'eager bf16', 'onnx fp32', 'openvino fp32', 'openvino bf16', 'compile fp32', 'compile bf16')
@@ -53,12 +53,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         work(json.loads(args.worker))
         return 0
     with tempfile.TemporaryDirectory(prefix='benchmark_inference_') as folder:
-        files = store(pictures(args), Path(folder))
+        files = store(images(args), Path(folder))
         peaks = peak_rates()
         rows = measure(methods(args), files, args.rounds, Path(folder))
         sizes = measure_sizes(args, Path(folder))
         peaks = {precision: max(rate, peaks[precision]) for precision, rate in peak_rates().items()}
-    text = f'{versions()}\n{len(files)} pictures, {args.rounds} rounds\n\n{as_table(rows, peaks)}\n'
+    text = f'{versions()}\n{len(files)} images, {args.rounds} rounds\n\n{as_table(rows, peaks)}\n'
     if sizes:
         text += f'\n{size_table(sizes)}\n'
     print(text)
@@ -74,8 +74,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('--pictures', type=Path, metavar='DIR', help='hazy pictures instead of photographs')
-    parser.add_argument('--rounds', type=int, help='turns on each picture (default: 5, with --quick 2)')
+    parser.add_argument('--images', type=Path, metavar='DIR', help='hazy images instead of photographs')
+    parser.add_argument('--rounds', type=int, help='turns on each image (default: 5, with --quick 2)')
     parser.add_argument('--networks', nargs='*', metavar='NAME', help=f'beside OKDNet (default: {" ".join(OTHERS)})')
     parser.add_argument(
         '--back-ends', nargs='*', choices=BACK_ENDS, metavar='"NAME PRECISION"', help='(default: all but compile)'
@@ -96,23 +96,23 @@ def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     if args.rounds < 1:
         parser.error(f'--rounds is {args.rounds}; write a whole number from 1')
     if args.sizes and min(args.sizes) < 16:
-        parser.error(f'--sizes has {min(args.sizes)}; the networks take pictures from 16 px')
-    if args.pictures and not pictures(args):
-        parser.error(f'--pictures {args.pictures}: no picture in it can be read')
+        parser.error(f'--sizes has {min(args.sizes)}; the networks take images from 16 px')
+    if args.images and not images(args):
+        parser.error(f'--images {args.images}: no image in it can be read')
     return args
 
 
-# ------------------------------------------------------------------------------------------------------------- pictures
+# ------------------------------------------------------------------------------------------------------------- images
 
 
-def pictures(args: argparse.Namespace) -> list[np.ndarray]:
-    """Hazy pictures, uint8 RGB."""
-    clear = [] if args.pictures else photographs()[: 1 if args.quick else None]
-    return [one[..., ::-1] for one in (pictures_in(args.pictures) if args.pictures else map(hazy_of, clear))]
+def images(args: argparse.Namespace) -> list[np.ndarray]:
+    """Hazy images, uint8 RGB."""
+    clear = [] if args.images else photographs()[: 1 if args.quick else None]
+    return [one[..., ::-1] for one in (images_in(args.images) if args.images else map(hazy_of, clear))]
 
 
 def store(images: Sequence[np.ndarray], folder: Path) -> list[Path]:
-    files = [folder / f'picture_{number}.npy' for number in range(len(images))]
+    files = [folder / f'image_{number}.npy' for number in range(len(images))]
     for file, image in zip(files, images, strict=True):
         np.save(file, np.ascontiguousarray(image))
     return files
@@ -132,7 +132,7 @@ def methods(args: argparse.Namespace) -> dict[str, dict]:
 
 
 class Worker:
-    """A process that runs one method on the pictures it is told."""
+    """A process that runs one method on the images it is told."""
 
     def __init__(self, job: Mapping):
         command = [sys.executable, __file__, '--worker', json.dumps(job)]
@@ -159,7 +159,7 @@ class Worker:
 
 
 def work(job: Mapping) -> None:
-    """Run a method on each picture that a line of the standard input names."""
+    """Run a method on each image that a line of the standard input names."""
     import torch
 
     try:
@@ -170,19 +170,19 @@ def work(job: Mapping) -> None:
     print(MARK + json.dumps({}), flush=True)
     for line in sys.stdin:
         request = json.loads(line)
-        picture = torch.from_numpy(np.load(request['file'])).permute(2, 0, 1)[None].float() / 255
+        image = torch.from_numpy(np.load(request['file'])).permute(2, 0, 1)[None].float() / 255
         begin = time.perf_counter()
         with torch.inference_mode():
-            output = run(picture)
+            output = run(image)
         answer = {'seconds': time.perf_counter() - begin, 'peak_mb': peak_memory()}
         if request['save']:
             np.save(request['save'], (output[0].clamp(0, 1) * 255).round().byte().numpy())
-            answer['gflop'] = gflop_of(picture.shape[-2:])
+            answer['gflop'] = gflop_of(image.shape[-2:])
         print(MARK + json.dumps(answer), flush=True)
 
 
 def prepare(job: Mapping) -> tuple[Callable, Callable]:
-    """What runs a picture, and what counts the 10^9 operations of the network as it was trained."""
+    """What runs an image, and what counts the 10^9 operations of the network as it was trained."""
     import torch
 
     import okdnet_plugin
@@ -202,7 +202,7 @@ def prepare(job: Mapping) -> tuple[Callable, Callable]:
     if not job.get('back_end'):
         return net, lambda size: gflop(net, size)
     back_end = backends.make(net, job['back_end'], job['precision'], 'cpu')
-    return lambda picture: back_end(picture).output, lambda size: gflop(net, size)
+    return lambda image: back_end(image).output, lambda size: gflop(net, size)
 
 
 def gflop(net, size: Sequence[int]) -> float:
@@ -391,7 +391,7 @@ def plot(sizes: Mapping[str, Sequence[tuple[int, float, float]]]) -> str:
     colours = ('#1b1f24', '#0a58b8', '#b3590a', '#1a7f4b', '#8a3ab9', '#b8264b', '#5b6770', '#087e8b')
     parts = [
         '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 800 430" font-family="sans-serif" font-size="13">',
-        '<title>Seconds for a picture against its pixels</title><rect width="800" height="430" fill="#fff"/>',
+        '<title>Seconds for an image against its pixels</title><rect width="800" height="430" fill="#fff"/>',
     ]
     for tick in x_axis.ticks(6):
         x = x_axis.place(tick)

@@ -1,11 +1,11 @@
-"""How fast the metrics are: this plugin's beside those of the toolbox and of scikit-image.
+"""How fast the metrics are: this plugin's beside those of BasicSR and of scikit-image.
 
     python scripts/benchmark/metrics.py                  # photographs inside scikit-image, at 620x460
-    python scripts/benchmark/metrics.py --pictures DIR   # pictures of a folder as they are
+    python scripts/benchmark/metrics.py --images DIR   # images of a folder as they are
 
-Each picture is the clear one, and its hazy version, made with a painted depth, what a metric looks at. The rows take
-turns on each picture, for several rounds in one process with one thread; the table has medians over rounds and
-pictures. `times` is the median of the ratios within a turn, `deviation` the largest difference of the values.
+Each image is the clear one, and its hazy version, made with a painted depth, what a metric looks at. The rows take
+turns on each image, for several rounds in one process with one thread; the table has medians over rounds and
+images. `times` is the median of the ratios within a turn, `deviation` the largest difference of the values.
 """
 
 import argparse
@@ -24,7 +24,7 @@ import okdnet_plugin  # goes first: it patches BasicSR
 
 # isort: split
 from basicsr.metrics import calculate_niqe, calculate_psnr, calculate_ssim
-from common import hazy_of, in_turns, photographs, pictures_in, ratio, table, versions
+from common import hazy_of, images_in, in_turns, photographs, ratio, table, versions
 
 from okdnet_plugin.metrics.ciede2000_metric import calculate_ciede2000
 from okdnet_plugin.metrics.loe_metric import calculate_loe, lightness_map
@@ -34,7 +34,7 @@ from okdnet_plugin.metrics.ssim_metric import calculate_fast_ssim
 
 def pairwise_loe(hazy: np.ndarray, clear: np.ndarray) -> float:
     """LOE as its formula reads, a comparison of each place with all."""
-    maps = [lightness_map(picture).ravel() for picture in (clear, hazy)]
+    maps = [lightness_map(image).ravel() for image in (clear, hazy)]
     return float(np.mean([np.sum((maps[0] >= one) != (maps[1] >= two)) for one, two in zip(*maps, strict=True)]))
 
 
@@ -47,12 +47,12 @@ def skimage_ciede2000(hazy: np.ndarray, clear: np.ndarray) -> float:
 ROWS: dict[str, tuple[Callable, str, Callable | None]] = {
     'calculate_fast_niqe': (
         lambda hazy, clear: calculate_fast_niqe(hazy),
-        'calculate_niqe of the toolbox',
+        'calculate_niqe of BasicSR',
         lambda hazy, clear: calculate_niqe(hazy, 0),
     ),
     'calculate_fast_ssim': (
         calculate_fast_ssim,
-        'calculate_ssim of the toolbox',
+        'calculate_ssim of BasicSR',
         lambda hazy, clear: calculate_ssim(hazy, clear, 0),
     ),
     'calculate_ciede2000': (calculate_ciede2000, 'deltaE_ciede2000 of scikit-image', skimage_ciede2000),
@@ -63,7 +63,7 @@ ROWS: dict[str, tuple[Callable, str, Callable | None]] = {
     ),
     'calculate_loe, formula': (lambda hazy, clear: calculate_loe(hazy, lq=clear, variant='formula'), '', None),
     'calculate_loe, bimef': (lambda hazy, clear: calculate_loe(hazy, lq=clear, variant='bimef'), '', None),
-    'calculate_psnr of the toolbox': (lambda hazy, clear: calculate_psnr(hazy, clear, 0), '', None),
+    'calculate_psnr of BasicSR': (lambda hazy, clear: calculate_psnr(hazy, clear, 0), '', None),
 }
 
 
@@ -72,29 +72,29 @@ def main() -> int:
     okdnet_plugin.register()
     torch.set_num_threads(1)
     cv2.setNumThreads(1)
-    pairs = [(hazy_of(clear), clear) for clear in pictures(args)]
+    pairs = [(hazy_of(clear), clear) for clear in images(args)]
     sizes = sorted({f'{clear.shape[1]}x{clear.shape[0]}' for _, clear in pairs})
     print(versions())
-    print(f'{len(pairs)} pictures of {", ".join(sizes)}, {args.rounds} rounds\n')
+    print(f'{len(pairs)} images of {", ".join(sizes)}, {args.rounds} rounds\n')
     print(as_table(measure(pairs, args.rounds)))
     return 0
 
 
 def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('--pictures', type=Path, metavar='DIR', help='clear pictures instead of photographs')
+    parser.add_argument('--images', type=Path, metavar='DIR', help='clear images instead of photographs')
     parser.add_argument('--rounds', type=int, default=7, help='(default: %(default)s)')
     args = parser.parse_args()
     if args.rounds < 1:
         parser.error(f'--rounds is {args.rounds}; write a whole number from 1')
-    if args.pictures and not pictures(args):
-        parser.error(f'--pictures {args.pictures}: no picture in it can be read')
+    if args.images and not images(args):
+        parser.error(f'--images {args.images}: no image in it can be read')
     return args
 
 
-def pictures(args: argparse.Namespace) -> list[np.ndarray]:
-    """Clear pictures, uint8 BGR."""
-    return pictures_in(args.pictures) if args.pictures else photographs()
+def images(args: argparse.Namespace) -> list[np.ndarray]:
+    """Clear images, uint8 BGR."""
+    return images_in(args.images) if args.images else photographs()
 
 
 def measure(pairs: list[tuple[np.ndarray, np.ndarray]], rounds: int) -> dict[str, list[tuple]]:

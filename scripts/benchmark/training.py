@@ -1,4 +1,4 @@
-"""How fast a training is: the toolbox as it was released beside this engine, with each of its switches added in turn.
+"""How fast a training is: BasicSR as it was released beside this engine, with each of its switches added in turn.
 
     python scripts/benchmark/training.py                        # OKDNet, 4 x 256 x 256
     python scripts/benchmark/training.py --sizes 16x256 --json training.json
@@ -6,7 +6,7 @@
 
 Every figure comes from a process of its own, and the processes of all rows take turns for several rounds, so that a
 busy machine is busy for all of them. The table gives medians over the rounds, `times stock` the median of the ratios
-within a round. All rows train the same network with the same L1 loss, EMA and Adam on the same random pictures in
+within a round. All rows train the same network with the same L1 loss, EMA and Adam on the same random images in
 memory; nothing is read, so that the figures are those of the step.
 """
 
@@ -29,7 +29,7 @@ from typing import Any
 import torch
 from common import in_turns, ratio, table, versions
 
-# What a row adds to the one above it: option keys, with colons between levels. The first row is the released toolbox.
+# What a row adds to the one above it: option keys, with colons between levels. The first row is the released BasicSR.
 STOCK = 'BasicSR as released: SRModel, float32'
 SWITCHES = {
     'this engine': {'model_type': 'RestorationModel'},
@@ -52,8 +52,8 @@ NETWORKS = {
 # ----------------------------------------------------------------------------------------------- one row in one process
 
 
-def load_toolbox(row: dict) -> None:
-    """Import the toolbox with this package, or as it was released with nothing but what lets it be imported."""
+def load_basicsr(row: dict) -> None:
+    """Import BasicSR with this package, or as it was released with nothing but what lets it be imported."""
     if row['name'] != STOCK:
         import okdnet_plugin
 
@@ -70,7 +70,7 @@ def load_toolbox(row: dict) -> None:
 
 
 def build_model(row: dict):
-    """The model of a row, through the toolbox's own builder."""
+    """The model of a row, through BasicSR's own builder."""
     from basicsr.models import build_model
 
     options = {
@@ -105,7 +105,7 @@ def build_model(row: dict):
 
 def measure(row: dict) -> dict:
     """Time the steps of a row, in this process."""
-    load_toolbox(row)
+    load_basicsr(row)
     import logging
 
     logging.getLogger('basicsr').setLevel('ERROR')
@@ -161,17 +161,17 @@ def profile(step: Callable[[], None], rows: int = 12) -> list[tuple[str, float]]
 
 
 def flops_of_step(row: dict) -> float:
-    """Floating-point operations of a step's forward and backward pass, by torch's own counter, for one picture."""
+    """Floating-point operations of a step's forward and backward pass, by torch's own counter, for one image."""
     from torch.utils.flop_counter import FlopCounterMode
 
-    load_toolbox(row)
+    load_basicsr(row)
     from basicsr.archs import build_network
 
     net = build_network(dict(NETWORKS[row['network']])).train()
-    pictures = torch.rand(2, 3, row['size'], row['size'])
+    images = torch.rand(2, 3, row['size'], row['size'])
     with FlopCounterMode(display=False) as counter:
-        net(pictures).mean().backward()
-    return counter.get_total_flops() / len(pictures)
+        net(images).mean().backward()
+    return counter.get_total_flops() / len(images)
 
 
 def peak(dtype: torch.dtype, size: int = 4096, rounds: int = 8) -> float:

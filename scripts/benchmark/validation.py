@@ -23,7 +23,7 @@ from typing import Any
 import cv2
 import numpy as np
 
-import okdnet_plugin  # goes first: it mends the toolbox
+import okdnet_plugin  # goes first: it patches BasicSR
 
 # isort: split
 from basicsr.data import build_dataloader, build_dataset

@@ -69,7 +69,7 @@ def test_reflection_goes_on_where_the_border_is_wider_than_the_feature(size, bor
 
 
 @pytest.mark.parametrize(('size', 'padded'), [((16, 17), (64, 64)), ((64, 65), (64, 96)), ((70, 96), (96, 96))])
-def test_pictures_grow_to_a_multiple_and_to_no_less_than_the_smallest(size, padded):
+def test_images_grow_to_a_multiple_and_to_no_less_than_the_smallest(size, padded):
     x = torch.rand(1, 3, *size)
     output = pad_to_multiple(x, 32, smallest=64)
     assert output.shape[-2:] == padded

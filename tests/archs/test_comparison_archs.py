@@ -104,7 +104,7 @@ def test_output_is_finite_and_of_the_size_of_the_input(net, size, batch, mode):
     assert torch.isfinite(output).all()
 
 
-def test_eval_output_is_a_picture_for_extreme_input(net):
+def test_eval_output_is_an_image_for_extreme_input(net):
     net.eval()
     for hazy in (torch.zeros(1, 3, 18, 20), torch.ones(1, 3, 18, 20), torch.rand(1, 3, 18, 20).round()):
         output = net(hazy)
@@ -130,7 +130,7 @@ def test_input_is_not_changed(net):
     assert torch.equal(hazy, before)
 
 
-def test_pictures_of_a_batch_do_not_meet(net):
+def test_images_of_a_batch_do_not_meet(net):
     hazy = torch.rand(2, 3, 20, 24)
     torch.testing.assert_close(net.eval()(hazy), torch.cat([net(hazy[:1]), net(hazy[1:])]), atol=1e-5, rtol=1e-4)
 
@@ -143,7 +143,7 @@ def test_channels_last_gives_the_same(net):
 
 
 @pytest.mark.parametrize('mode', ['train', 'eval'])
-def test_bf16_autocast_gives_a_float32_picture(net, mode):
+def test_bf16_autocast_gives_a_float32_image(net, mode):
     with torch.autocast('cpu', torch.bfloat16):
         output = net.train(mode == 'train')(torch.rand(2, 3, 17, 24))
     assert output.dtype == torch.float32
@@ -197,8 +197,8 @@ def test_network_can_be_copied_and_pickled(net):
         other.load_state_dict(net.state_dict(), strict=True)
 
 
-def test_too_small_picture_is_refused(net):
-    with pytest.raises(ValueError, match=f'{type(net).__name__}: a picture of 15x16 is too small'):
+def test_too_small_image_is_refused(net):
+    with pytest.raises(ValueError, match=f'{type(net).__name__}: an image of 15x16 is too small'):
         net(torch.rand(1, 3, 15, 16))
 
 
@@ -211,14 +211,14 @@ def test_wrong_size_of_the_grid_is_named(options, message):
 
 
 def test_edge_map_is_the_mean_difference_to_the_four_neighbours():
-    picture = torch.rand(1, 3, 5, 6)
+    image = torch.rand(1, 3, 5, 6)
     expected = torch.zeros(1, 1, 5, 6)
     for row in range(5):
         for column in range(6):
             for y, x in ((row - 1, column), (row + 1, column), (row, column - 1), (row, column + 1)):
                 if 0 <= y < 5 and 0 <= x < 6:
-                    expected[..., row, column] += (picture[..., row, column] - picture[..., y, x]).abs().mean() / 4
-    torch.testing.assert_close(edge_map(picture), expected)
+                    expected[..., row, column] += (image[..., row, column] - image[..., y, x]).abs().mean() / 4
+    torch.testing.assert_close(edge_map(image), expected)
 
 
 def test_shared_convolution_begins_as_the_identity_and_treats_channels_alike():

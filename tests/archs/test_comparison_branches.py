@@ -1,4 +1,4 @@
-"""What DCPDN, EPDN, DA and PSD give beside a picture, and arguments that they refuse."""
+"""What DCPDN, EPDN, DA and PSD give beside an image, and arguments that they refuse."""
 
 import pytest
 import torch
@@ -59,7 +59,7 @@ def test_psd_gives_transmission_airlight_and_feature_of_its_size(psd):
     assert torch.equal(psd(hazy, return_branches=True, airlight=light).airlight, light)
 
 
-def test_psd_adds_to_the_picture_what_its_backbone_does():
+def test_psd_adds_to_the_image_what_its_backbone_does():
     hazy = torch.rand(1, 3, 18, 20)
     for backbone, expected in (('ffa', 2 * hazy - 1), ('gca', hazy), ('msbdn', torch.zeros_like(hazy))):
         net = PSD(backbone=backbone, backbone_options=PSD_OPTIONS[backbone])
@@ -68,7 +68,7 @@ def test_psd_adds_to_the_picture_what_its_backbone_does():
         torch.testing.assert_close(net(hazy), expected)
 
 
-def test_generated_picture_of_epdn_is_what_its_enhancers_read():
+def test_generated_image_of_epdn_is_what_its_enhancers_read():
     net, hazy = EPDN(num_feat=4, num_blocks=1, num_fine_blocks=1).eval(), torch.rand(1, 3, 64, 64)
     branches = net(hazy, return_translated=True)
     assert torch.equal(branches.output, net(hazy))
@@ -78,13 +78,13 @@ def test_generated_picture_of_epdn_is_what_its_enhancers_read():
     torch.testing.assert_close(branches.output, ((enhanced + 1) / 2).clamp(0, 1), atol=1e-5, rtol=1e-4)
 
 
-def test_dadehazer_gives_a_picture_of_each_size():
+def test_dadehazer_gives_an_image_of_each_size():
     net, hazy = DADehazer(num_feat=4, num_centers=1).eval(), torch.rand(2, 3, 40, 64)
     branches = net(hazy, return_scales=True)
     assert torch.equal(branches.output, net(hazy))
-    assert [picture.shape[-2:] for picture in branches.smaller] == [(6, 8), (12, 16), (24, 32)]
+    assert [image.shape[-2:] for image in branches.smaller] == [(6, 8), (12, 16), (24, 32)]
     assert branches.feature.shape == (2, 32, 3, 4)
-    assert all(0 <= picture.min() <= picture.max() <= 1 for picture in (branches.output, *branches.smaller))
+    assert all(0 <= image.min() <= image.max() <= 1 for image in (branches.output, *branches.smaller))
 
 
 @pytest.mark.parametrize('network', [DCPDN, EPDN, PSD])

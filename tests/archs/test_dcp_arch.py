@@ -8,7 +8,7 @@ from okdnet_plugin.archs.dcp_arch import DCP, box_mean, dark_channel, guided_fil
 
 
 def windows(height: int, width: int, radius: int):
-    """Each place of a picture, and the square around it as far as it lies in the picture."""
+    """Each place of an image, and the square around it as far as it lies in the image."""
     for row in range(height):
         for column in range(width):
             yield (
@@ -73,7 +73,7 @@ def hazy_scene(airlight: tuple[float, ...], t: float) -> tuple[torch.Tensor, tor
 
 @pytest.mark.parametrize('t', [0.3, 0.7])
 def test_known_haze_is_removed(t):
-    """Where the dark channel of the clear picture is 0, as the prior says, the solution is exact."""
+    """Where the dark channel of the clear image is 0, as the prior says, the solution is exact."""
     airlight = (0.9, 0.8, 0.85)
     hazy, clear = hazy_scene(airlight, t)
     net = DCP(omega=1, radius=4).eval()
@@ -85,7 +85,7 @@ def test_known_haze_is_removed(t):
 
 
 def test_omega_leaves_a_part_of_the_haze():
-    """Eq. 12 on a constant picture, whose own colour is the airlight: t = 1 - omega."""
+    """Eq. 12 on a constant image, whose own colour is the airlight: t = 1 - omega."""
     hazy = torch.full((1, 3, 20, 20), 0.5)
     net = DCP(omega=0.8)
     t = net.estimate_transmission(hazy, net.estimate_airlight(hazy))
@@ -103,7 +103,7 @@ def test_small_transmission_is_bounded():
 def test_airlight_is_the_brightest_pixel_or_the_mean_of_those_with_the_brightest_dark_channel():
     hazy = torch.rand(2, 3, 20, 24)
     pixels = hazy.flatten(2)
-    brightest = torch.stack([picture[:, picture.sum(0).argmax()] for picture in pixels])
+    brightest = torch.stack([image[:, image.sum(0).argmax()] for image in pixels])
     assert torch.equal(DCP(top=1).estimate_airlight(hazy), brightest[..., None, None])
     mean = DCP(top=1, airlight='mean').estimate_airlight(hazy)
     torch.testing.assert_close(mean, hazy.mean((2, 3), keepdim=True))

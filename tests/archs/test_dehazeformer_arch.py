@@ -54,7 +54,7 @@ def test_normalisation_tells_what_brings_the_feature_back():
 
 
 @pytest.mark.parametrize('net', [gUNet(num_feat=8, num_blocks=(1, 1, 1)), DehazeFormer(num_feat=12)])
-def test_without_a_tail_the_picture_comes_back(net):
+def test_without_a_tail_the_image_comes_back(net):
     torch.nn.init.zeros_(net.tail.weight)
     torch.nn.init.zeros_(net.tail.bias)
     hazy = torch.rand(1, 3, 21, 34)

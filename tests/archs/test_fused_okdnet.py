@@ -22,7 +22,7 @@ VARIANTS = {
 
 
 def trained(**options) -> OKDNet:
-    """An OKDNet whose weights and BatchNorm statistics are random, and whose result is a picture of some contrast."""
+    """An OKDNet whose weights and BatchNorm statistics are random, and whose result is an image of some contrast."""
     net = OKDNet(**options).eval()
     for module in net.modules():
         if isinstance(module, nn.BatchNorm2d):
@@ -101,7 +101,7 @@ def test_fused_network_is_for_inference_alone():
 
 
 @pytest.mark.parametrize('aggregation', ['fab', 'fau'])
-def test_half_precision_stays_near_and_pictures_are_float32(aggregation):
+def test_half_precision_stays_near_and_images_are_float32(aggregation):
     net = trained(**SMALL, aggregation=aggregation)
     hazy = torch.rand(1, 3, 40, 36)
     fused = fuse(net).set_precision(torch.bfloat16)

@@ -1,4 +1,4 @@
-"""OKDNet as the toolbox sees it, as the paper counts it, and as old checkpoints need it."""
+"""OKDNet as BasicSR sees it, as the paper counts it, and as old checkpoints need it."""
 
 from pathlib import Path
 
@@ -77,7 +77,7 @@ def test_output_has_the_size_of_the_input(size, mode):
 @pytest.mark.parametrize('options', [{}, GRID, {'aggregation': 'fau'}, {'multi_scale': False}, {'gate': 'softmax'}])
 def test_every_option_gives_every_parameter_a_gradient(options):
     net = OKDNet(**(SMALL | options))
-    sum(picture.sum() for picture in net(torch.rand(2, 3, 32, 32), return_branches=True)).backward()
+    sum(image.sum() for image in net(torch.rand(2, 3, 32, 32), return_branches=True)).backward()
     assert [name for name, parameter in net.named_parameters() if parameter.grad is None] == []
     assert all(torch.isfinite(parameter.grad).all() for parameter in net.parameters())
 
@@ -89,7 +89,7 @@ def test_output_alone_gives_every_parameter_a_gradient():
     assert [name for name, parameter in net.named_parameters() if parameter.grad is None] == []
 
 
-def test_eval_output_is_a_finite_picture_for_extreme_input():
+def test_eval_output_is_a_finite_image_for_extreme_input():
     net = OKDNet().eval()
     for value in (0.0, 0.5, 1.0):
         output = net(torch.full((1, 3, 32, 32), value))
@@ -129,12 +129,12 @@ def test_return_branches_gives_the_same_output():
     torch.testing.assert_close(net(hazy), net(hazy, return_branches=True).output)
 
 
-def test_training_on_one_picture_says_why_it_cannot():
+def test_training_on_one_image_says_why_it_cannot():
     with pytest.raises(ValueError, match='batch_size_per_gpu to 2 or more'):
         OKDNet(**SMALL)(torch.rand(1, 3, 32, 32))
 
 
-def test_too_small_picture_is_refused():
+def test_too_small_image_is_refused():
     with pytest.raises(ValueError, match='15x16 is too small'):
         OKDNet(**SMALL).eval()(torch.rand(1, 3, 15, 16))
 

@@ -71,7 +71,7 @@ def test_json_and_overrides_and_phase(train_options, tmp_path, capsys):
     assert check.main(['-opt', 'o.yml']) == 2
 
 
-def test_shipped_files_are_right_without_their_pictures(capsys):
+def test_shipped_files_are_right_without_their_images(capsys):
     files = sorted(str(file) for file in (REPOSITORY / 'options').glob('*.yml'))
     assert check.main(['-opt', *files, '--no-files']) == 0
     assert capsys.readouterr().out.splitlines() == [f'{file}: right' for file in files]

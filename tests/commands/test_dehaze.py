@@ -21,7 +21,7 @@ from okdnet_plugin import cli
 from okdnet_plugin import files as result_files
 from okdnet_plugin.inference import run_jobs as run
 from okdnet_plugin.inference.images import kinds
-from okdnet_plugin.inference.images.reading import OpenedPicture
+from okdnet_plugin.inference.images.reading import OpenedImage
 
 OKDNET = {'type': 'OKDNet', 'num_feat': 8, 'num_blocks': [1, 1, 1], 'growth': 4}
 DCP = ['--network', 'DCP']
@@ -44,7 +44,7 @@ def random(*shape, dtype=np.uint8):
     return np.random.default_rng(0).integers(0, np.iinfo(dtype).max, shape, dtype, endpoint=True)
 
 
-def picture(path, *shape, **options):
+def image(path, *shape, **options):
     """Noise behind haze."""
     os.makedirs(os.path.dirname(path) or '.', exist_ok=True)
     Image.fromarray(random(*(shape or (24, 32, 3))) // 2 + 120).save(path, **options)
@@ -56,7 +56,7 @@ def content_of(path):
 
 
 def read(path):
-    return OpenedPicture(path, path, 100).load().pixels
+    return OpenedImage(path, path, 100).load().pixels
 
 
 def files(folder='out'):
@@ -75,7 +75,7 @@ def lines(capsys):
 
 def test_files_folders_and_patterns_go_below_the_output_folder(capsys):
     for path in ('in/a.png', 'in/deep/er/b.jpg', 'in/notes.txt.png', 'c[1].bmp', 'x1.webp', 'x2.webp'):
-        picture(path)
+        image(path)
     (open('in/readme.txt', 'w')).close()
     assert dehaze('-i', 'in', 'c[1].bmp', 'x?.webp', '-o', 'out', *DCP) == 0
     assert files() == ['a.png', 'c[1].bmp', 'deep/er/b.jpg', 'notes.txt.png', 'x1.webp', 'x2.webp']
@@ -84,29 +84,29 @@ def test_files_folders_and_patterns_go_below_the_output_folder(capsys):
 
 
 def test_an_output_inside_the_input_is_not_an_input():
-    picture('in/a.png')
+    image('in/a.png')
     assert dehaze('-i', 'in', '-o', 'in/out', *DCP) == 0
     assert dehaze('-i', 'in', '-o', 'in/out', *DCP, '--overwrite') == 0
     assert files('in') == ['a.png', 'out/a.png']
 
 
 def test_one_input_may_go_to_one_file():
-    picture('a.png')
+    image('a.png')
     assert dehaze('-i', 'a.png', '-o', 'new/b.jpg', *DCP) == 0
     assert Image.open('new/b.jpg').format == 'JPEG'
 
 
 def test_suffix_and_format_name_the_results():
-    picture('a.png')
-    picture('b.gif')
+    image('a.png')
+    image('b.gif')
     assert dehaze('-i', 'a.png', '-o', 'out', *DCP, '--suffix', '_clear', '--format', 'webp') == 0
     assert dehaze('-i', 'b.gif', '-o', 'out', *DCP) == 0
     assert files() == ['a_clear.webp', 'b.png']
 
 
 def test_what_is_there_is_passed_over_unless_it_is_to_be_replaced(capsys):
-    picture('in/a.png')
-    picture('in/b.png')
+    image('in/a.png')
+    image('in/b.png')
     assert dehaze('-i', 'in/a.png', '-o', 'out', *DCP) == 0
     made = os.stat('out/a.png').st_ino
     assert dehaze('-i', 'in', '-o', 'out', *DCP) == 0
@@ -117,7 +117,7 @@ def test_what_is_there_is_passed_over_unless_it_is_to_be_replaced(capsys):
 
 
 def test_a_result_is_not_replaced_for_what_is_missing_beside_it():
-    picture('a.png')
+    image('a.png')
     assert dehaze('-i', 'a.png', '-o', 'out', *DCP) == 0
     made = content_of('out/a.png')
     assert dehaze('-i', 'a.png', '-o', 'out', *DCP, '--strength', '0.3', '--compare') == 0
@@ -125,13 +125,13 @@ def test_a_result_is_not_replaced_for_what_is_missing_beside_it():
 
 
 def test_results_in_the_folder_of_the_inputs_are_no_inputs_when_it_goes_on(capsys):
-    picture('in/a.png')
-    picture('in/a_x_x.png')  # somebody's own, in spite of its name
+    image('in/a.png')
+    image('in/a_x_x.png')  # somebody's own, in spite of its name
     command = ['-i', 'in', '-o', 'in', *DCP, '--suffix', '_x', '--compare']
     assert dehaze(*command) == 0
     made = files('in')
     assert made == ['a.png', 'a_x.png', 'a_x_compare.png', 'a_x_x.png', 'a_x_x_x.png', 'a_x_x_x_compare.png']
-    picture('in/b.png')
+    image('in/b.png')
     capsys.readouterr()
     assert dehaze(*command) == 0
     assert files('in') == sorted([*made, 'b.png', 'b_x.png', 'b_x_compare.png'])
@@ -162,7 +162,7 @@ def test_an_unforeseen_error_in_a_video_lets_the_others_go_on(monkeypatch, capsy
 
 @pytest.mark.parametrize('name', ['same', 'symlink', 'hardlink', 'folder'])
 def test_an_input_is_never_written_over_whatever_it_is_called(name, capsys):
-    picture('in/a.png')
+    image('in/a.png')
     content = content_of('in/a.png')
     output = 'in'
     if name != 'same':
@@ -178,11 +178,11 @@ def test_an_input_is_never_written_over_whatever_it_is_called(name, capsys):
 
 
 def test_an_input_among_several_is_not_written_over_by_the_result_of_another(capsys):
-    picture('in/a.png')
-    picture('in/a_compare.png')
+    image('in/a.png')
+    image('in/a_compare.png')
     assert dehaze('-i', 'in', '-o', 'in', *DCP, '--suffix', '_x', '--compare', '--overwrite') == 0
-    picture('in/b.png')
-    picture('in/b_x.png')
+    image('in/b.png')
+    image('in/b_x.png')
     assert dehaze('-i', 'in/b.png', 'in/b_x.png', '-o', 'in', *DCP, '--suffix', '_x', '--overwrite') == 2
     assert 'in/b_x.png would be written over the input in/b_x.png' in lines(capsys)[-1]
 
@@ -199,7 +199,7 @@ def test_an_input_among_several_is_not_written_over_by_the_result_of_another(cap
 def test_two_results_of_one_name_get_names_of_their_own(inputs, options, wanted):
     for path in ('a/x.png', 'b/x.png', 'a/x.jpg', *inputs[1:]):
         if path.endswith(('png', 'jpg')):
-            picture(path)
+            image(path)
     assert dehaze('-i', *inputs, '-o', 'out', *DCP, *options) == 0
     assert files() == wanted
     before = {name: os.stat(f'out/{name}').st_mtime_ns for name in wanted}
@@ -208,7 +208,7 @@ def test_two_results_of_one_name_get_names_of_their_own(inputs, options, wanted)
 
 
 def test_patterns_below_a_folder_with_brackets_find_its_files():
-    picture('d[1-3]/a.png')
+    image('d[1-3]/a.png')
     assert dehaze('-i', 'd[1-3]/*.png', '-o', 'out', *DCP) == 0
     assert files() == ['a.png']
 
@@ -217,14 +217,14 @@ def test_patterns_below_a_folder_with_brackets_find_its_files():
 def test_kinds_that_are_read_alone_are_read_in_folders_too(ending):
     if f'.{ending}' not in kinds.endings():
         pytest.skip('this Pillow is built without it')
-    picture('in/a.png')
+    image('in/a.png')
     Image.open('in/a.png').convert('L' if ending == 'pgm' else 'RGB').save(f'in/b.{ending}')
     assert dehaze('-i', 'in', '-o', 'out', *DCP) == 0
     assert files() == ['a.png', 'b.png']
 
 
 def test_images_that_nothing_reads_are_counted_and_named(capsys, monkeypatch):
-    picture('in/a.png')
+    image('in/a.png')
     for name in ('b.cr2', 'c.cr2', 'd.heic', 'notes.txt'):
         (open(f'in/{name}', 'w')).close()
     monkeypatch.setattr(kinds, 'readable', lambda: {'PNG': ('.png',)})
@@ -269,14 +269,14 @@ def test_a_pipe_or_device_is_refused_and_not_waited_for(name, capsys):
     [
         (['-i', 'none.png', '-o', 'out', *DCP], 'there is no none.png'),
         (['-i', '*.tif', '-o', 'out', *DCP], 'no file matches *.tif'),
-        (['-i', 'empty', '-o', 'out', *DCP], 'there are no pictures in empty'),
+        (['-i', 'empty', '-o', 'out', *DCP], 'there are no images in empty'),
         (['-i', 'a.png', '-o', 'file', *DCP], 'output file is a file; give a folder'),
         (['-i', 'a.png', 'b.png', '-o', 'c.png', *DCP], 'output c.png names one file, but there are 2 inputs'),
         (['-i', 'a.png', '-o', 'c.png', '--format', 'jpg', *DCP], 'contradict each other'),
         (['-i', 'a.png', '-o', 'c.gif', *DCP], 'output c.gif: .gif is not written'),
         (['-i', 'a.png', '-o', 'clear.avi', *DCP], 'output clear.avi: .avi is not written'),
         (['-i', 'a.png', '-o', 'out', *DCP, '--device', 'xpu'], "device is 'xpu'"),
-        (['-i', 'a.png', 'b.png', '-o', '-', *DCP], 'the standard output takes one picture'),
+        (['-i', 'a.png', 'b.png', '-o', '-', *DCP], 'the standard output takes one image'),
         (['-i', 'a.png', '-o', 'out', '--network', 'OKDNet'], 'OKDNet has weights to load'),
         (['-i', 'a.png', '-o', 'out', '--network', 'DPC'], 'DPC'),
         (['-i', 'a.png', '-o', 'out', *DCP, '--strength', '2'], 'strength is 2.0'),
@@ -288,8 +288,8 @@ def test_a_pipe_or_device_is_refused_and_not_waited_for(name, capsys):
 def test_a_mistake_is_one_line_and_exit_code_2(arguments, complaint, capsys):
     os.mkdir('empty')
     (open('file', 'w')).close()
-    picture('a.png')
-    picture('b.png')
+    image('a.png')
+    image('b.png')
     assert dehaze(*arguments) == 2
     (line,) = lines(capsys)
     assert line.startswith('basicsr: error: ')
@@ -308,8 +308,8 @@ def test_values_out_of_range_are_refused(option, capsys):
 
 
 def test_files_that_fail_are_told_of_and_the_others_are_done(capsys):
-    picture('in/good.png')
-    picture('in/zoo.png')
+    image('in/good.png')
+    image('in/zoo.png')
     (open('in/empty.png', 'w')).close()
     with open('in/te\nxt.png', 'w') as file:
         file.write('hello')
@@ -326,14 +326,14 @@ def test_files_that_fail_are_told_of_and_the_others_are_done(capsys):
     'name', ['a [b] (1) *.png', 'снимок 写真 📷.png', ' -x.png', 'new\nline.png', 'n' * 240 + '.png']
 )
 def test_names_may_be_anything(name):
-    picture(os.path.join('in', name))
+    image(os.path.join('in', name))
     assert dehaze('-i', os.path.join('in', name), '-o', 'out', *DCP) == 0
     assert files() == [name]
 
 
 def test_a_name_that_becomes_too_long_is_told_of_and_nothing_is_left(capsys):
-    picture('in/' + 'n' * 250 + '.png')
-    picture('in/z.png')
+    image('in/' + 'n' * 250 + '.png')
+    image('in/z.png')
     assert dehaze('-i', 'in', '-o', 'out', *DCP, '--suffix', '_clear') == 1
     assert files() == ['z_clear.png']
     assert 'cannot be written: File name too long' in capsys.readouterr().err
@@ -343,9 +343,9 @@ def test_alpha_depth_grey_orientation_and_profile_are_kept(okdnet):
     os.mkdir('in')
     exif = Image.Exif()
     exif[0x0112], exif[0x010F] = 6, 'Maker'
-    picture('in/turned.jpg', 24, 40, 3, exif=exif, dpi=(300, 300))
-    picture('in/alpha.png', 24, 40, 4)
-    picture('in/grey.png', 24, 40)
+    image('in/turned.jpg', 24, 40, 3, exif=exif, dpi=(300, 300))
+    image('in/alpha.png', 24, 40, 4)
+    image('in/grey.png', 24, 40)
     cv2.imwrite('in/deep.png', random(24, 40, 3, dtype=np.uint16))
     cv2.imwrite('in/deep.tif', random(24, 40, 3, dtype=np.uint16))
     assert dehaze('-i', 'in', '-o', 'out', *okdnet) == 0
@@ -360,7 +360,7 @@ def test_alpha_depth_grey_orientation_and_profile_are_kept(okdnet):
         assert len(np.unique(result)) > 256
 
 
-def test_the_network_sees_a_turned_picture_upright(okdnet):
+def test_the_network_sees_a_turned_image_upright(okdnet):
     upright, exif = random(24, 40, 3), Image.Exif()
     exif[0x0112] = 6
     os.mkdir('in')
@@ -371,13 +371,13 @@ def test_the_network_sees_a_turned_picture_upright(okdnet):
 
 
 def test_strength_0_gives_the_pixels_of_the_input():
-    picture('a.png', 24, 32, 4)
+    image('a.png', 24, 32, 4)
     assert dehaze('-i', 'a.png', '-o', 'out', *DCP, '--strength', '0') == 0
     assert np.array_equal(read('out/a.png'), read('a.png'))
 
 
 def test_comparison_and_maps_are_written_beside_the_result(okdnet):
-    picture('a.png')
+    image('a.png')
     options = ['--compare', '--save-transmission', '--save-airlight']
     assert dehaze('-i', 'a.png', '-o', 'out', *okdnet, *options) == 0
     assert files() == [
@@ -399,7 +399,7 @@ def test_comparison_and_maps_are_written_beside_the_result(okdnet):
 def test_weights_of_an_option_file_s_run_are_found(capsys, okdnet):
     os.makedirs('experiments/small/models')
     os.rename('net.pth', 'experiments/small/models/net_g_latest.pth')
-    picture('a.png')
+    image('a.png')
     assert dehaze('-i', 'a.png', '-o', 'out', '--opt', 'net.yml', '--backend', 'eager') == 0
     assert os.path.join('experiments', 'small', 'models', 'net_g_latest.pth') in capsys.readouterr().err
 
@@ -410,7 +410,7 @@ def test_weights_that_would_run_code_do_not(tmp_path, capsys):
             return os.mkdir, (str(tmp_path / 'sprung'),)
 
     torch.save({'params': Trap()}, 'evil.pth')
-    picture('a.png')
+    image('a.png')
     assert dehaze('-i', 'a.png', '-o', 'out', '-w', 'evil.pth') == 2
     (line,) = lines(capsys)
     assert 'evil.pth' in line
@@ -419,15 +419,15 @@ def test_weights_that_would_run_code_do_not(tmp_path, capsys):
 
 def test_weights_of_another_network_are_refused(okdnet, capsys):
     torch.save({'params': build_network({'type': 'AODNet'}).state_dict()}, 'net.pth')
-    picture('a.png')
+    image('a.png')
     assert dehaze('-i', 'a.png', '-o', 'out', *okdnet) == 2
     (line,) = lines(capsys)
     assert 'AODNet' in line
 
 
 def test_a_full_disk_is_told_of_and_nothing_half_is_left(monkeypatch, capsys):
-    picture('in/a.png')
-    picture('in/b.png')
+    image('in/a.png')
+    image('in/b.png')
     replace = os.replace
 
     def full(source, target):
@@ -443,21 +443,21 @@ def test_a_full_disk_is_told_of_and_nothing_half_is_left(monkeypatch, capsys):
 
 @pytest.mark.skipif(not hasattr(os, 'geteuid') or os.geteuid() == 0, reason='root may write anywhere')
 def test_a_folder_that_may_not_be_written_to_is_told_of(capsys):
-    picture('a.png')
+    image('a.png')
     os.mkdir('out', 0o500)
     assert dehaze('-i', 'a.png', '-o', 'out', *DCP) == 1
     assert 'Permission denied' in capsys.readouterr().err
 
 
 def test_a_place_that_cannot_be_written_to_is_told_of(capsys):
-    picture('a.png')
+    image('a.png')
     assert dehaze('-i', 'a.png', '-o', '/proc/none', *DCP) == 1
     assert '/proc/none/a.png cannot be written: ' in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(('shape', 'format'), [((1, 1, 3), 'png'), ((1, 5000, 3), 'png'), ((20_000, 2, 3), 'webp')])
 def test_strange_sizes_are_kept_or_told_of(shape, format, capsys):
-    picture('a.png', *shape)
+    image('a.png', *shape)
     code = dehaze('-i', 'a.png', '-o', 'out', *DCP, '--format', format)
     if format == 'webp':
         assert code == 1
@@ -469,16 +469,16 @@ def test_strange_sizes_are_kept_or_told_of(shape, format, capsys):
         assert read('out/a.png').shape == shape
 
 
-def test_a_larger_picture_than_allowed_is_refused_until_the_limit_is_raised(capsys):
-    picture('a.png', 400, 500, 3)
+def test_a_larger_image_than_allowed_is_refused_until_the_limit_is_raised(capsys):
+    image('a.png', 400, 500, 3)
     assert dehaze('-i', 'a.png', '-o', 'out', *DCP, '--max-megapixels', '0.1') == 1
     assert 'raise --max-megapixels' in capsys.readouterr().err
     assert dehaze('-i', 'a.png', '-o', 'out', *DCP, '--max-megapixels', '0.3', '--tile', '128') == 0
     assert read('out/a.png').shape == (400, 500, 3)
 
 
-def test_standard_input_and_output_take_a_picture(monkeypatch, capsysbinary):
-    picture('a.png')
+def test_standard_input_and_output_take_an_image(monkeypatch, capsysbinary):
+    image('a.png')
     monkeypatch.setattr(sys, 'stdin', io.TextIOWrapper(io.BytesIO(content_of('a.png'))))
     assert dehaze('-i', '-', '-o', '-', *DCP) == 0
     said = capsysbinary.readouterr()
@@ -487,7 +487,7 @@ def test_standard_input_and_output_take_a_picture(monkeypatch, capsysbinary):
     assert b'\r' not in said.err  # no bar where there is no terminal
 
 
-def test_what_is_no_picture_may_come_from_the_standard_input(monkeypatch, capsys):
+def test_what_is_no_image_may_come_from_the_standard_input(monkeypatch, capsys):
     monkeypatch.setattr(sys, 'stdin', io.TextIOWrapper(io.BytesIO(b'hello')))
     assert dehaze('-i', '-', '-o', 'out', *DCP) == 1
     assert 'the standard input cannot be decoded' in capsys.readouterr().err
@@ -496,7 +496,7 @@ def test_what_is_no_picture_may_come_from_the_standard_input(monkeypatch, capsys
 
 def test_ctrl_c_leaves_whole_files_only_and_the_same_command_goes_on(capsys):
     for number in range(30):
-        picture(f'in/{number:02}.png', 300, 300, 3)
+        image(f'in/{number:02}.png', 300, 300, 3)
     process = subprocess.Popen(
         [sys.executable, '-m', 'okdnet_plugin', 'dehaze', '-i', 'in', '-o', 'out', *DCP],
         stderr=subprocess.PIPE,

@@ -34,8 +34,8 @@ def test_build_verify_and_ls_through_the_installed_command(tmp_path, folders):
     assert (verify.returncode, verify.stdout.splitlines()) == (
         0,
         [
-            'out/clear.lmdb: 1 picture is whole: checksum, decoding and size',
-            'out/hazy.lmdb: 2 pictures are whole: checksum, decoding and size; each fits clear.lmdb',
+            'out/clear.lmdb: 1 image is whole: checksum, decoding and size',
+            'out/hazy.lmdb: 2 images are whole: checksum, decoding and size; each fits clear.lmdb',
         ],
     )
 
@@ -58,8 +58,8 @@ def test_ls_says_what_is_in_it(tmp_path, folders, capsys):
     capsys.readouterr()
     assert command.main(['ls', str(tmp_path / 'out'), '--keys']) == 0
     clear, key, hazy, *keys = capsys.readouterr().out.splitlines()
-    assert clear.startswith(f'{tmp_path}/out/clear.lmdb: 1 pictures, 20x24, 0.0 MB, keep, clear, layout its, from ')
-    assert hazy.startswith(f'{tmp_path}/out/hazy.lmdb: 2 pictures, 20x24, ')
+    assert clear.startswith(f'{tmp_path}/out/clear.lmdb: 1 images, 20x24, 0.0 MB, keep, clear, layout its, from ')
+    assert hazy.startswith(f'{tmp_path}/out/hazy.lmdb: 2 images, 20x24, ')
     assert [key, *keys] == ['  1.png  20x24x3', '  1_1_0.9.png  20x24x3', '  1_2_0.9.png  20x24x3']
 
 

@@ -1,4 +1,4 @@
-"""What the toolbox meets of option files: its parser, its command line, the copy that a run keeps."""
+"""What BasicSR meets of option files: its parser, its command line, the copy that a run keeps."""
 
 import contextlib
 import json
@@ -14,7 +14,7 @@ from okdnet_plugin.config import Override, load
 from okdnet_plugin.config.command_line import parse, resolved_copy, write_copy
 from okdnet_plugin.errors import InputError
 
-# The toolbox's own parser, without this plugin: only what makes it import on today's torchvision.
+# BasicSR's own parser, without this plugin: only what makes it import on today's torchvision.
 STOCK = """
 import importlib, json, sys
 name = 'torchvision.transforms.functional_tensor'
@@ -52,11 +52,11 @@ ADDED = {'dist', 'rank', 'world_size', 'auto_resume', 'is_train'}
     ],
     ids=str,
 )
-def test_overrides_are_parted_from_what_the_toolbox_reads(arguments, path, overrides, rest):
+def test_overrides_are_parted_from_what_basicsr_reads(arguments, path, overrides, rest):
     assert parse(arguments) == (path, overrides, rest)
 
 
-def test_an_option_without_a_value_stops_as_in_the_toolbox(capsys):
+def test_an_option_without_a_value_stops_as_in_basicsr(capsys):
     with pytest.raises(SystemExit) as caught:
         parse(['--set'])
     assert caught.value.code == 2
@@ -64,8 +64,8 @@ def test_an_option_without_a_value_stops_as_in_the_toolbox(capsys):
 
 
 @pytest.fixture
-def toolbox_parses(write, train_options, monkeypatch):
-    """Options as the toolbox's parser returns them for a command line."""
+def basicsr_parses(write, train_options, monkeypatch):
+    """Options as BasicSR's parser returns them for a command line."""
 
     def parses(*arguments, parse=parse_options):
         write_options(Path('o.yml'), train_options)
@@ -76,15 +76,15 @@ def toolbox_parses(write, train_options, monkeypatch):
 
 
 @pytest.mark.parametrize('option', ['--set', '--force_yml', '--force'])
-def test_overrides_reach_the_options_of_the_toolbox(option, toolbox_parses, capsys):
-    opt = toolbox_parses(option, 'train:ema_decay=0.99', 'train:optim_g:betas=[0.5,0.9]', 'manual_seed=7')
+def test_overrides_reach_the_options_of_basicsr(option, basicsr_parses, capsys):
+    opt = basicsr_parses(option, 'train:ema_decay=0.99', 'train:optim_g:betas=[0.5,0.9]', 'manual_seed=7')
     assert opt['train']['ema_decay'] == 0.99
     assert opt['train']['optim_g']['betas'] == [0.5, 0.9]
     assert opt['manual_seed'] == 7
     assert sys.argv[-1] == 'manual_seed=7'  # the run's copy of the option file notes it down
 
 
-def test_overrides_mean_what_they_mean_to_the_toolbox_as_released(toolbox_parses, train_options, tmp_path):
+def test_overrides_mean_what_they_mean_to_basicsr_as_released(basicsr_parses, train_options, tmp_path):
     given = [
         'train:ema_decay=0.99',
         'train:total_iter=300000',
@@ -96,7 +96,7 @@ def test_overrides_mean_what_they_mean_to_the_toolbox_as_released(toolbox_parses
         'val:val_freq=!!float 5e3',
         'name=other',
     ]
-    ours = toolbox_parses('--force_yml', *given)
+    ours = basicsr_parses('--force_yml', *given)
     stock = run(sys.executable, '-c', STOCK, '-opt', 'o.yml', '--force_yml', *given, cwd=tmp_path)
     assert stock.returncode == 0, stock.stderr
     assert json.loads(stock.stdout.splitlines()[-1]) == json.loads(json.dumps(ours))
@@ -106,9 +106,9 @@ def test_overrides_mean_what_they_mean_to_the_toolbox_as_released(toolbox_parses
 @pytest.mark.parametrize(
     'text', ['name=__import__("os").mkdir("made")', 'x"];__import__("os").mkdir("made")#=1', 'name=[open("made","w")]']
 )
-def test_no_override_is_run_as_python(option, text, toolbox_parses, tmp_path):
+def test_no_override_is_run_as_python(option, text, basicsr_parses, tmp_path):
     with contextlib.suppress(InputError):
-        toolbox_parses(option, text)
+        basicsr_parses(option, text)
     assert not (tmp_path / 'made').exists()
 
 
@@ -149,7 +149,7 @@ def test_the_command_in_the_copy_stays_a_comment(write, monkeypatch, tmp_path):
     assert sys.argv[-1] == 'a=x\nb'
 
 
-def test_a_run_keeps_a_copy_that_says_all_and_the_toolbox_alone_reads_it(tmp_path, train_options):
+def test_a_run_keeps_a_copy_that_says_all_and_basicsr_alone_reads_it(tmp_path, train_options):
     network = train_options.pop('network_g')
     write_options(tmp_path / 'base.yml', train_options)
     own = {'_base_': 'base.yml', 'network_g': network, 'name': 'built_${manual_seed}'}

@@ -40,7 +40,7 @@ RESTORATION = {'model_type': 'RestorationModel', 'train:distill_opt': None}
         ({'val:metrics': None, 'val:save_img': False}, 'warning: option val has neither metrics nor save_img'),
         ({'logger:save_best': 'Held/psrn'}, 'save_best is Held/psrn (did you mean Held/psnr or Held/ssim?); w'),
         ({'datasets:val:dataroot_gt': None, 'datasets:val:type': 'SingleDehazeDataset', 'datasets:val:layout': None,
-          'logger:save_best': 'Held/psnr'}, 'save_best is Held/psnr, but Held has no clear pictures, which psnr needs'),
+          'logger:save_best': 'Held/psnr'}, 'save_best is Held/psnr, but Held has no clear images, which psnr needs'),
         ({'logger:wandb': {'project': 'x'}}, 'option logger:wandb:project is x, but use_tb_logger is false'),
         ({'datasets:train:gt_size': 33, 'scale': 2}, 'option datasets:train:gt_size is 33, no multiple of scale 2'),
         ({'datasets:train:prefetch_mode': 'cuda'}, 'prefetch_mode is cuda, which needs pin_memory: true; add it'),
@@ -66,7 +66,7 @@ def test_contradiction_is_told(train_options, changes, message):
         {'train:scheduler': COSINE | {'periods': [5, 5]}},
         {'train:total_iter': 4.0, 'val:val_freq': 5e3, 'logger:save_checkpoint_freq': 5e3},
         {'val': None, 'datasets:val': None},
-        {'val': None},  # its data set is not used, as in the toolbox
+        {'val': None},  # its data set is not used, as in BasicSR
         {'x-anchors': {'lr': '1e-4', 'anything': [1]}},
         {'manual_seed': 2**32 - 2**16},
         {'datasets:train:gt_size': 16},
@@ -97,7 +97,7 @@ def test_wrong_values_are_told_once_and_not_as_contradictions(train_options):
     assert all('write a whole number' in line for line in lines)
 
 
-def test_test_with_a_model_of_the_toolbox_needs_a_suffix(train_options):
+def test_test_with_a_model_of_basicsr_needs_a_suffix(train_options):
     options = {key: train_options[key] for key in ('name', 'num_gpu', 'scale', 'network_g', 'path')}
     options |= {
         'model_type': 'SRModel',
@@ -105,7 +105,7 @@ def test_test_with_a_model_of_the_toolbox_needs_a_suffix(train_options):
         'val': {'save_img': True},
     }
     (line,) = told(options, 'test')
-    assert line == 'option val:suffix is missing; BasicSR asks for it where pictures are saved: add suffix: ~'
+    assert line == 'option val:suffix is missing; BasicSR asks for it where images are saved: add suffix: ~'
     assert told(options | {'model_type': 'RestorationModel'}, 'test') == []
     assert told(options | {'val': {'save_img': True, 'suffix': None}}, 'test') == []
     (line,) = told(

@@ -93,7 +93,7 @@ def test_right_options_pass_and_stay_as_they_are(model_options):
         ('datasets:val:name', 7, 'option datasets:val:name is 7; write a string (quote numbers)'),
         ('datasets:val:type', 'PairedDehazeDatset', "found in 'data' registry (did you mean PairedDehazeDataset"),
         ('datasets:vla', {'type': 'SingleDehazeDataset'}, 'datasets:vla: a training has the data sets train, val'),
-        # what the toolbox's parser would stumble over
+        # what BasicSR's parser would stumble over
         ('datasets:val:dataroot_lq', ['a'], 'option datasets:val:dataroot_lq is [a]; write one path (quote numbers)'),
         ('datasets:train:dataroot_gt', 7, 'option datasets:train:dataroot_gt is 7; write one path (quote numbers)'),
         ('datasets:val', 'x', "option datasets:val is 'x'; write a block of keys and values"),
@@ -155,7 +155,7 @@ def test_misspelt_argument_of_a_network_of_basicsr_that_takes_any_is_a_warning(t
     )
 
 
-def test_metric_in_place_of_the_toolboxs_need_not_cut_borders(train_options, monkeypatch):
+def test_metric_in_place_of_the_basicsrs_need_not_cut_borders(train_options, monkeypatch):
     from basicsr.utils.registry import METRIC_REGISTRY
 
     monkeypatch.setitem(METRIC_REGISTRY._obj_map, 'calculate_psnr', lambda img, img2, **kwargs: 0.0)
@@ -163,9 +163,9 @@ def test_metric_in_place_of_the_toolboxs_need_not_cut_borders(train_options, mon
     assert told(train_options) == []
 
 
-def test_data_set_of_the_toolbox_that_cannot_be_made_is_told_in_a_line(model_options):
+def test_data_set_of_basicsr_that_cannot_be_made_is_told_in_a_line(model_options):
     block = model_options['datasets']['train']
-    with pytest.raises(InputError) as caught:  # it asserts that both folders have as many pictures
+    with pytest.raises(InputError) as caught:  # it asserts that both folders have as many images
         trial.construct(
             {
                 'type': 'PairedImageDataset',

@@ -65,7 +65,7 @@ def test_a_test_reads_checks_and_builds_once(train_options, tmp_path):
 @pytest.mark.parametrize(
     ('keys', 'value', 'message'),
     [
-        ('datasets:train:batch_size_per_gpu', 64, 'pictures do not fill a batch of 64'),
+        ('datasets:train:batch_size_per_gpu', 64, 'images do not fill a batch of 64'),
         ('datasets:train:gt_size', 512, 'smaller than gt_size 512'),
         ('network_g', {'type': 'MSRResNet', 'num_in_ch': 1, 'upscale': 1}, 'does not take a batch of shape [2, 3, 32'),
         ('network_g', {'type': 'MSRResNet', 'upscale': 4}, 'makes [2, 3, 128, 128] of a batch of shape [2, 3, 32, 32]'),

@@ -41,7 +41,7 @@ def test_merge_keys_work_and_own_keys_win(write):
 
 
 def test_blocks_that_an_alias_repeats_are_not_one_object(write):
-    """The toolbox writes into the block of each data set."""
+    """BasicSR writes into the block of each data set."""
     opt = load(write('a.yml', 'train: &block {type: A}\nval: *block\n'))
     opt['train']['phase'] = 'train'
     assert opt['val'] == {'type': 'A'}
@@ -69,7 +69,7 @@ def test_blocks_that_an_alias_repeats_are_not_one_object(write):
         ('x: 1\n? [a]\n: 1\n', r'a.yml:2 has a key that is no single word'),
         ('x: !!python/object/apply:os.getcwd []\n', r'a\.yml:1 has a value with the tag !!os.getcwd; write a list'),
         ('x:\n  - !!python/name:os.system\n', r'a\.yml:2 is not valid YAML: .*python/name'),
-        ('x: !!int abc\n', r'a\.yml:1: abc is no int; mend it, or put it in quotation marks'),
+        ('x: !!int abc\n', r'a\.yml:1: abc is no int; correct it, or put it in quotation marks'),
         ('x: !!bool abc\n', r'a\.yml:1: abc is no bool'),
         ('x: !!timestamp abc\n', r'a\.yml:1: abc is no timestamp'),
         ('\nx: 2020-13-45\n', r'a\.yml:2: 2020-13-45 is no timestamp'),

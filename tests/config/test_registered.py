@@ -57,7 +57,7 @@ def test_arguments_come_from_the_signature_and_the_summary_is_its_own(entries):
     assert without.summary == ''
 
 
-def test_metric_is_listed_without_the_pictures_that_the_toolbox_gives_it(entries):
+def test_metric_is_listed_without_the_images_that_basicsr_gives_it(entries):
     names = [parameter.name for parameter in registered.entry_of(entries, 'metric', 'calculate_loe').parameters]
     assert 'variant' in names
     assert not {'img', 'img2', 'lq'} & set(names)

@@ -150,8 +150,8 @@ def test_data_set_of_another_plugin_may_read_any_key(train_options, registered):
     lines = told(train_options)
     assert lines == [
         "option datasets:train:batch_size_per_gpu is 'two'; write a whole number from 1 to 65536",
-        'warning: option datasets:train:pin_memroy: nothing is known to read it (did you mean pin_memory?); correct it, '
-        'if so',
+        'warning: option datasets:train:pin_memroy: nothing is known to read it (did you mean pin_memory?); '
+        'correct it, if so',
     ]
 
 

@@ -1,4 +1,4 @@
-"""Option files as the users of the toolbox write them pass unchanged, and so does every one of ours."""
+"""Option files as the users of BasicSR write them pass unchanged, and so does every one of ours."""
 
 import pytest
 

@@ -59,7 +59,7 @@ def test_every_kind_of_file_gives_its_values(content, dtype):
     ('content', 'parts'),
     [
         (b'', ['is empty (0 bytes)', 'make']),
-        (b'no picture', ['cannot be decoded', 'make']),
+        (b'no image', ['cannot be decoded', 'make']),
         (encode(VALUES)[:-40], ['cannot be decoded', 'cut short']),
         (encode(np.zeros((5, 7, 3), np.uint8)), ['shape (5, 7, 3)', 'one channel', 'save the depth itself']),
         (npy(VALUES)[:-9], ['cannot be read as an array', 'make']),
@@ -164,9 +164,9 @@ def test_values_that_are_no_distances_are_named(values, rule, parts):
 
 
 def test_made_up_depth_is_far_at_the_top_and_where_colours_are_cool():
-    picture = np.zeros((80, 120, 3), np.uint8)
-    picture[:, :60], picture[:, 60:] = (200, 80, 40), (40, 80, 200)  # blue beside red, BGR
-    depth = painted_depth(picture)
+    image = np.zeros((80, 120, 3), np.uint8)
+    image[:, :60], image[:, 60:] = (200, 80, 40), (40, 80, 200)  # blue beside red, BGR
+    depth = painted_depth(image)
     assert depth.min() == pytest.approx(0.2)
     assert depth.max() == pytest.approx(1)
     assert (np.diff(depth, axis=0) < 0).all()

@@ -33,14 +33,14 @@ def test_endless_distance_shows_the_airlight_alone(clear):
     np.testing.assert_allclose(add_haze(clear, np.zeros((5, 7)), 0.9), 0.9)
 
 
-def test_haze_mixes_picture_and_airlight_by_the_transmission(clear, depth):
+def test_haze_mixes_image_and_airlight_by_the_transmission(clear, depth):
     t = transmission(depth, 1.0)
     hazy = add_haze(clear, t, np.array([0.7, 0.8, 0.9]))
     expected = [clear[3, 4, c] * t[3, 4] + (0.7, 0.8, 0.9)[c] * (1 - t[3, 4]) for c in range(3)]
     np.testing.assert_allclose(hazy[3, 4], expected)
 
 
-def test_hazy_values_stay_between_picture_and_airlight(clear, depth):
+def test_hazy_values_stay_between_image_and_airlight(clear, depth):
     hazy = add_haze(clear, transmission(depth, 1.8), 1.0)
     assert (hazy >= clear).all()
     assert (hazy <= 1).all()
@@ -84,7 +84,7 @@ def test_one_negative_beta_of_many_is_refused(depth):
 
 
 @pytest.mark.parametrize('airlight', [0.9, (0.7, 0.8, 0.9)], ids=['grey', 'coloured'])
-def test_a_picture_of_bytes_gives_the_same_haze_in_float32(depth, airlight):
+def test_an_image_of_bytes_gives_the_same_haze_in_float32(depth, airlight):
     clear = np.random.default_rng(0).integers(0, 256, (5, 7, 3), np.uint8)
     t = transmission(depth, 1.0)
     hazy = add_haze(clear, t.astype(np.float32), 255 * np.float32(airlight))
@@ -131,7 +131,7 @@ def test_elevation_follows_the_field_of_view():
     assert sine.shape == (480, 1)
     np.testing.assert_allclose(sine, -sine[::-1], atol=1e-7)
     assert (np.diff(sine[:, 0]) < 0).all()
-    # Rows are taken at their middle: the edge of the picture, at half of the angle, is half a row further.
+    # Rows are taken at their middle: the edge of the image, at half of the angle, is half a row further.
     np.testing.assert_allclose(np.degrees(np.arcsin(sine[0, 0])), 30, atol=0.1)
 
 
@@ -168,7 +168,7 @@ def test_patches_are_smooth_but_of_several_sizes():
     assert np.median(turns) >= 4
 
 
-def test_a_window_shows_the_patches_of_the_whole_picture():
+def test_a_window_shows_the_patches_of_the_whole_image():
     window = np.s_[11:40, 20:55]
     np.testing.assert_allclose(patches(46, 62, 0.8, rng(), window), patches(46, 62, 0.8, rng())[window], atol=1e-5)
 

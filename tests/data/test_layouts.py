@@ -35,7 +35,7 @@ from okdnet_plugin.errors import InputError
         ('haze4k', '3000_1_0.66.png', '3000.png'),
     ],
 )
-def test_every_public_name_finds_its_clear_picture(name, hazy, clear):
+def test_every_public_name_finds_its_clear_image(name, hazy, clear):
     decoys = ['2.png', '0026.jpg', '1401.png', '0002.png', '02_indoor_GT.jpg', '02_outdoor_GT.jpg', '02_GT.png']
     assert pair_names([hazy], [*decoys, clear], get_layout(name)) == [(hazy, clear)]
 
@@ -104,7 +104,7 @@ def test_a_template_makes_the_hazy_stem_from_the_clear_one(template, hazy, clear
     assert pair_names([hazy], [clear], layout_from_template(template)) == [(hazy, clear)]
 
 
-def test_listed_clear_pictures_keep_their_order_and_bring_all_their_hazy_ones():
+def test_listed_clear_images_keep_their_order_and_bring_all_their_hazy_ones():
     hazy = ['1_2.png', '1_1.png', '2_1.png', '3_1.png', 'cover.png']
     assert pair_listed(hazy, ['2.png', '1.png'], get_layout('sots_indoor')) == [
         ('2_1.png', '2.png'),
@@ -126,7 +126,7 @@ SOTS = LAYOUTS['sots_indoor']
         ),
         (
             lambda: pair_names(['2_1.png', '1_1.png'], ['1.png'], SOTS),
-            ["2_1.png has no clear picture of the scene '2'", '1 of 2', SOTS.rule, 'add'],
+            ["2_1.png has no clear image of the scene '2'", '1 of 2', SOTS.rule, 'add'],
         ),
         (lambda: pair_names(['a.png'], ['a.png', 'a.jpg'], SAME), ['a.png has several', 'a.png, a.jpg', 'equal stems']),
         (lambda: pair_listed(['1_1.png'], ['2.png'], SOTS), ['2.png is listed', 'no hazy', SOTS.rule]),

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from basicsr.utils.lmdb_util import make_lmdb_from_imgs
 
-from okdnet_plugin.data import lmdb_check, lmdb_store, picture_sources
+from okdnet_plugin.data import image_sources, lmdb_check, lmdb_store
 from okdnet_plugin.data.layouts import get_layout
 from okdnet_plugin.errors import InputError
 
@@ -31,9 +31,9 @@ def out(tmp_path):
 
 def problems(root, **how):
     found = list(lmdb_check.verify(str(root), **how))
-    for environment in picture_sources._environments.values():  # a process opens an LMDB only once
+    for environment in image_sources._environments.values():  # a process opens an LMDB only once
         environment.close()
-    picture_sources._environments.clear()
+    image_sources._environments.clear()
     return found
 
 
@@ -66,7 +66,7 @@ def test_a_whole_lmdb_has_no_problem_and_every_record_is_counted(out):
     assert len(seen) == 3
     assert (
         lmdb_check.verdict(str(out / 'hazy.lmdb'))
-        == '3 pictures are whole: checksum, decoding and size; each fits clear.lmdb'
+        == '3 images are whole: checksum, decoding and size; each fits clear.lmdb'
     )
 
 
@@ -109,7 +109,7 @@ def test_a_whole_lmdb_has_no_problem_and_every_record_is_counted(out):
         ),
         (
             lambda out: edit(out / 'clear.lmdb/meta_info.txt', lambda text: text.splitlines(True)[0]),
-            ["key '2_1_0.9' in {hazy} has no picture in {clear}"],
+            ["key '2_1_0.9' in {hazy} has no image in {clear}"],
         ),
         (
             lambda out: (out / 'hazy.lmdb/meta_info.txt').unlink(),
@@ -171,7 +171,7 @@ def test_sizes_have_to_fit_but_for_a_white_frame(tmp_path):
     assert 'is no name of the rule 0001_0.8_0.2.jpg -> 0001.png' in line
 
 
-def test_depth_has_to_be_there_for_every_clear_picture(tmp_path):
+def test_depth_has_to_be_there_for_every_clear_image(tmp_path):
     clear = write(tmp_path / 'clear', '1.png', '2.png')
     (tmp_path / 'depth').mkdir()
     np.save(tmp_path / 'depth' / '1.npy', np.ones((20, 24), np.float32))
@@ -200,7 +200,7 @@ def test_a_slash_at_the_end_does_not_matter(out):
     assert problems(f'{out}/hazy.lmdb/') == []
 
 
-def test_one_of_the_toolboxs_is_checked_as_far_as_that_goes(tmp_path):
+def test_one_of_the_basicsrs_is_checked_as_far_as_that_goes(tmp_path):
     write(tmp_path / 'hazy', 'a.png', 'b.png')
     root = str(tmp_path / 'hazy.lmdb')
     make_lmdb_from_imgs(str(tmp_path / 'hazy'), root, ['a.png', 'b.png'], ['a', 'b'], map_size=2**24)

@@ -16,14 +16,14 @@ from basicsr.data.paired_image_dataset import PairedImageDataset
 from PIL import Image
 
 from okdnet_plugin.data import lmdb_check, lmdb_store
+from okdnet_plugin.data.image_sources import ImageLmdb
 from okdnet_plugin.data.layouts import get_layout, layout_from_regex, layout_from_template
 from okdnet_plugin.data.paired_dehaze_dataset import PairedDehazeDataset
-from okdnet_plugin.data.picture_sources import PictureLmdb
 from okdnet_plugin.data.synthetic_haze_dataset import SyntheticHazeDataset
 from okdnet_plugin.errors import InputError, SaveError
 
 
-def picture(seed, height=20, width=24):
+def image(seed, height=20, width=24):
     noise = np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
     return cv2.GaussianBlur(noise, (3, 3), 0)
 
@@ -32,7 +32,7 @@ def write(folder, *names, **how):
     for name in names:
         file = folder / name
         file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_bytes(cv2.imencode(file.suffix, picture(list(os.fsencode(name)), **how))[1].tobytes())
+        file.write_bytes(cv2.imencode(file.suffix, image(list(os.fsencode(name)), **how))[1].tobytes())
     return str(folder)
 
 
@@ -73,7 +73,7 @@ def assert_same_samples(one, other):
 # ------------------------------------------------------------------------------------------------------ what is stored
 
 
-def test_records_are_the_files_and_clear_pictures_are_stored_once(tmp_path, its):
+def test_records_are_the_files_and_clear_images_are_stored_once(tmp_path, its):
     roots = lmdb_store.build(str(tmp_path / 'out'), *its, get_layout('its'))
     assert roots == [str(tmp_path / 'out' / 'hazy.lmdb'), str(tmp_path / 'out' / 'clear.lmdb')]
     for root, folder in zip(roots, its, strict=True):
@@ -87,7 +87,7 @@ def test_records_are_the_files_and_clear_pictures_are_stored_once(tmp_path, its)
     assert_same_samples(PairedDehazeDataset(block(*roots, layout='its')), folders)
 
 
-def test_the_toolboxs_data_set_reads_it_where_stems_are_equal(tmp_path):
+def test_the_basicsrs_data_set_reads_it_where_stems_are_equal(tmp_path):
     folders = write(tmp_path / 'hazy', 'a.png', 'b.png'), write(tmp_path / 'clear', 'a.png', 'b.png')
     roots = lmdb_store.build(str(tmp_path / 'out'), *folders)
     ours = PairedDehazeDataset(block(*folders, 'disk'))
@@ -95,7 +95,7 @@ def test_the_toolboxs_data_set_reads_it_where_stems_are_equal(tmp_path):
 
 
 @pytest.mark.parametrize('encode', ['png', 'webp', 'bmp', None])
-def test_pictures_stored_small_have_the_pixels_of_resizing_when_they_are_read(tmp_path, its, encode):
+def test_images_stored_small_have_the_pixels_of_resizing_when_they_are_read(tmp_path, its, encode):
     roots = lmdb_store.build(str(tmp_path / 'out'), *its, get_layout('its'), resize=(8, 12), encode=encode)
     resized = PairedDehazeDataset(block(*its, 'disk', layout='its', resize=[8, 12]))
     assert_same_samples(PairedDehazeDataset(block(*roots, layout='its')), resized)
@@ -105,7 +105,7 @@ def test_pictures_stored_small_have_the_pixels_of_resizing_when_they_are_read(tm
 
 def test_the_white_frame_is_cut_off_before_resizing(tmp_path):
     hazy = write(tmp_path / 'hazy', '1400_1.png', '1400_2.png')
-    framed = cv2.copyMakeBorder(picture(5), 10, 10, 10, 10, cv2.BORDER_CONSTANT, value=(255, 255, 255))
+    framed = cv2.copyMakeBorder(image(5), 10, 10, 10, 10, cv2.BORDER_CONSTANT, value=(255, 255, 255))
     (tmp_path / 'clear').mkdir()
     cv2.imwrite(str(tmp_path / 'clear' / '1400.png'), framed)
     folders = hazy, str(tmp_path / 'clear')
@@ -115,10 +115,10 @@ def test_the_white_frame_is_cut_off_before_resizing(tmp_path):
 
 
 @pytest.mark.parametrize('encode', ['png', 'webp', 'bmp'])
-def test_every_kind_of_picture_keeps_its_pixels(tmp_path, encode):
+def test_every_kind_of_image_keeps_its_pixels(tmp_path, encode):
     folder = tmp_path / 'clear'
     folder.mkdir()
-    img = picture(0)
+    img = image(0)
     cv2.imwrite(str(folder / 'grey.png'), img[..., 0])
     cv2.imwrite(str(folder / 'alpha.png'), np.dstack([img, img[..., :1]]))
     cv2.imwrite(str(folder / 'deep.png'), img.astype(np.uint16) * 200)
@@ -149,7 +149,7 @@ def test_one_folder_for_both_sides_is_parted(tmp_path):
     assert [[*records(root)] for root in roots] == [['01_hazy'], ['01_GT']]
 
 
-def test_only_some_hazy_pictures_are_taken(tmp_path, its):
+def test_only_some_hazy_images_are_taken(tmp_path, its):
     roots = lmdb_store.build(str(tmp_path / 'out'), *its, get_layout('its'), only=[f'{its[0]}/2_1_0.9.png'])
     assert [sorted(records(root)) for root in roots] == [['2_1_0.9'], ['2']]
     [root] = lmdb_store.build(str(tmp_path / 'one side'), its[0], only=[f'{its[0]}/2_1_0.9.png'])
@@ -202,7 +202,7 @@ def test_layouts_come_back_from_the_manifest(tmp_path):
 
 
 def interrupt_after(monkeypatch, count):
-    """Let the encoder be interrupted after some pictures, each of which is committed; count what it is asked for."""
+    """Let the encoder be interrupted after some images, each of which is committed; count what it is asked for."""
     monkeypatch.setattr(lmdb_store, '_FIRST_MAP', 2**16)  # so small that every change needs a larger one
     asked, encode = [], lmdb_store._Encoder.__call__
 
@@ -219,7 +219,7 @@ def interrupt_after(monkeypatch, count):
 
 @pytest.fixture
 def interrupted(tmp_path, its, monkeypatch):
-    """A build of six hazy pictures, stopped after four; gives a function that goes on and lists what it reads."""
+    """A build of six hazy images, stopped after four; gives a function that goes on and lists what it reads."""
     out = str(tmp_path / 'out')
     with monkeypatch.context() as patch:
         interrupt_after(patch, 4)
@@ -314,7 +314,7 @@ def test_what_is_there_is_left_and_another_one_is_refused(tmp_path, its, capsys,
     asked = interrupt_after(monkeypatch, 0)
     lmdb_store.build(*arguments)
     assert asked == []
-    assert 'hazy.lmdb is there already, with these 6 pictures' in capsys.readouterr().out
+    assert 'hazy.lmdb is there already, with these 6 images' in capsys.readouterr().out
     with pytest.raises(InputError, match=r'hazy\.lmdb was made from something else .encode: keep, not png.; remove it'):
         lmdb_store.build(*arguments, encode='png')
     write(tmp_path / 'hazy', '2_4_0.7.png')
@@ -323,11 +323,11 @@ def test_what_is_there_is_left_and_another_one_is_refused(tmp_path, its, capsys,
     assert len(records(tmp_path / 'out' / 'hazy.lmdb')) == 6
 
 
-def test_all_bad_pictures_are_named_and_the_rest_is_kept_for_the_next_time(tmp_path, its, capfd):
+def test_all_bad_images_are_named_and_the_rest_is_kept_for_the_next_time(tmp_path, its, capfd):
     for name, content in (('1_1_0.9.png', b''), ('2_3_0.9.png', b'?')):
         (tmp_path / 'hazy' / name).write_bytes(content)
     with pytest.raises(
-        InputError, match=r'hazy\.lmdb is not made: 2 of 6 pictures .*1_1_0\.9\.png is empty .* 4 are ready'
+        InputError, match=r'hazy\.lmdb is not made: 2 of 6 images .*1_1_0\.9\.png is empty .* 4 are ready'
     ):
         lmdb_store.build(str(tmp_path / 'out'), *its, get_layout('its'))
     assert '2_3_0.9.png cannot be decoded' in capfd.readouterr().err
@@ -358,7 +358,7 @@ def test_a_disk_that_becomes_full_leaves_one_line_and_no_folder(tmp_path, its):
     assert not (tmp_path / 'out').exists()
 
 
-@pytest.mark.parametrize(('free', 'cure'), [(10, 'it is removed: make room'), (10**12, 'mend the cause, then go on')])
+@pytest.mark.parametrize(('free', 'cure'), [(10, 'it is removed: make room'), (10**12, 'remove the cause, then go on')])
 def test_a_write_that_the_disk_has_cut_off_is_told_from_other_failures(tmp_path, its, monkeypatch, free, cure):
     def fail(self, environment, batch):
         monkeypatch.setattr(shutil, 'disk_usage', lambda path: shutil._ntuple_diskusage(free, 0, free))
@@ -407,13 +407,13 @@ def test_a_name_that_no_list_can_hold_is_refused(tmp_path, name):
 @pytest.mark.parametrize('name', ['photo (1)', 'a (1,2)', 'b (1,2,3) 4', 'c  d', '(1,2,3)'])
 def test_names_with_brackets_come_back(tmp_path, name):
     [root] = lmdb_store.build(str(tmp_path / 'out'), write(tmp_path / 'hazy', f'{name}.png', 'photo.png'))
-    source = PictureLmdb(root, {})
+    source = ImageLmdb(root, {})
     assert sorted(source.names()) == sorted([f'{name}.png', 'photo.png'])
     assert source.read(f'{name}.png') == (tmp_path / 'hazy' / f'{name}.png').read_bytes()
     assert list(lmdb_check.verify(root)) == []
 
 
-def test_a_picture_that_webp_cannot_hold_is_named(tmp_path):
+def test_an_image_that_webp_cannot_hold_is_named(tmp_path):
     folder = write(tmp_path / 'clear', 'wide.png', height=1, width=17_000)
     with pytest.raises(InputError, match=r'wide\.png cannot be stored as webp, being 1x17000; .*choose png or bmp'):
         lmdb_store.build(str(tmp_path / 'out'), clear=folder, encode='webp')

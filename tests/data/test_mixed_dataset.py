@@ -52,7 +52,7 @@ def epoch(data, seed=0):
     return [data[index]['gt_path'] for index in range(len(data))]
 
 
-def test_without_weights_every_picture_of_every_part_is_seen_once(block):
+def test_without_weights_every_image_of_every_part_is_seen_once(block):
     before = deepcopy(block)
     data = build_dataset(block)
     assert block == before
@@ -66,11 +66,11 @@ def test_weights_and_length_give_each_part_its_share(block):
     seen = epoch(data)
     assert len(seen) == 40
     assert sum('/few/' in path for path in seen) == 30
-    # three pictures thirty times: evenly repeated, whatever is drawn
+    # three images thirty times: evenly repeated, whatever is drawn
     assert all(9 <= count <= 11 for path, count in Counter(seen).items() if '/few/' in path)
 
 
-def test_a_large_part_shows_all_its_pictures_in_the_long_run(block):
+def test_a_large_part_shows_all_its_images_in_the_long_run(block):
     block['parts']['many']['weight'] = block['parts']['few']['weight'] = 1
     data = MixedDataset(block | {'epoch_length': 10})
     epochs = [epoch(data, seed) for seed in range(200)]
@@ -78,7 +78,7 @@ def test_a_large_part_shows_all_its_pictures_in_the_long_run(block):
     assert len(counts) == 20
     assert max(counts.values()) < 2 * min(counts.values())
     for seen in epochs:
-        assert len({path for path in seen if '/many/' in path}) == 5  # no picture twice in an epoch
+        assert len({path for path in seen if '/many/' in path}) == 5  # no image twice in an epoch
 
 
 def test_it_follows_the_seed_of_the_training(block):
@@ -186,7 +186,7 @@ def test_a_mistake_names_the_part(block, spoil, message):
     assert str(caught.value).count('Mixture') <= 1
 
 
-def test_an_error_of_a_toolbox_data_set_names_the_part_and_the_sample(block, tmp_path):
+def test_an_error_of_a_basicsr_data_set_names_the_part_and_the_sample(block, tmp_path):
     (tmp_path / 'few' / 'clear' / '001.png').write_bytes(b'?')
     data = MixedDataset(block)
     message = r'^phase train, data set Mixture: part few: PairedImageDataset fails at its sample'
@@ -204,7 +204,7 @@ def warnings():
     get_root_logger().removeHandler(handler)
 
 
-def test_every_bad_picture_of_a_toolbox_data_set_is_said_once(block, tmp_path, warnings):
+def test_every_bad_image_of_a_basicsr_data_set_is_said_once(block, tmp_path, warnings):
     for name in ('000.png', '002.png'):
         (tmp_path / 'few' / 'clear' / name).write_bytes(b'?')
     block['parts']['few']['weight'] = block['parts']['many']['weight'] = 1
@@ -212,7 +212,7 @@ def test_every_bad_picture_of_a_toolbox_data_set_is_said_once(block, tmp_path, w
     seen = epoch(data)
     assert len(seen) == 40
     assert not any(path.endswith(('few/clear/000.png', 'few/clear/002.png')) for path in seen)
-    # few: three pictures after the twenty of many
+    # few: three images after the twenty of many
     assert len(data.skipped) == 23
     assert int(data.skipped[20:].sum()) == len(warnings) == 2
     assert len({warning.split('sample ')[1].split(':')[0] for warning in warnings}) == 2
@@ -263,7 +263,7 @@ class Lonely(Dataset):
         return {'lq': 0, 'lq_path': ''}
 
 
-def test_a_part_without_clear_pictures_is_refused(block, monkeypatch):
+def test_a_part_without_clear_images_is_refused(block, monkeypatch):
     monkeypatch.setitem(DATASET_REGISTRY._obj_map, 'Lonely', Lonely)
     block['parts']['few'] = {'type': 'Lonely'}
     with pytest.raises(InputError, match='part few: Lonely gives no gt, gt_path, which training needs; take it out'):

@@ -1,4 +1,4 @@
-"""PairedDehazeDataset, measured against the toolbox's PairedImageDataset."""
+"""PairedDehazeDataset, measured against BasicSR's PairedImageDataset."""
 
 import logging
 import random
@@ -24,7 +24,7 @@ from okdnet_plugin.data.paired_dehaze_dataset import PairedDehazeDataset
 from okdnet_plugin.errors import InputError, StoreError, message_of
 
 
-def picture(name, height=20, width=24):
+def image(name, height=20, width=24):
     noise = np.random.default_rng(list(name.encode())).integers(0, 256, (height, width, 3), dtype=np.uint8)
     return cv2.GaussianBlur(noise, (3, 3), 0)
 
@@ -33,7 +33,7 @@ def write(folder, *names, size=(20, 24), img=None):
     for name in names:
         file = folder / name
         file.parent.mkdir(parents=True, exist_ok=True)
-        content = cv2.imencode(file.suffix, picture(str(name), *size) if img is None else img)[1]
+        content = cv2.imencode(file.suffix, image(str(name), *size) if img is None else img)[1]
         file.write_bytes(content.tobytes())
     return folder
 
@@ -90,7 +90,7 @@ def assert_same(ours, theirs):
             assert torch.equal(one[side], other[side])
 
 
-# ------------------------------------------------------------------------------------------------ as the toolbox reads
+# ------------------------------------------------------------------------------------------------ as BasicSR reads
 
 
 @pytest.mark.parametrize(
@@ -111,7 +111,7 @@ def assert_same(ours, theirs):
     ids=str,
 )
 @pytest.mark.parametrize('backend', ['disk', 'lmdb'])
-def test_every_value_is_the_toolboxs(tmp_path, backend, changes):
+def test_every_value_is_from_basicsr(tmp_path, backend, changes):
     roots = (lmdbs if backend == 'lmdb' else folders)(tmp_path)
     opt = options(*roots, backend, **changes)
     theirs = samples(PairedImageDataset, opt)
@@ -121,18 +121,18 @@ def test_every_value_is_the_toolboxs(tmp_path, backend, changes):
 @pytest.mark.parametrize(
     ('size', 'changes'), [((43, 49), {}), ((42, 48), {}), ((42, 48), train())], ids=['remainder', 'exact', 'crop']
 )
-def test_scale_2_is_read_as_the_toolbox_reads_it(tmp_path, size, changes):
+def test_scale_2_is_read_as_basicsr_reads_it(tmp_path, size, changes):
     opt = options(*folders(tmp_path, lq_size=(21, 24), gt_size=size), scale=2, **changes)
     assert_same(samples(PairedDehazeDataset, opt), samples(PairedImageDataset, opt))
 
 
-def test_filename_tmpl_is_read_as_the_toolbox_reads_it(tmp_path):
+def test_filename_tmpl_is_read_as_basicsr_reads_it(tmp_path):
     roots = folders(tmp_path, names=('a.png', 'b.png'), lq_names=('a_hazy.png', 'b_hazy.png'))
     opt = options(*roots, filename_tmpl='{}_hazy')
     assert_same(samples(PairedDehazeDataset, opt), samples(PairedImageDataset, opt))
 
 
-def test_a_meta_info_file_is_read_as_the_toolbox_reads_it(tmp_path):
+def test_a_meta_info_file_is_read_as_basicsr_reads_it(tmp_path):
     roots = folders(
         tmp_path, names=('a.png', 'b.png', 'c.png'), lq_names=('ax2.png', 'bx2.png', 'cx2.png', 'other.png')
     )
@@ -143,7 +143,7 @@ def test_a_meta_info_file_is_read_as_the_toolbox_reads_it(tmp_path):
     assert_same([ours[0], ours[1]], [theirs[0], theirs[1]])
 
 
-def test_a_meta_info_file_may_hold_names_with_spaces_and_many_hazy_pictures(tmp_path):
+def test_a_meta_info_file_may_hold_names_with_spaces_and_many_hazy_images(tmp_path):
     roots = folders(tmp_path, names=('a b.png', 'c.png'), lq_names=('a b_1.png', 'a b_2.png', 'c_1.png'))
     listed = tmp_path / 'list.txt'
     listed.write_text('a b.png (20,24,3) 1\n\n')
@@ -157,7 +157,7 @@ def test_lmdbs_with_equal_keys_are_paired_by_key_whatever_the_template(tmp_path)
     assert_same(samples(PairedDehazeDataset, opt), theirs)
 
 
-def test_the_toolbox_builds_it_and_options_stay_as_they_were(tmp_path):
+def test_basicsr_builds_it_and_options_stay_as_they_were(tmp_path):
     opt = options(*lmdbs(tmp_path), 'lmdb', **train(), num_worker_per_gpu=0, batch_size_per_gpu=2, pin_memory=True)
     before = deepcopy(opt)
     data = PairedDehazeDataset(opt)
@@ -167,10 +167,10 @@ def test_the_toolbox_builds_it_and_options_stay_as_they_were(tmp_path):
     assert isinstance(build_dataset(opt), PairedDehazeDataset)
 
 
-# ------------------------------------------------------------------------------------------------- beyond the toolbox
+# ------------------------------------------------------------------------------------------------- beyond BasicSR
 
 
-def test_ten_hazy_pictures_share_one_clear_picture(tmp_path):
+def test_ten_hazy_images_share_one_clear_image(tmp_path):
     roots = folders(tmp_path, names=('1.jpg',), lq_names=[f'1_{variant}.png' for variant in range(1, 11)])
     data = PairedDehazeDataset(options(*roots, layout='sots_indoor'))
     assert len({data[i]['lq_path'] for i in range(10)}) == len(data) == 10
@@ -211,7 +211,7 @@ def test_one_folder_may_hold_both_sides(tmp_path):
     ],
 )
 @pytest.mark.parametrize('phase', ['train', 'val'])
-def test_resize_brings_both_pictures_to_one_size(tmp_path, phase, resize, size, method):
+def test_resize_brings_both_images_to_one_size(tmp_path, phase, resize, size, method):
     roots = folders(tmp_path, names=('a.png',))
     sample = PairedDehazeDataset(options(*roots, phase=phase, resize=resize))[0]
     for side, root in zip(('lq', 'gt'), roots, strict=True):
@@ -224,21 +224,21 @@ def framed(img, ring=255):
     return cv2.copyMakeBorder(img, 10, 10, 10, 10, cv2.BORDER_CONSTANT, value=(ring,) * 3)
 
 
-@pytest.mark.parametrize('clear', [framed(picture('1')), picture('1')], ids=['framed', 'cropped before'])
+@pytest.mark.parametrize('clear', [framed(image('1')), image('1')], ids=['framed', 'cropped before'])
 def test_the_white_frame_of_sots_indoor_is_cut_off(tmp_path, clear):
     lq, gt = write(tmp_path / 'hazy', '1_1.png'), write(tmp_path / 'clear', '1.png', img=clear)
     sample = PairedDehazeDataset(options(lq, gt, layout='sots_indoor'))[0]
-    assert np.array_equal(sample['gt'].permute(1, 2, 0).numpy()[..., ::-1], picture('1').astype(np.float32) / 255)
+    assert np.array_equal(sample['gt'].permute(1, 2, 0).numpy()[..., ::-1], image('1').astype(np.float32) / 255)
 
 
-def test_clear_pictures_without_a_hazy_one_are_reported(tmp_path):
+def test_clear_images_without_a_hazy_one_are_reported(tmp_path):
     messages = []
     handler = logging.Handler()
     handler.emit = lambda record: messages.append(record.getMessage())
     get_root_logger().addHandler(handler)
     PairedDehazeDataset(options(*folders(tmp_path, names=('a.png', 'b.png', 'c.png'), lq_names=('a.png',))))
     get_root_logger().removeHandler(handler)
-    assert [m for m in messages if 'phase val, data set Tiny: 2 of 3 clear pictures' in m]
+    assert [m for m in messages if 'phase val, data set Tiny: 2 of 3 clear images' in m]
 
 
 def test_lmdb_keys_with_dots_keep_their_extension_in_the_path(tmp_path):
@@ -334,7 +334,7 @@ def delete(name):
         (put(layout='itss'), ['itss', 'did you mean its']),
         (put(pairing='.'), ['0 groups']),
         (put(dataroot_gt='nowhere'), ['dataroot_gt', 'nowhere does not exist', 'correct the path']),
-        (delete('clear/a.png'), ['clear holds no picture', '.png', 'give']),
+        (delete('clear/a.png'), ['clear holds no image', '.png', 'give']),
         (lambda opt, root: write(root / 'hazy', 'z.png'), ['z.png has no clear', '1 of 2', 'equal stems', 'add']),
         (lambda opt, root: write(root / 'clear', 'a.jpg'), ['several clear', 'a.jpg', 'remove']),
         (put(layout='its'), ['a.png is not a hazy name', '1_1_0.90179.png -> 1.png']),
@@ -366,7 +366,7 @@ def test_a_message_shows_values_in_one_line_of_bearable_length():
     ('text', 'parts'),
     [
         ('a.png\nb.png (2,2,3)\n', ['b.png', 'list.txt', '1 of 2', 'correct']),
-        ('\n', ['list.txt names no picture', 'write']),
+        ('\n', ['list.txt names no image', 'write']),
     ],
 )
 def test_a_wrong_meta_info_file_is_named(tmp_path, text, parts):
@@ -390,14 +390,14 @@ def test_a_wrong_meta_info_file_is_named(tmp_path, text, parts):
         (put(scale=2), ['clear/a.png', '20x24', 'scale is 2']),
     ],
 )
-def test_a_bad_picture_is_named_when_it_is_read(tmp_path, spoil, parts):
+def test_a_bad_image_is_named_when_it_is_read(tmp_path, spoil, parts):
     opt = options(*folders(tmp_path, names=('a.png',)))
     spoil(opt, tmp_path)
     data = PairedDehazeDataset(opt)
     assert_named(lambda: data[0], parts)
 
 
-def test_a_picture_that_has_gone_since_is_named_when_it_is_read(tmp_path):
+def test_an_image_that_has_gone_since_is_named_when_it_is_read(tmp_path):
     data = PairedDehazeDataset(options(*folders(tmp_path, names=('a.png',))))
     (tmp_path / 'hazy/a.png').unlink()
     assert_named(lambda: data[0], ['hazy/a.png cannot be read', 'No such file', 'restore'])
@@ -411,8 +411,8 @@ def test_an_error_in_a_worker_keeps_its_type_and_message(tmp_path):
 
 
 @pytest.mark.parametrize('ring', [0, 240])
-def test_a_larger_clear_picture_without_white_frame_is_named(tmp_path, ring):
-    lq, gt = write(tmp_path / 'hazy', '1_1.png'), write(tmp_path / 'clear', '1.png', img=framed(picture('1'), ring))
+def test_a_larger_clear_image_without_white_frame_is_named(tmp_path, ring):
+    lq, gt = write(tmp_path / 'hazy', '1_1.png'), write(tmp_path / 'clear', '1.png', img=framed(image('1'), ring))
     data = PairedDehazeDataset(options(lq, gt, layout='sots_indoor'))
     assert_named(lambda: data[0], ['clear/1.png', '20 px larger', 'no white frame', 'give'])
 
@@ -424,7 +424,7 @@ def test_a_larger_clear_picture_without_white_frame_is_named(tmp_path, ring):
         (put(dataroot_gt='nowhere.lmdb'), ['nowhere.lmdb', 'does not exist']),
         (delete('clear.lmdb/data.mdb'), ['clear.lmdb/data.mdb does not exist', 'make']),
         (delete('clear.lmdb/meta_info.txt'), ['clear.lmdb/meta_info.txt does not exist', 'make']),
-        (break_file('clear.lmdb/meta_info.txt', lambda _: b''), ['meta_info.txt names no picture', 'write']),
+        (break_file('clear.lmdb/meta_info.txt', lambda _: b''), ['meta_info.txt names no image', 'write']),
     ],
 )
 def test_a_wrong_lmdb_is_named_at_construction(tmp_path, spoil, parts):
@@ -435,7 +435,7 @@ def test_a_wrong_lmdb_is_named_at_construction(tmp_path, spoil, parts):
 
 def overwrite_record(opt, root):
     with lmdb.open(str(root / 'clear.lmdb'), map_size=2**24) as env, env.begin(write=True) as txn:
-        txn.put(b'a', b'no picture')
+        txn.put(b'a', b'no image')
 
 
 @pytest.mark.parametrize(
@@ -469,7 +469,7 @@ def assert_named(action, parts):
 
 
 @pytest.mark.parametrize('workers', [0, 1])
-def test_an_lmdb_that_is_cut_short_ends_a_training_that_leaves_pictures_out(tmp_path, workers):
+def test_an_lmdb_that_is_cut_short_ends_a_training_that_leaves_images_out(tmp_path, workers):
     lq, gt = lmdbs(tmp_path)
     break_file('clear.lmdb/data.mdb', lambda whole: whole[:-4096])(None, tmp_path)
     data = PairedDehazeDataset(options(lq, gt, 'lmdb', **train(on_error='skip')))

@@ -76,7 +76,7 @@ BY_NAMES_ALONE = [
 ]
 
 
-def fill(folder, names, content=b'picture'):
+def fill(folder, names, content=b'image'):
     folder.mkdir(parents=True, exist_ok=True)
     for name in names:
         (folder / name).write_bytes(content)
@@ -163,7 +163,7 @@ def test_part_folders_are_searched_from_the_folder_above_them(tmp_path):
     assert found.is_complete
 
 
-def test_part_folders_beside_the_clear_pictures_are_a_problem_with_its_cure(tmp_path):
+def test_part_folders_beside_the_clear_images_are_a_problem_with_its_cure(tmp_path):
     unpack(tmp_path, 'ots', 'OTS_BETA/part1', 'OTS_BETA/clear')
     fill(tmp_path / 'OTS_BETA/part2', ['0030_0.85_0.1.jpg'])
     (found,) = find(str(tmp_path))
@@ -196,7 +196,7 @@ def test_links_are_followed_but_not_in_circles(tmp_path):
     assert found.hazy_root == str(tmp_path / 'root/ITS/hazy')
 
 
-def test_a_stray_picture_does_not_spoil_a_data_set(its):
+def test_a_stray_image_does_not_spoil_a_data_set(its):
     fill(its / 'ITS_v2', ['preview.png'])
     fill(its, ['poster.jpg'])
     seen = survey(str(its))
@@ -224,7 +224,7 @@ def test_missing_variants_are_named_by_their_scenes(its):
     assert found.short_scenes == {'2': 1}
 
 
-def test_a_release_with_more_clear_pictures_than_are_hazed_is_complete(its):
+def test_a_release_with_more_clear_images_than_are_hazed_is_complete(its):
     fill(its / 'ITS_v2/clear', ['3.png', '4.png', '5.png'])
     (found,) = find(str(its))
     assert found.is_complete
@@ -273,7 +273,7 @@ def test_of_two_files_with_one_stem_the_empty_one_is_the_duplicate(its):
     assert len(found.pairs) == 4
 
 
-def test_clear_pictures_that_are_empty_or_there_twice_are_told(its):
+def test_clear_images_that_are_empty_or_there_twice_are_told(its):
     (its / 'ITS_v2/clear/1.png').write_bytes(b'')
     fill(its / 'ITS_v2/clear', ['2.jpg'])
     (found,) = find(str(its))
@@ -326,14 +326,14 @@ def test_names_of_several_data_sets_want_a_folder_that_tells(tmp_path):
     assert 'has the names of NH-HAZE or Dense-Haze' in seen.unknown[0].remark
 
 
-def test_other_folders_with_pictures_are_listed(its):
+def test_other_folders_with_images_are_listed(its):
     fill(its / 'holiday/2024', ['a.jpg', 'b.jpg'])
     fill(its / 'mixed', ITS[0])
     fill(its, ['OTS.zip'])
     seen = survey(str(its))
     assert [(folder.folder, folder.count, folder.example, folder.remark) for folder in seen.unknown] == [
         (str(its / 'holiday/2024'), 2, 'a.jpg', ''),
-        (str(its / 'mixed'), 4, '1_1_0.9.png', 'hazy pictures with the names of ITS'),
+        (str(its / 'mixed'), 4, '1_1_0.9.png', 'hazy images with the names of ITS'),
     ]
     assert seen.archives == [str(its / 'OTS.zip')]
 

@@ -15,8 +15,8 @@ from okdnet_plugin.engine import randomness
 from okdnet_plugin.engine.signals import leave_signals_to_the_parent
 
 
-class Pictures(Dataset):
-    """Pictures that say their number, and what random numbers their augmentation draws."""
+class Images(Dataset):
+    """Images that say their number, and what random numbers their augmentation draws."""
 
     def __init__(self, count=7):
         self.count = count
@@ -41,16 +41,16 @@ def loader_of(
     accumulate=1,
     **more,
 ):
-    """What the toolbox builds for `prefetch_mode: cpu` or none, drawing by the seed."""
-    sampler = EnlargedSampler(Pictures(count), replicas, rank, ratio)
+    """What BasicSR builds for `prefetch_mode: cpu` or none, drawing by the seed."""
+    sampler = EnlargedSampler(Images(count), replicas, rank, ratio)
     arguments = {'batch_size': batch_size, 'sampler': sampler, 'drop_last': True} | more
     kind = PrefetchDataLoader if prefetch else DataLoader
     arguments |= {'num_prefetch_queue': 1} if prefetch else {}
-    return in_seeded_order(kind(dataset=Pictures(count), **arguments), sampler, seed, start_iter, accumulate)
+    return in_seeded_order(kind(dataset=Images(count), **arguments), sampler, seed, start_iter, accumulate)
 
 
 def trained(iterations=17, **arguments):
-    """Batches as the toolbox's training loop sees them: pairs of the pictures' numbers and of what was drawn."""
+    """Batches as BasicSR's training loop sees them: pairs of the images' numbers and of what was drawn."""
     loader, sampler = loader_of(**arguments)
     prefetcher = CPUPrefetcher(loader)
     abandoned, batches, epoch = prefetcher.loader, [], sampler.epoch
@@ -89,7 +89,7 @@ def test_order_depends_on_seed_and_epoch_alone():
     assert len(set(orders)) == len(orders)
 
 
-def test_epoch_has_every_picture_as_often_as_the_ratio_says():
+def test_epoch_has_every_image_as_often_as_the_ratio_says():
     order = order_of(2, count=5, ratio=3)
     assert sorted(order) == [(2, number) for number in range(15)]
     assert order != sorted(order)
@@ -108,10 +108,10 @@ def test_processes_share_each_batch_of_a_single_one(replicas):
         trained(count=6, ratio=2, batch_size=4 // replicas, rank=rank, replicas=replicas) for rank in range(replicas)
     ]
     for batch, parts in zip(single, zip(*shares, strict=True), strict=True):
-        assert sorted(pictures_of(batch)) == sorted(chain.from_iterable(map(pictures_of, parts)))
+        assert sorted(images_of(batch)) == sorted(chain.from_iterable(map(images_of, parts)))
 
 
-def pictures_of(batch):
+def images_of(batch):
     return [(index, *drawn) for index, drawn in zip(*batch, strict=True)]
 
 
@@ -124,8 +124,8 @@ def test_processes_have_no_place_in_common():
 def test_batches_that_accumulate_are_drawn_as_one(undisturbed):
     doubled = trained(6, accumulate=2)
     assert [len(indices) for indices, _ in doubled] == [4] * 6
-    pictures = list(chain.from_iterable(map(pictures_of, undisturbed[:6])))
-    assert list(chain.from_iterable(map(pictures_of, doubled[:3]))) == pictures
+    images = list(chain.from_iterable(map(images_of, undisturbed[:6])))
+    assert list(chain.from_iterable(map(images_of, doubled[:3]))) == images
     assert trained(3, accumulate=2, start_iter=3) == doubled[3:]  # three batches of four are an epoch of fourteen
 
 
@@ -138,7 +138,7 @@ def test_run_that_goes_on_sees_the_rest_of_the_order(undisturbed, start_iter):
 
 
 @pytest.mark.parametrize('start_iter', [2, 3, 4])
-def test_pictures_that_fill_no_batch_are_not_made_up_for(start_iter):
+def test_images_that_fill_no_batch_are_not_made_up_for(start_iter):
     expected = trained(9, count=7, ratio=1)
     assert trained(9 - start_iter, count=7, ratio=1, start_iter=start_iter) == expected[start_iter:]
 
@@ -147,7 +147,7 @@ def test_run_that_goes_on_says_its_epoch():
     assert [loader_of(start_iter=start)[1].epoch for start in (0, 6, 7, 13, 14)] == [0, 0, 1, 1, 2]
 
 
-def test_epoch_that_is_begun_again_skips_the_same_pictures():
+def test_epoch_that_is_begun_again_skips_the_same_images():
     _, sampler = loader_of(start_iter=3)
     sampler.set_epoch(0)
     rest = list(sampler)
@@ -163,8 +163,8 @@ def test_only_the_first_epoch_is_skipped_into():
     assert len(list(sampler)) == 14
 
 
-def test_fewer_pictures_than_a_batch_can_be_counted():
-    sampler = EnlargedSampler(Pictures(1), 1, 0, 1)
+def test_fewer_images_than_a_batch_can_be_counted():
+    sampler = EnlargedSampler(Images(1), 1, 0, 1)
     assert SeededSampler(sampler, 0, batch_size=4, start_iter=5).epoch == 5
 
 
@@ -182,7 +182,7 @@ def test_fewer_pictures_than_a_batch_can_be_counted():
     ],
     ids=str,
 )
-def test_pictures_and_augmentation_do_not_depend_on_who_reads(undisturbed, way, start_iter):
+def test_images_and_augmentation_do_not_depend_on_who_reads(undisturbed, way, start_iter):
     assert trained(17 - start_iter, start_iter=start_iter, **way) == undisturbed[start_iter:]
 
 
@@ -195,16 +195,16 @@ def test_numbers_of_the_training_are_not_touched(num_workers):
     assert (random.random(), np.random.rand(), torch.rand(3).tolist()) == expected
 
 
-def test_picture_that_comes_twice_is_augmented_differently(undisturbed):
-    epoch = list(chain.from_iterable(map(pictures_of, undisturbed[:7])))
+def test_image_that_comes_twice_is_augmented_differently(undisturbed):
+    epoch = list(chain.from_iterable(map(images_of, undisturbed[:7])))
     assert sorted(index for index, *_ in epoch) == sorted([*range(7)] * 2)
     for values in list(zip(*epoch, strict=True))[1:]:
         assert len(set(values)) == 14
 
 
 def test_augmentation_differs_from_epoch_to_epoch_and_from_seed_to_seed(undisturbed):
-    other_seed = list(chain.from_iterable(map(pictures_of, trained(seed=4))))
-    drawn = [values for _, *values in chain(chain.from_iterable(map(pictures_of, undisturbed)), other_seed)]
+    other_seed = list(chain.from_iterable(map(images_of, trained(seed=4))))
+    drawn = [values for _, *values in chain(chain.from_iterable(map(images_of, undisturbed)), other_seed)]
     assert len(set(map(tuple, drawn))) == len(drawn)
 
 
@@ -222,7 +222,7 @@ def test_settings_of_the_loader_stay():
 
 @pytest.mark.parametrize('prefetch', [False, True])
 def test_workers_stay_unless_two_threads_would_read_them(prefetch):
-    """The toolbox's prefetcher begins an epoch twice, and a thread of each would read the workers that stay."""
+    """BasicSR's prefetcher begins an epoch twice, and a thread of each would read the workers that stay."""
     loader, _ = loader_of(num_workers=1, persistent_workers=True, prefetch=prefetch)
     assert loader.persistent_workers != prefetch
 

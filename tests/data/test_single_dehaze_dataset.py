@@ -1,4 +1,4 @@
-"""Hazy pictures without clear ones, and pictures that are left out."""
+"""Hazy images without clear ones, and images that are left out."""
 
 import io
 import logging
@@ -11,14 +11,14 @@ from basicsr.utils import get_root_logger
 from PIL import Image
 from torch.utils.data import DataLoader
 
+from okdnet_plugin.data.image_sources import ImageFolder
 from okdnet_plugin.data.lmdb_store import build
 from okdnet_plugin.data.paired_dehaze_dataset import PairedDehazeDataset
-from okdnet_plugin.data.picture_sources import PictureFolder
 from okdnet_plugin.data.single_dehaze_dataset import SingleDehazeDataset
 from okdnet_plugin.errors import InputError, StoreError
 
 
-def picture(height=20, width=24):
+def image(height=20, width=24):
     return np.random.default_rng(0).integers(0, 256, (height, width, 3), dtype=np.uint8)
 
 
@@ -26,7 +26,7 @@ def block(root, **more):
     return {'name': 'Own', 'type': 'SingleDehazeDataset', 'phase': 'test', 'dataroot_lq': str(root), 'scale': 1, **more}
 
 
-def test_every_size_and_kind_of_picture_is_read(tmp_path):
+def test_every_size_and_kind_of_image_is_read(tmp_path):
     sizes = {
         'a.png': (20, 24),
         'b.jpg': (31, 17),
@@ -36,8 +36,8 @@ def test_every_size_and_kind_of_picture_is_read(tmp_path):
         '霧.PNG': (9, 9),
     }
     for name, size in sizes.items():
-        (tmp_path / name).write_bytes(cv2.imencode(name[-4:].replace('webp', '.webp'), picture(*size))[1].tobytes())
-    (tmp_path / 'notes.txt').write_text('not a picture')
+        (tmp_path / name).write_bytes(cv2.imencode(name[-4:].replace('webp', '.webp'), image(*size))[1].tobytes())
+    (tmp_path / 'notes.txt').write_text('not an image')
     data = SingleDehazeDataset(block(tmp_path))
     for index, name in enumerate(sizes):
         sample = data[index]
@@ -47,7 +47,7 @@ def test_every_size_and_kind_of_picture_is_read(tmp_path):
 
 
 def test_values_are_those_of_the_file_to_sixteen_bits(tmp_path):
-    deep = picture().astype(np.uint16) * 257 // 2
+    deep = image().astype(np.uint16) * 257 // 2
     cv2.imwrite(str(tmp_path / 'a.png'), deep)
     expected = torch.from_numpy(deep[..., ::-1].astype(np.float32) / 65535).permute(2, 0, 1)
     assert torch.equal(SingleDehazeDataset(block(tmp_path))[0]['lq'], expected)
@@ -57,7 +57,7 @@ def test_a_photograph_stands_upright(tmp_path):
     exif = Image.Exif()
     exif[0x0112] = 6
     file = io.BytesIO()
-    Image.fromarray(picture()).save(file, 'JPEG', exif=exif)
+    Image.fromarray(image()).save(file, 'JPEG', exif=exif)
     (tmp_path / 'a.jpg').write_bytes(file.getvalue())
     assert SingleDehazeDataset(block(tmp_path))[0]['lq'].shape == (3, 24, 20)
 
@@ -65,7 +65,7 @@ def test_a_photograph_stands_upright(tmp_path):
 def test_part_folders_are_searched_on_demand_and_results_get_names_of_their_own(tmp_path):
     for name in ('x.png', 'one/x.png', 'two/x.png', 'two/y.png'):
         (tmp_path / name).parent.mkdir(exist_ok=True)
-        cv2.imwrite(str(tmp_path / name), picture())
+        cv2.imwrite(str(tmp_path / name), image())
     (tmp_path / 'two' / 'back').symlink_to(tmp_path)
     assert len(SingleDehazeDataset(block(tmp_path))) == 1
     data = SingleDehazeDataset(block(tmp_path, recursive=True))
@@ -75,7 +75,7 @@ def test_part_folders_are_searched_on_demand_and_results_get_names_of_their_own(
 
 def test_an_lmdb_is_read(tmp_path):
     (tmp_path / 'hazy').mkdir()
-    cv2.imwrite(str(tmp_path / 'hazy' / 'ü.png'), picture())
+    cv2.imwrite(str(tmp_path / 'hazy' / 'ü.png'), image())
     [root] = build(str(tmp_path), hazy=str(tmp_path / 'hazy'))
     data = SingleDehazeDataset(block(root, io_backend={'type': 'lmdb'}))
     assert torch.equal(data[0]['lq'], SingleDehazeDataset(block(tmp_path / 'hazy'))[0]['lq'])
@@ -85,7 +85,7 @@ def test_an_lmdb_is_read(tmp_path):
 @pytest.mark.parametrize(
     ('more', 'message'),
     [
-        ({'phase': 'train'}, 'training needs clear pictures; use PairedDehazeDataset'),
+        ({'phase': 'train'}, 'training needs clear images; use PairedDehazeDataset'),
         ({'dataroot_gt': 'x'}, 'dataroot_gt: SingleDehazeDataset does not read it .did you mean dataroot_lq'),
         ({'dataroot_lq': None}, 'option dataroot_lq is missing'),
         ({'recursive': 'yes'}, "recursive is 'yes'; write true or false"),
@@ -98,7 +98,7 @@ def test_an_lmdb_is_read(tmp_path):
     ],
 )
 def test_a_wrong_option_is_named(tmp_path, more, message):
-    cv2.imwrite(str(tmp_path / 'a.png'), picture())
+    cv2.imwrite(str(tmp_path / 'a.png'), image())
     with pytest.raises(InputError, match=r'^phase \w+, data set (Own|2024|without name): .*' + message):
         SingleDehazeDataset(block(tmp_path, **more))
 
@@ -113,7 +113,7 @@ def test_a_folder_that_may_not_be_read_is_named(tmp_path, monkeypatch):
 
 
 def test_a_file_that_may_not_be_read_is_named(tmp_path, monkeypatch):
-    cv2.imwrite(str(tmp_path / 'a.png'), picture())
+    cv2.imwrite(str(tmp_path / 'a.png'), image())
     data = SingleDehazeDataset(block(tmp_path))
 
     def refuse(path, *_):
@@ -135,7 +135,7 @@ def spoiled(tmp_path):
         for number in range(8):
             cv2.imwrite(str(tmp_path / side / f'{number}.png'), np.full((16, 16, 3), number, np.uint8))
     (tmp_path / 'hazy' / '2.png').write_bytes(b'')
-    cv2.imwrite(str(tmp_path / 'clear' / '5.png'), picture())
+    cv2.imwrite(str(tmp_path / 'clear' / '5.png'), image())
     return {
         'name': 'Tiny',
         'phase': 'train',
@@ -145,13 +145,13 @@ def spoiled(tmp_path):
     }
 
 
-def test_by_default_a_bad_picture_ends_the_training(spoiled):
+def test_by_default_a_bad_image_ends_the_training(spoiled):
     with pytest.raises(InputError, match=r'2\.png is empty'):
         PairedDehazeDataset(spoiled)[2]
 
 
 @pytest.mark.parametrize('workers', [0, 2])
-def test_bad_pictures_are_left_out_counted_and_said_once(spoiled, workers, tmp_path):
+def test_bad_images_are_left_out_counted_and_said_once(spoiled, workers, tmp_path):
     log = logging.FileHandler(tmp_path / 'log')
     get_root_logger().addHandler(log)
     data = PairedDehazeDataset(spoiled | {'on_error': 'skip'})
@@ -175,7 +175,7 @@ def test_a_store_that_cannot_be_read_ends_the_training_at_once(spoiled, monkeypa
         reads.append(name)
         raise StoreError('hazy.lmdb/data.mdb is cut short; copy it again')
 
-    monkeypatch.setattr(PictureFolder, 'read', refuse)
+    monkeypatch.setattr(ImageFolder, 'read', refuse)
     with pytest.raises(
         StoreError, match=r'^phase train, data set Tiny: hazy\.lmdb/data\.mdb is cut short; copy it again$'
     ):
@@ -197,5 +197,5 @@ def test_with_nothing_left_the_training_ends(spoiled, tmp_path):
     for file in (tmp_path / 'hazy').iterdir():
         file.write_bytes(b'?')
     data = PairedDehazeDataset(spoiled | {'on_error': 'skip'})
-    with pytest.raises(InputError, match=r'10 pictures in a row cannot be used; the last one: .*cannot be decoded'):
+    with pytest.raises(InputError, match=r'10 images in a row cannot be used; the last one: .*cannot be decoded'):
         data[0]

@@ -1,4 +1,4 @@
-"""SyntheticHazeDataset, measured against the scattering model and the toolbox's PairedImageDataset."""
+"""SyntheticHazeDataset, measured against the scattering model and BasicSR's PairedImageDataset."""
 
 import logging
 import random
@@ -30,7 +30,7 @@ SCALE = 6553.5
 HALF_A_BYTE = 0.5 / 255 + 1e-6
 
 
-def clear_picture(name, size=SIZE):
+def clear_image(name, size=SIZE):
     noise = np.random.default_rng(list(name.encode())).integers(0, 256, (*size, 3), np.uint8)
     return cv2.GaussianBlur(noise, (3, 3), 0)
 
@@ -47,7 +47,7 @@ def write(file, img):
 
 def folders(root, scenes=('1', '2', '3'), size=SIZE):
     for scene in scenes:
-        write(root / 'clear' / f'{scene}.png', clear_picture(scene, size))
+        write(root / 'clear' / f'{scene}.png', clear_image(scene, size))
         write(root / 'depth' / f'{scene}.png', depth_values(scene, size))
     return root
 
@@ -97,9 +97,9 @@ def assert_equal(one, other):
 # ----------------------------------------------------------------------------------------------------------- the haze
 
 
-def test_a_hazy_picture_is_the_models_rounded_to_bytes(tmp_path):
+def test_a_hazy_image_is_the_models_rounded_to_bytes(tmp_path):
     sample = made(folders(tmp_path))[1]
-    clear, depth = clear_picture('2') / 255, depth_values('2') / SCALE
+    clear, depth = clear_image('2') / 255, depth_values('2') / SCALE
     expected = model(clear, np.exp(-1.2 * depth)[..., None], 0.9)
     np.testing.assert_allclose(bgr(sample['lq']), expected, atol=HALF_A_BYTE)
     assert torch.equal(sample['lq'] * 255, (sample['lq'] * 255).round())
@@ -167,7 +167,7 @@ def test_sots_indoor_is_a_grid_of_ten_with_white_light(tmp_path):
 def test_the_white_frame_of_sots_indoor_is_cut_off(tmp_path):
     plain = made(folders(tmp_path / 'plain', scenes=['1']), **preset('sots_indoor'))[3]
     root = folders(tmp_path / 'framed', scenes=['1'])
-    framed = cv2.copyMakeBorder(clear_picture('1'), 10, 10, 10, 10, cv2.BORDER_CONSTANT, value=(255,) * 3)
+    framed = cv2.copyMakeBorder(clear_image('1'), 10, 10, 10, 10, cv2.BORDER_CONSTANT, value=(255,) * 3)
     write(root / 'clear' / '1.png', framed)
     assert torch.equal(made(root, **preset('sots_indoor'))[3]['lq'], plain['lq'])
 
@@ -184,7 +184,7 @@ def test_the_airlight_may_be_coloured(tmp_path):
     airlight = sample['airlight'].flatten().tolist()
     assert len(set(airlight)) == 3
     t = np.exp(-1.2 * depth_values('1') / SCALE)[..., None]
-    np.testing.assert_allclose(bgr(sample['lq']), model(clear_picture('1') / 255, t, airlight[::-1]), atol=HALF_A_BYTE)
+    np.testing.assert_allclose(bgr(sample['lq']), model(clear_image('1') / 255, t, airlight[::-1]), atol=HALF_A_BYTE)
 
 
 def test_height_is_the_exponential_atmosphere_of_the_depth(tmp_path):
@@ -231,7 +231,7 @@ def test_noise_stays_within_the_range_of_bytes(tmp_path):
     assert (lq == 0).float().mean() > 0.1
 
 
-def test_jpeg_is_the_toolboxs_compression(tmp_path):
+def test_jpeg_is_from_basicsr_compression(tmp_path):
     root = folders(tmp_path)
     expected = add_jpg_compression(bgr(made(root)[0]['lq']), 35)
     np.testing.assert_array_equal(bgr(made(root, jpeg=35)[0]['lq']), expected)
@@ -249,7 +249,7 @@ def test_jpeg_quality_is_drawn_from_its_range():
 @pytest.mark.parametrize(
     'changes', [train(), train(use_rot=False), train(use_hflip=False), train(gt_size=40), {}], ids=str
 )
-def test_clear_pictures_are_cropped_and_turned_as_by_the_toolbox(tmp_path, changes):
+def test_clear_images_are_cropped_and_turned_as_by_basicsr(tmp_path, changes):
     root = folders(tmp_path)
     ours = made(root, **changes)
     clear = {'dataroot_lq': str(root / 'clear'), 'dataroot_gt': str(root / 'clear')}
@@ -264,7 +264,7 @@ def test_clear_pictures_are_cropped_and_turned_as_by_the_toolbox(tmp_path, chang
 
 
 @pytest.mark.parametrize('field', [{}, {'field': 'height', 'falloff': 1}, {'field': 'patchy'}], ids=str)
-def test_maps_fit_the_pictures_however_they_are_cropped_and_turned(tmp_path, field):
+def test_maps_fit_the_images_however_they_are_cropped_and_turned(tmp_path, field):
     data = made(folders(tmp_path), **train(airlight=[0.4, 1], airlight_per_channel=True, **field))
     for index in (*range(3), *range(3), *range(3)):
         sample = data[index]
@@ -275,7 +275,7 @@ def test_maps_fit_the_pictures_however_they_are_cropped_and_turned(tmp_path, fie
 
 
 @pytest.mark.parametrize('field', [{}, {'field': 'height', 'falloff': 1}, {'field': 'patchy'}], ids=str)
-def test_a_crop_has_the_haze_of_the_whole_picture(tmp_path, field):
+def test_a_crop_has_the_haze_of_the_whole_image(tmp_path, field):
     root = folders(tmp_path, scenes=['1'])
     for seed in range(4):
         maps = []
@@ -290,7 +290,7 @@ def test_a_crop_has_the_haze_of_the_whole_picture(tmp_path, field):
 
 
 @pytest.mark.parametrize('phase', ['train', 'val'])
-def test_resize_treats_the_finished_picture_like_a_file(tmp_path, phase):
+def test_resize_treats_the_finished_image_like_a_file(tmp_path, phase):
     root = folders(tmp_path)
     whole, small = made(root)[0], made(root, phase=phase, resize=[20, 30])[0]
     for side in ('lq', 'gt'):
@@ -340,7 +340,7 @@ def test_lmdbs_give_what_folders_give(tmp_path):
         assert_equal(sample, expected)
 
 
-def test_depth_may_be_of_any_kind_beside_any_picture(tmp_path):
+def test_depth_may_be_of_any_kind_beside_any_image(tmp_path):
     root = folders(tmp_path)
     for scene in '123':
         (root / 'depth' / f'{scene}.png').unlink()
@@ -378,11 +378,11 @@ def test_without_depth_it_is_made_up_and_one_line_says_so(tmp_path):
     assert 'phase val, data set Made: no dataroot_depth' in messages[0]
     assert 'made up' in messages[0]
     t = made(root, **no_depth)[0]['transmission'][0]
-    np.testing.assert_allclose(t, np.exp(-1.2 * painted_depth(clear_picture('1'))), rtol=1e-5)
+    np.testing.assert_allclose(t, np.exp(-1.2 * painted_depth(clear_image('1'))), rtol=1e-5)
     assert not messages_of(lambda: made(root)[0])
 
 
-def test_a_list_chooses_clear_pictures(tmp_path):
+def test_a_list_chooses_clear_images(tmp_path):
     root = folders(tmp_path)
     (root / 'depth' / '2.png').unlink()
     (tmp_path / 'list.txt').write_text('3.png (40,48,3) 1\n1.png\n')
@@ -391,7 +391,7 @@ def test_a_list_chooses_clear_pictures(tmp_path):
     assert len(data) == 2
 
 
-def test_the_toolbox_builds_it_and_options_stay_as_they_were(tmp_path):
+def test_basicsr_builds_it_and_options_stay_as_they_were(tmp_path):
     opt = options(folders(tmp_path), **train(num_worker_per_gpu=0, batch_size_per_gpu=2), **preset('reside_its'))
     before = deepcopy(opt)
     data = build_dataset(opt)
@@ -430,7 +430,7 @@ def test_every_validation_sees_the_same_haze_and_moves_no_other_generator(tmp_pa
     assert before == (random.getstate(), str(np.random.get_state()), torch.get_rng_state().tolist())
 
 
-def test_pictures_and_seeds_have_their_own_haze(tmp_path):
+def test_images_and_seeds_have_their_own_haze(tmp_path):
     root = folders(tmp_path)
     airlights = [made(root, seed=seed, **RANDOM)[index]['airlight'][0].item() for seed in (0, 1) for index in range(3)]
     assert len(set(airlights)) == 6
@@ -534,7 +534,7 @@ def put_without(*keys, **changes):
         (put(dataroot_depth=['a', 'b']), ['dataroot_depth', 'one path']),
         (put(meta_info_file='nowhere.txt'), ['nowhere.txt cannot be read', 'correct']),
         (lambda opt, root: (root / 'depth/2.png').unlink(), ['2.png has no depth', '1 of 3 such', 'add the depth']),
-        (lambda opt, root: write(root / 'clear/1.jpg', clear_picture('1')), ['1.jpg and', 'same stem', 'remove']),
+        (lambda opt, root: write(root / 'clear/1.jpg', clear_image('1')), ['1.jpg and', 'same stem', 'remove']),
         (lambda opt, root: write(root / 'depth/1.tif', depth_values('1')), ['1.tif', 'same stem', 'remove']),
     ],
 )
@@ -562,7 +562,7 @@ def break_file(name, content):
         (break_file('clear/1.png', lambda whole: whole[:-40]), ['clear/1.png cannot be decoded', 'again']),
         (break_file('depth/1.png', lambda whole: whole[:-40]), ['depth/1.png cannot be decoded', 'make']),
         (break_file('depth/1.png', lambda whole: b''), ['depth/1.png is empty', 'make']),
-        (depth_file(clear_picture('1')), ['depth/1.png is of shape (40, 48, 3)', 'one channel']),
+        (depth_file(clear_image('1')), ['depth/1.png is of shape (40, 48, 3)', 'one channel']),
         (depth_file(depth_values('1', (40, 49))), ['depth/1.png is 40x49', 'clear/1.png is 40x48', 'make it again']),
         (npy_file(np.full(SIZE, np.nan)), ['depth/1.npy has 1920 of 1920', 'not finite', 'fill']),
         (npy_file(np.full(SIZE, -1.0)), ['depth/1.npy has 1920 of 1920', 'negative']),
@@ -571,16 +571,16 @@ def break_file(name, content):
         (lambda opt, root: (npy_file(np.ones(SIZE, int))(opt, root), opt.pop('depth_scale')), ['1.npy', 'depth_scale']),
     ],
 )
-def test_a_bad_picture_is_named_when_it_is_read(tmp_path, spoil, parts):
+def test_a_bad_image_is_named_when_it_is_read(tmp_path, spoil, parts):
     opt = options(folders(tmp_path, scenes=['1']))
     spoil(opt, tmp_path)
     data = SyntheticHazeDataset(opt)
     assert_named(lambda: data[0], parts)
 
 
-def test_a_larger_clear_picture_without_white_frame_is_named(tmp_path):
+def test_a_larger_clear_image_without_white_frame_is_named(tmp_path):
     root = folders(tmp_path, scenes=['1'])
-    write(root / 'clear/1.png', clear_picture('1', (60, 68)))
+    write(root / 'clear/1.png', clear_image('1', (60, 68)))
     assert_named(lambda: made(root, **preset('sots_indoor'))[0], ['clear/1.png', 'no white frame'])
     assert_named(lambda: made(root)[0], ['depth/1.png is 40x48', 'clear/1.png is 60x68'])
 

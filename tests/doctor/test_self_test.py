@@ -67,7 +67,7 @@ def test_failure_says_what_was_being_done(method, error, text, monkeypatch):
 
 
 @pytest.mark.parametrize(('error', 'status'), [(1e-5, 'ok'), (0.01, 'wrong')])
-def test_pictures_may_differ_as_kernels_of_a_gpu_do_but_weights_may_not(monkeypatch, error, status):
+def test_images_may_differ_as_kernels_of_a_gpu_do_but_weights_may_not(monkeypatch, error, status):
     build, evaluated = self_test._model, []
 
     def with_other_kernels(folder, is_train, weights=None):

@@ -34,7 +34,7 @@ def test_each_finding_is_a_line_below_the_title_of_its_group():
         f'  wrong    {"x" * 200}',
         '           cure: do that',
         '',
-        '1 ok, 1 warning, 1 wrong: mend what is wrong, from the top: the first may cause the others',
+        '1 ok, 1 warning, 1 wrong: correct what is wrong, from the top: the first may cause the others',
     ]
 
 

@@ -26,15 +26,15 @@ def note(guard, *flags, loss=float('nan')):
 # ------------------------------------------------------------------------------------------------------------- counting
 
 
-def test_bad_updates_are_counted_and_their_pictures_named(guard, caplog):
+def test_bad_updates_are_counted_and_their_images_named(guard, caplog):
     note(guard, False, True, False, True)
     guard.look()
     assert guard.skipped == 2
     second, fourth = caplog.messages
     assert second.startswith('iteration 2:')
-    assert '(1 so far); pictures: 2_a.png, 2_b.png' in second
+    assert '(1 so far); images: 2_a.png, 2_b.png' in second
     assert fourth.startswith('iteration 4:')
-    assert '(2 so far); pictures: 4_a.png, 4_b.png' in fourth
+    assert '(2 so far); images: 4_a.png, 4_b.png' in fourth
 
 
 def test_good_updates_are_not_mentioned(guard, caplog):
@@ -125,14 +125,14 @@ def report_of(rank):
     return [message.rpartition(': ')[2] for message in collected.messages]
 
 
-def test_pictures_are_those_of_the_process_whose_loss_is_not_finite(tmp_path):
+def test_images_are_those_of_the_process_whose_loss_is_not_finite(tmp_path):
     assert in_two_processes(report_of, tmp_path) == [['1.png', '0.png, 1.png']] * 2
 
 
 # ------------------------------------------------------------------------------------------------ the scale of float16
 
 
-def test_lowering_the_scale_is_no_bad_update_and_blames_no_picture(guard, caplog):
+def test_lowering_the_scale_is_no_bad_update_and_blames_no_image(guard, caplog):
     with caplog.at_level(logging.INFO):
         note(guard, *[True] * 5, loss=1.0)
         guard.look(scale=2048.0)

@@ -38,7 +38,7 @@ def terminal():
 
 
 def begun(folder, start_iter=0):
-    """A journal, and a logger like the toolbox's: to the standard error as it is when the run begins, and to a file."""
+    """A journal, and a logger like BasicSR's: to the standard error as it is when the run begins, and to a file."""
     logger = logging.Logger('run')
     logger.addHandler(logging.StreamHandler(sys.stderr))
     logger.addHandler(logging.FileHandler(folder / 'run.log'))

@@ -37,7 +37,7 @@ def test_each_optimiser_makes_a_step(name):
         assert torch.isfinite(parameter).all()
 
 
-def test_those_of_the_toolbox_are_there():
+def test_those_of_basicsr_are_there():
     assert {'Adam', 'AdamW', 'Adamax', 'SGD', 'ASGD', 'RMSprop', 'Rprop'} <= optimizers.OPTIMIZERS.keys()
 
 

@@ -83,7 +83,7 @@ def test_any_whole_number_gives_a_seed(numbers):
     draw_seeded(*numbers)
 
 
-def test_seeds_of_pictures_differ():
+def test_seeds_of_images_differ():
     seeds = {randomness.seed_of(seed, epoch, n) for seed in (0, 1, 42) for epoch in range(5) for n in range(100)}
     assert len(seeds) == 1500
 

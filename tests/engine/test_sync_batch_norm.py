@@ -14,7 +14,7 @@ from okdnet_plugin.engine.sync_batch_norm import CpuSyncBatchNorm, synchronise
 CPU = torch.device('cpu')
 SETTINGS = {'affine': {}, 'not affine': {'affine': False}, 'plain average': {'momentum': None}}
 CASES = [(size, setting) for size in (6, 1) for setting in SETTINGS]
-# Pictures of the first process; the other has the rest of four.
+# Images of the first process; the other has the rest of four.
 SHARES = {'even': 2, 'uneven': 3, 'distributed': 2}
 
 
@@ -32,14 +32,14 @@ def batch(size):
     return torch.randn(4, 3, size, size, generator=torch.Generator().manual_seed(0)) * 2 + 5
 
 
-def two_steps(net, x, pictures):
-    """All that comes of two passes; `pictures` is what the sum of a loss is divided by."""
+def two_steps(net, x, images):
+    """All that comes of two passes; `images` is what the sum of a loss is divided by."""
     x = x.clone().requires_grad_()
     for _ in range(2):
         net.zero_grad()
         x.grad = None
         y = net(x)
-        ((y - 1).pow(4).sum() / (pictures * y[0].numel())).backward()
+        ((y - 1).pow(4).sum() / (images * y[0].numel())).backward()
     bare = getattr(net, 'module', net)
     gradients = {name: parameter.grad for name, parameter in bare.named_parameters()}
     return {'output': y.detach(), 'input': x.grad, 'gradients': gradients, 'buffers': dict(bare.named_buffers())}
@@ -55,7 +55,7 @@ def results_of(rank):
         for kind in SHARES:
             net = network(setting, CpuSyncBatchNorm)
             net = DistributedDataParallel(net) if kind == 'distributed' else net
-            result = two_steps(net, batch(size)[of_share(rank, kind)], pictures=2)
+            result = two_steps(net, batch(size)[of_share(rank, kind)], images=2)
             if kind != 'distributed':
                 for gradient in result['gradients'].values():  # the mean over processes, as DDP takes it
                     torch.distributed.all_reduce(gradient)
@@ -94,7 +94,7 @@ def assert_close(actual, expected):
 @pytest.mark.parametrize('kind', SHARES)
 @pytest.mark.parametrize(('size', 'setting'), CASES)
 def test_two_processes_are_as_one_with_the_whole_batch(results, size, setting, kind):
-    expected = two_steps(network(setting, nn.BatchNorm2d), batch(size), pictures=4)
+    expected = two_steps(network(setting, nn.BatchNorm2d), batch(size), images=4)
     for rank in range(2):
         result = results[rank][size, setting, kind]
         assert_close(result['output'], expected['output'][of_share(rank, kind)])
@@ -124,7 +124,7 @@ def test_variance_of_values_far_from_zero_is_exact(results):
     torch.testing.assert_close(torch.tensor(results[0]['far']), norm.running_var, rtol=1e-4, atol=0)
 
 
-def test_layout_of_the_pictures_stays(results):
+def test_layout_of_the_images_stays(results):
     assert results[0]['laid out']
 
 

@@ -12,18 +12,18 @@ from torch.utils.data import Dataset
 from conftest import in_two_processes
 from okdnet_plugin.engine import validation
 from okdnet_plugin.engine.signals import leave_signals_to_the_parent
-from okdnet_plugin.engine.validation import Figures, Mean
+from okdnet_plugin.engine.validation import Mean, MetricValues
 
 # ---------------------------------------------------------------------------------------------------------------- means
 
 
-def figures_of(values):
-    return [Figures(index, {'psnr': value, 'ssim': -value}) for index, value in enumerate(values)]
+def metric_values_of(values):
+    return [MetricValues(index, {'psnr': value, 'ssim': -value}) for index, value in enumerate(values)]
 
 
 def test_mean_does_not_depend_on_who_worked_out_what():
     values = [random.uniform(0, 1) * 10 ** random.randint(-6, 6) for _ in range(101)]
-    figures = figures_of(values)
+    figures = metric_values_of(values)
     expected = validation.means_of(figures)
     assert expected['psnr'].value == pytest.approx(np.mean(values))
     plain = set()
@@ -35,33 +35,33 @@ def test_mean_does_not_depend_on_who_worked_out_what():
 
 
 def test_each_metric_has_its_mean():
-    assert validation.means_of(figures_of([1.0, 2.0, 6.0])) == {'psnr': Mean(3.0, 0), 'ssim': Mean(-3.0, 0)}
+    assert validation.means_of(metric_values_of([1.0, 2.0, 6.0])) == {'psnr': Mean(3.0, 0), 'ssim': Mean(-3.0, 0)}
 
 
 def test_infinite_values_are_left_out_and_counted():
-    assert validation.means_of(figures_of([math.inf, 1.0, math.inf, 2.0]))['psnr'] == Mean(1.5, 2)
+    assert validation.means_of(metric_values_of([math.inf, 1.0, math.inf, 2.0]))['psnr'] == Mean(1.5, 2)
 
 
 @pytest.mark.parametrize('value', [math.inf, -math.inf])
 def test_mean_of_infinite_values_is_infinite(value):
-    assert validation.means_of(figures_of([value] * 3))['psnr'] == Mean(value, 3)
+    assert validation.means_of(metric_values_of([value] * 3))['psnr'] == Mean(value, 3)
 
 
 def test_value_that_is_no_number_is_not_left_out():
-    mean = validation.means_of(figures_of([1.0, math.nan]))['psnr']
+    mean = validation.means_of(metric_values_of([1.0, math.nan]))['psnr']
     assert math.isnan(mean.value)
     assert mean.infinite == 0
 
 
-def test_no_picture_and_no_metric_have_no_mean():
+def test_no_image_and_no_metric_have_no_mean():
     assert validation.means_of([]) == {}
-    assert validation.means_of([Figures(0, {}), Figures(1, {})]) == {}
+    assert validation.means_of([MetricValues(0, {}), MetricValues(1, {})]) == {}
 
 
 # --------------------------------------------------------------------------------------------------------------- shares
 
 
-class Pictures(Dataset):
+class Images(Dataset):
     def __init__(self, count):
         self.count = count
 
@@ -79,7 +79,7 @@ class Pictures(Dataset):
 def test_shares_are_disjoint_and_cover_the_data_set(count, world_size):
     indices = []
     for rank in range(world_size):
-        for data in validation.loader_of_share(Pictures(count), rank, world_size, num_workers=0):
+        for data in validation.loader_of_share(Images(count), rank, world_size, num_workers=0):
             index = int(data['index'])
             assert data['lq'].shape == (1, 3, 2 + index, 4)
             assert (data['lq'] == index).all()
@@ -89,16 +89,16 @@ def test_shares_are_disjoint_and_cover_the_data_set(count, world_size):
     assert sorted(indices) == list(range(count))
 
 
-def test_shares_differ_by_one_picture_at_most():
-    lengths = [len(validation.loader_of_share(Pictures(7), rank, 3, 0)) for rank in range(3)]
+def test_shares_differ_by_one_image_at_most():
+    lengths = [len(validation.loader_of_share(Images(7), rank, 3, 0)) for rank in range(3)]
     assert lengths == [3, 2, 2]
 
 
-def test_pictures_read_ahead_are_the_same_in_the_same_order():
+def test_images_read_ahead_are_the_same_in_the_same_order():
     state = torch.get_rng_state()
-    loader = validation.loader_of_share(Pictures(5), 1, 2, num_workers=8)
+    loader = validation.loader_of_share(Images(5), 1, 2, num_workers=8)
     assert [int(data['index']) for data in loader] == [1, 3]
-    assert loader.num_workers == 2  # not more than there are pictures
+    assert loader.num_workers == 2  # not more than there are images
     assert loader.worker_init_fn is leave_signals_to_the_parent
     assert torch.equal(torch.get_rng_state(), state)
 
@@ -138,7 +138,7 @@ def colour(height, width, value=(10, 20, 30)):
     return np.full((height, width, 3), value, np.uint8)
 
 
-def test_pictures_stand_side_by_side_with_white_between():
+def test_images_stand_side_by_side_with_white_between():
     strip = validation.strip({'hazy': colour(80, 100), 'result': colour(80, 60), 'clear': colour(80, 40)})
     assert strip.shape == (80, 100 + 2 + 60 + 2 + 40, 3)
     assert strip.dtype == np.uint8
@@ -157,18 +157,18 @@ def test_grey_and_colour_go_together():
 
 @pytest.mark.parametrize(('height', 'width'), [(40, 60), (160, 240), (79, 119)])
 def test_other_heights_are_brought_to_the_first_in_proportion(height, width):
-    for picture in (grey(height, width), colour(height, width)):
-        strip = validation.strip({'hazy': colour(80, 100), 'result': picture})
+    for image in (grey(height, width), colour(height, width)):
+        strip = validation.strip({'hazy': colour(80, 100), 'result': image})
         assert strip.shape[0] == 80
         assert strip.shape[1] == pytest.approx(100 + 2 + 120, abs=1)
 
 
 @pytest.mark.parametrize('height', [16, 80, 700])
-def test_names_are_written_on_the_pictures_and_the_pictures_stay(height):
-    picture = colour(height, 200, 100)
-    strip = validation.strip({'hazy': picture, 'clear': grey(height, 200)})
+def test_names_are_written_on_the_images_and_the_images_stay(height):
+    image = colour(height, 200, 100)
+    strip = validation.strip({'hazy': image, 'clear': grey(height, 200)})
     for tile in (strip[:, :200], strip[:, 202:]):
         assert tile.max() > 200
         assert tile.min() < 50
     assert not np.array_equal(strip[:, :200], strip[:, 202:])  # their names differ
-    assert (picture == 100).all()
+    assert (image == 100).all()

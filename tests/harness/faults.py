@@ -58,7 +58,7 @@ DAMAGES = ('truncated', 'empty', 'no_checkpoint', 'with_code', 'a_network', 'tru
 
 
 def make_pairs(folder: Path, count: int) -> None:
-    """Clear pictures and a hazy one of each, in hazy/ and clear/ of a new folder."""
+    """Clear images and a hazy one of each, in hazy/ and clear/ of a new folder."""
     rng = np.random.default_rng(0)
     for kind in ('hazy', 'clear'):
         (folder / kind).mkdir(parents=True)
@@ -358,7 +358,7 @@ def _short(value: object) -> str:
 
 
 class Bench:
-    """The folder, the pictures, the nursery and the reference that all cases share; a context manager.
+    """The folder, the images, the nursery and the reference that all cases share; a context manager.
 
     Args:
         root: an empty folder.
@@ -595,7 +595,7 @@ def killed(bench: Bench, name: str, rng: random.Random, strikes: Sequence[Callab
 
 
 def _remove_first_tries(case: Case, training: Training) -> None:
-    """Begun anew, the toolbox keeps what was there under another name, which changes once a second only."""
+    """Begun anew, BasicSR keeps what was there under another name, which changes once a second only."""
     for folder in _list(training.folder / 'experiments'):
         if '_archived_' in folder.name:
             case.expect(not any(path.suffix == '.state' for path in folder.rglob('*')), 'a state was moved away')

@@ -118,7 +118,7 @@ def state_runs_code() -> None:
     import torch
     from basicsr.train import load_resume_state
 
-    torch.cuda.current_device = lambda: 0  # the toolbox looks for a GPU first
+    torch.cuda.current_device = lambda: 0  # BasicSR looks for a GPU first
     torch.save({'epoch': 0, 'iter': 1, 'optimizers': [RunsCode()], 'schedulers': []}, '1.state')
     load_resume_state({'auto_resume': False, 'path': {'resume_state': '1.state', 'models': '.'}})
 
@@ -171,7 +171,7 @@ ATTACKS: tuple[Callable[[], None], ...] = (
 
 
 def parse(*arguments: str) -> dict:
-    """Options as the toolbox's parser returns them; one argument alone is the beginning of the option file."""
+    """Options as BasicSR's parser returns them; one argument alone is the beginning of the option file."""
     from basicsr.utils.options import parse_options
 
     more = arguments if len(arguments) == 1 else ()
@@ -236,7 +236,7 @@ def _attack(attack: Callable[[], None], folder: str, said: int) -> None:
 
 
 def attack_all(is_released: bool) -> list[tuple[bool, str]]:
-    """Import the toolbox, with the plugin or with no more than today's torchvision asks for, and try all attacks."""
+    """Import BasicSR, with the plugin or with no more than today's torchvision asks for, and try all attacks."""
     os.environ['TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD'] = '1'
     if is_released:
         name = 'torchvision.transforms.functional_tensor'

@@ -1,4 +1,4 @@
-"""The holes of the toolbox: open in what was released, closed with the plugin."""
+"""The holes of BasicSR: open in what was released, closed with the plugin."""
 
 import json
 import sys
@@ -25,7 +25,7 @@ def test_every_hole_is_closed_with_the_plugin(sides):
     assert len(sides['--plugin']) == 11
 
 
-def test_every_attack_succeeds_on_the_toolbox_as_released(sides):
+def test_every_attack_succeeds_on_basicsr_as_released(sides):
     """Otherwise the test above shows nothing."""
     assert [words for is_closed, words in sides['--released'] if is_closed] == []
 

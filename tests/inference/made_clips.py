@@ -12,8 +12,8 @@ TICKS = Fraction(1, 12800)
 UNEVEN = [0, 531, 1042, 1544, 2100, 2561, 3600, 4095, 4600, 5130, 5651, 6140]
 
 
-def picture(time: int, width: int = 64, height: int = 48) -> np.ndarray:
-    """A smooth picture that changes with time, uint8 RGB."""
+def image(time: int, width: int = 64, height: int = 48) -> np.ndarray:
+    """A smooth image that changes with time, uint8 RGB."""
     slope = np.add.outer(np.linspace(60, 120, height), np.linspace(0, 60, width))
     return np.stack([slope, 0.8 * slope + 3 * time, 230 - slope], -1).clip(0, 255).astype(np.uint8)
 
@@ -22,7 +22,7 @@ def clip(
     path: Path,
     codec: str = 'libx264',
     pixel_format: str = 'yuv420p',
-    pictures: list[np.ndarray] | None = None,
+    images: list[np.ndarray] | None = None,
     stamps: list[int] | None = None,
     audio: str | None = None,
     rotation: int = 0,
@@ -33,8 +33,8 @@ def clip(
     options: dict[str, str] | None = None,
 ) -> Path:
     """Write a video of 12 frames, with a tone in it if `audio` names an encoder; `numbers` fill the planes if given."""
-    pictures = pictures or [picture(time) for time in range(12)]
-    height, width = pictures[0].shape[:2]
+    images = images or [image(time) for time in range(12)]
+    height, width = images[0].shape[:2]
     with av.open(str(path), 'w') as container:
         video = container.add_stream(codec, rate=25, options=options or {})
         video.width, video.height, video.pix_fmt = width, height, pixel_format
@@ -55,7 +55,7 @@ def clip(
                 {'id': 2, 'start': 200, 'end': 480, 'time_base': Fraction(1, 1000), 'metadata': {'title': 'after'}},
             ]
         )
-        for number, one in enumerate(pictures):
+        for number, one in enumerate(images):
             frame = av.VideoFrame.from_ndarray(one, 'rgb24').reformat(
                 format=pixel_format, dst_colorspace={1: 1, 6: 5, 9: 9}[matrix], dst_color_range=1 + full
             )

@@ -122,7 +122,7 @@ def test_auto_takes_openvino_where_it_is_installed(plain_net, monkeypatch):
 
 
 class TakesSizesForConstant(nn.Module):
-    """Decides by a value of the picture's, which a trace cannot follow."""
+    """Decides by a value of the image's, which a trace cannot follow."""
 
     def __init__(self):
         super().__init__()
@@ -181,10 +181,10 @@ def test_a_gpu_of_apple_is_refused_where_there_is_none(net):
 @installed('openvino')
 def test_threads_may_share_openvino(plain_net):
     back_end = backends.make(plain_net, 'openvino', device='cpu')
-    pictures = [torch.rand(1, 3, 64, 64 + 4 * number) for number in range(4)]
-    alone = [back_end(hazy).output for hazy in pictures]
+    images = [torch.rand(1, 3, 64, 64 + 4 * number) for number in range(4)]
+    alone = [back_end(hazy).output for hazy in images]
     with ThreadPoolExecutor(4) as pool:
-        for together in (list(pool.map(lambda hazy: back_end(hazy).output, pictures)) for _ in range(10)):
+        for together in (list(pool.map(lambda hazy: back_end(hazy).output, images)) for _ in range(10)):
             for one, other in zip(together, alone, strict=True):
                 torch.testing.assert_close(one, other)
 
@@ -196,7 +196,7 @@ def test_missing_package_is_named(net, name, package, monkeypatch):
         backends.make(net, name, device='cpu')
 
 
-def test_compiled_network_gets_pictures_that_need_no_padding(net, monkeypatch):
+def test_compiled_network_gets_images_that_need_no_padding(net, monkeypatch):
     """The compiler itself takes a minute; what is handed to it is what matters here."""
     seen = []
 

@@ -37,9 +37,9 @@ class Squared(nn.Module):
         return x.square()
 
 
-def squared(picture):
-    largest = np.iinfo(picture.dtype).max
-    return np.rint((picture.astype(np.float64) / largest) ** 2 * largest).astype(picture.dtype)
+def squared(image):
+    largest = np.iinfo(image.dtype).max
+    return np.rint((image.astype(np.float64) / largest) ** 2 * largest).astype(image.dtype)
 
 
 def random(*shape, dtype=np.uint8):
@@ -54,28 +54,28 @@ def test_it_is_offered_by_the_package():
 
 def test_an_array_becomes_what_the_network_makes_of_it():
     net = build_network(OKDNET).eval()
-    picture = random(37, 50, 3)
+    image = random(37, 50, 3)
     with torch.no_grad():
-        expected = net(torch.from_numpy(picture).permute(2, 0, 1)[None] / 255)[0].permute(1, 2, 0) * 255
-    given = picture.copy()
-    result = Dehazer(net, backend='eager')(picture)
-    assert (result.dtype, result.shape) == (np.uint8, picture.shape)
+        expected = net(torch.from_numpy(image).permute(2, 0, 1)[None] / 255)[0].permute(1, 2, 0) * 255
+    given = image.copy()
+    result = Dehazer(net, backend='eager')(image)
+    assert (result.dtype, result.shape) == (np.uint8, image.shape)
     assert np.abs(result - expected.numpy()).max() <= 0.51
-    assert np.array_equal(picture, given)
+    assert np.array_equal(image, given)
 
 
 @pytest.mark.parametrize('dtype', [np.uint8, np.uint16])
 @pytest.mark.parametrize('shape', [(1, 1, 3), (1, 500, 3), (3, 7, 3), (40, 30, 3), (20, 300, 3)])
 def test_any_size_and_depth_is_kept(shape, dtype):
-    picture = random(*shape, dtype=dtype)
-    result = Dehazer(Squared())(picture)
+    image = random(*shape, dtype=dtype)
+    result = Dehazer(Squared())(image)
     assert (result.dtype, result.shape) == (dtype, shape)
-    assert np.abs(result.astype(int) - squared(picture)).max() <= (1 if dtype == np.uint16 else 0)
+    assert np.abs(result.astype(int) - squared(image)).max() <= (1 if dtype == np.uint16 else 0)
 
 
-def test_a_picture_that_is_not_contiguous_is_taken():
-    picture = random(40, 30, 3)[::-1, ::2, ::-1]
-    assert np.array_equal(Dehazer(Squared())(picture), squared(picture))
+def test_an_image_that_is_not_contiguous_is_taken():
+    image = random(40, 30, 3)[::-1, ::2, ::-1]
+    assert np.array_equal(Dehazer(Squared())(image), squared(image))
 
 
 def test_alpha_is_kept_and_grey_stays_grey():
@@ -93,64 +93,64 @@ def test_alpha_is_kept_and_grey_stays_grey():
 
 @pytest.mark.parametrize('shape', [(3, 20, 30), (2, 3, 5, 40)])
 def test_tensors_come_back_as_they_are(shape):
-    picture = torch.rand(*shape, dtype=torch.float64)
-    result = Dehazer(Squared())(picture)
-    assert (result.shape, result.dtype) == (picture.shape, torch.float64)
-    assert torch.allclose(result, picture.square(), atol=1e-6)
+    image = torch.rand(*shape, dtype=torch.float64)
+    result = Dehazer(Squared())(image)
+    assert (result.shape, result.dtype) == (image.shape, torch.float64)
+    assert torch.allclose(result, image.square(), atol=1e-6)
 
 
-def test_strength_goes_from_the_hazy_picture_to_the_result():
-    picture = random(20, 30, 3)
-    assert np.array_equal(Dehazer(Squared(), strength=0)(picture), picture)
-    half = Dehazer(Squared(), strength=0.5)(picture)
-    assert np.abs(half - (picture.astype(float) + squared(picture)) / 2).max() <= 1
+def test_strength_goes_from_the_hazy_image_to_the_result():
+    image = random(20, 30, 3)
+    assert np.array_equal(Dehazer(Squared(), strength=0)(image), image)
+    half = Dehazer(Squared(), strength=0.5)(image)
+    assert np.abs(half - (image.astype(float) + squared(image)) / 2).max() <= 1
     tensor = torch.rand(1, 3, 20, 30)
     assert torch.allclose(Dehazer(Squared(), strength=0.25)(tensor), tensor + 0.25 * (tensor.square() - tensor))
 
 
 @pytest.mark.parametrize('shape', [(300, 280, 3), (130, 600, 4)])
 def test_tiles_make_no_difference_to_what_is_done_pixel_by_pixel(shape):
-    net, picture = Squared(), random(*shape)
-    result = Dehazer(net, tile=128)(picture)
-    assert np.array_equal(result[..., :3], squared(picture[..., :3]))
+    net, image = Squared(), random(*shape)
+    result = Dehazer(net, tile=128)(image)
+    assert np.array_equal(result[..., :3], squared(image[..., :3]))
     assert len(net.sizes) > 4
     assert max(map(max, net.sizes)) <= 128
 
 
-def test_all_tiles_have_the_airlight_of_the_whole_picture():
+def test_all_tiles_have_the_airlight_of_the_whole_image():
     net = build_network(OKDNET).eval()
-    picture = random(300, 200, 3)
-    whole = torch.from_numpy(picture).permute(2, 0, 1)[None] / 255
+    image = random(300, 200, 3)
+    whole = torch.from_numpy(image).permute(2, 0, 1)[None] / 255
     dehazer, seen = Dehazer(net, backend='eager', tile=128), []
     call = dehazer._backend.__call__
     dehazer._backend = type('Spy', (), {
         'estimate_airlight': dehazer._backend.estimate_airlight,
         '__call__': lambda self, hazy, airlight=None: (seen.append(airlight), call(hazy, airlight))[1],
     })()  # fmt: skip
-    dehazer(picture)
+    dehazer(image)
     assert len(seen) > 3
     for airlight in seen:
         assert torch.allclose(airlight, net.estimate_airlight(whole), atol=1e-5)
 
 
 @pytest.mark.parametrize('size', [(300, 200), (100, 1000), (256, 256), (20, 17)])
-def test_the_overview_is_what_the_airlight_network_makes_of_a_picture(size):
-    picture = torch.rand(1, 3, *size)
-    expected = torch.nn.functional.interpolate(picture, (256, 256), mode='bilinear', align_corners=False)
-    overview = module._overview(picture, lambda values: values)
+def test_the_overview_is_what_the_airlight_network_makes_of_an_image(size):
+    image = torch.rand(1, 3, *size)
+    expected = torch.nn.functional.interpolate(image, (256, 256), mode='bilinear', align_corners=False)
+    overview = module._overview(image, lambda values: values)
     assert torch.allclose(overview, expected, atol=1e-5)
 
 
 def test_without_memory_tiles_become_smaller_which_is_said_once():
     lines, net = [], Squared(most=150 * 150)
-    dehazer, picture = Dehazer(net, notify=lines.append), random(500, 480, 3)
+    dehazer, image = Dehazer(net, notify=lines.append), random(500, 480, 3)
     shares = []
-    assert np.array_equal(dehazer.dehaze(picture, shares.append).pixels, squared(picture))
+    assert np.array_equal(dehazer.dehaze(image, shares.append).pixels, squared(image))
     assert sum(shares) == pytest.approx(1)
     assert len(lines) == 2
     assert lines[0].startswith('not enough memory on cpu for 480x500 px; going on in tiles of 2')
     net.sizes.clear()
-    assert np.array_equal(dehazer(picture), squared(picture))
+    assert np.array_equal(dehazer(image), squared(image))
     assert len(lines) == 2
     assert max(height * width for height, width in net.sizes) <= 150 * 150
 
@@ -175,19 +175,19 @@ def test_other_errors_are_not_taken_for_short_memory():
         Dehazer(Broken())(random(20, 20, 3))
 
 
-def test_pictures_are_cut_only_if_they_need_more_than_half_of_the_free_memory(monkeypatch):
-    net, picture = Squared(), random(400, 300, 3)
+def test_images_are_cut_only_if_they_need_more_than_half_of_the_free_memory(monkeypatch):
+    net, image = Squared(), random(400, 300, 3)
     need = 400 * 300 * memory.bytes_per_pixel('Squared')
     monkeypatch.setattr(memory, 'available', lambda device: 2 * need)
-    Dehazer(net)(picture)
+    Dehazer(net)(image)
     assert net.sizes == [(400, 300)]
     monkeypatch.setattr(memory, 'available', lambda device: 2 * need - 2)
     monkeypatch.setattr(module, '_TILE_BYTES', need / 4)
     net.sizes.clear()
-    assert np.array_equal(Dehazer(net)(picture), squared(picture))
+    assert np.array_equal(Dehazer(net)(image), squared(image))
     assert 1 < len(net.sizes) < 20
     net.sizes.clear()
-    Dehazer(net, tile=0)(picture)
+    Dehazer(net, tile=0)(image)
     assert net.sizes == [(400, 300)]
 
 
@@ -205,7 +205,7 @@ def test_options_out_of_range_are_refused(options, complaint):
 
 
 @pytest.mark.parametrize(
-    'picture',
+    'image',
     [
         np.zeros((4, 4, 3), np.float32),
         np.zeros((4, 4, 5), np.uint8),
@@ -220,17 +220,17 @@ def test_options_out_of_range_are_refused(options, complaint):
         None,
     ],
 )
-def test_what_is_no_picture_is_refused(picture):
-    with pytest.raises(InputError, match=r'a picture (is|has)'):
-        Dehazer(Squared())(picture)
+def test_what_is_no_image_is_refused(image):
+    with pytest.raises(InputError, match=r'an image (is|has)'):
+        Dehazer(Squared())(image)
 
 
 def test_bytes_in_the_order_of_another_machine_are_the_same_numbers():
-    picture = random(20, 24, 3, dtype=np.uint16)
-    swapped = picture.astype(picture.dtype.newbyteorder())
+    image = random(20, 24, 3, dtype=np.uint16)
+    swapped = image.astype(image.dtype.newbyteorder())
     result = Dehazer(Squared())(swapped)
     assert result.dtype == swapped.dtype
-    assert np.array_equal(result, Dehazer(Squared())(picture))
+    assert np.array_equal(result, Dehazer(Squared())(image))
 
 
 # ---------------------------------------------------------------------------------------------- what may be given to it
@@ -433,5 +433,5 @@ def test_network_of_two_networks_dehazes():
     """Parts of a network may have names that a Dehazer asks for: `fuse` makes OKDNet faster."""
     depth = {'num_feat': 4, 'growth': 4, 'num_blocks': (1, 1, 1, 1)}
     net = build_network({'type': 'DGDNet', 'depth': depth, 'fuse': {'dim': 4, 'depths': (1, 1)}})
-    picture = random(37, 50, 3)
-    assert Dehazer(net, backend='eager')(picture).shape == picture.shape
+    image = random(37, 50, 3)
+    assert Dehazer(net, backend='eager')(image).shape == image.shape

@@ -1,4 +1,4 @@
-"""Networks as files for others: they run without the package and give the same pictures, and weights come back."""
+"""Networks as files for others: they run without the package and give the same images, and weights come back."""
 
 import json
 
@@ -92,7 +92,7 @@ def test_weights_go_to_safetensors_and_back_bit_by_bit(tmp_path):
     assert all(torch.equal(value, weights.state[name]) for name, value in back.state.items())
 
 
-def test_toolbox_reads_the_pth(tmp_path, model_options):
+def test_basicsr_reads_the_pth(tmp_path, model_options):
     from okdnet_plugin.models.restoration_model import RestorationModel
 
     weights = weights_of(SMALL)
@@ -200,8 +200,8 @@ def test_full_disk_leaves_nothing_and_says_so(tmp_path, aodnet, monkeypatch):
     assert not list(tmp_path.iterdir())
 
 
-def test_values_of_the_check_are_pictures():
-    hazy = export_module._picture(2, 50, 75)
+def test_values_of_the_check_are_images():
+    hazy = export_module._image(2, 50, 75)
     assert hazy.shape == (2, 3, 50, 75)
     assert 0 <= hazy.min() < 0.2 < 0.8 < hazy.max() <= 1
-    assert torch.equal(hazy, export_module._picture(2, 50, 75))
+    assert torch.equal(hazy, export_module._image(2, 50, 75))

@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from okdnet_plugin.errors import InputError
-from okdnet_plugin.inference.images.reading import OpenedPicture, without_other_limits
+from okdnet_plugin.inference.images.reading import OpenedImage, without_other_limits
 
 
 @pytest.fixture(autouse=True)
@@ -49,7 +49,7 @@ def png_that_says(width, height):
     )
 
 
-PICTURE = Image.fromarray(random(60, 80, 3))
+IMAGE = Image.fromarray(random(60, 80, 3))
 FRAMES = [Image.fromarray(np.full((20, 30, 3), 40 * i, np.uint8)) for i in range(3)]
 
 
@@ -62,47 +62,47 @@ FRAMES = [Image.fromarray(np.full((20, 30, 3), 40 * i, np.uint8)) for i in range
         (b'\xff\xd8\xff\xe0', 'cannot be decoded'),
         (b'II*\0\xff\xff\xff\xff', 'cannot be decoded'),
         (bytes(range(256)) * 9, 'cannot be decoded'),
-        (saved(PICTURE, 'PNG')[:2000], 'cannot be decoded'),
-        (saved(PICTURE, 'JPEG')[:2000], 'cannot be decoded'),
-        (saved(PICTURE, 'WEBP')[:1000], 'cannot be decoded'),
-        (saved(PICTURE, 'TIFF')[:4000], 'cannot be decoded'),
-        (saved(PICTURE, 'BMP')[:4000], 'cannot be decoded'),
+        (saved(IMAGE, 'PNG')[:2000], 'cannot be decoded'),
+        (saved(IMAGE, 'JPEG')[:2000], 'cannot be decoded'),
+        (saved(IMAGE, 'WEBP')[:1000], 'cannot be decoded'),
+        (saved(IMAGE, 'TIFF')[:4000], 'cannot be decoded'),
+        (saved(IMAGE, 'BMP')[:4000], 'cannot be decoded'),
         (encoded('.png', random(60, 80, 3, dtype=np.uint16))[:9000], 'cannot be decoded'),
         (encoded('.tiff', random(60, 80, 3, dtype=np.uint16))[:9000], 'cannot be decoded'),
         (encoded('.tiff', np.full((20, 30, 3), np.nan, np.float32)), 'holds floating-point values'),
         (encoded('.tiff', np.full((20, 30), np.inf, np.float32)), 'holds floating-point values'),
-        (saved(FRAMES[0], 'GIF', save_all=True, append_images=FRAMES[1:]), 'holds 3 pictures'),
-        (saved(FRAMES[0], 'TIFF', save_all=True, append_images=FRAMES[1:]), 'holds 3 pictures'),
-        (saved(FRAMES[0], 'PNG', save_all=True, append_images=FRAMES[1:]), 'holds 3 pictures'),
+        (saved(FRAMES[0], 'GIF', save_all=True, append_images=FRAMES[1:]), 'holds 3 images'),
+        (saved(FRAMES[0], 'TIFF', save_all=True, append_images=FRAMES[1:]), 'holds 3 images'),
+        (saved(FRAMES[0], 'PNG', save_all=True, append_images=FRAMES[1:]), 'holds 3 images'),
         (png_that_says(100_000, 100_000), 'a is 100000x100000, 10000 megapixels, more than the 20 that are allowed'),
         (png_that_says(2**31 - 1, 1), 'more than the 20 that are allowed'),
         (png_that_says(1000, 1000)[:500], 'cannot be decoded'),
         (png_that_says(0, 10), 'cannot be decoded'),
     ],
 )
-def test_what_is_no_whole_picture_is_told_of_in_one_line(content, complaint):
+def test_what_is_no_whole_image_is_told_of_in_one_line(content, complaint):
     with pytest.raises(InputError, match=complaint) as caught:
-        OpenedPicture(content, 'a', 20).load()
+        OpenedImage(content, 'a', 20).load()
     assert '\n' not in str(caught.value)
     assert str(caught.value).startswith('a ')
 
 
 @pytest.mark.parametrize('kind', ['PNG', 'JPEG', 'TIFF', 'WEBP'])
-def test_no_flipped_bit_brings_anything_but_a_picture_or_one_line(kind):
-    content = bytearray(saved(PICTURE, kind))
+def test_no_flipped_bit_brings_anything_but_an_image_or_one_line(kind):
+    content = bytearray(saved(IMAGE, kind))
     rng = np.random.default_rng(0)
     for _ in range(60):
         damaged = bytearray(content)
         for place in rng.integers(0, len(content), 3):
             damaged[place] ^= 1 << rng.integers(8)
         with contextlib.suppress(InputError):
-            assert OpenedPicture(bytes(damaged), 'a', 20).load().pixels.dtype in (np.uint8, np.uint16)
+            assert OpenedImage(bytes(damaged), 'a', 20).load().pixels.dtype in (np.uint8, np.uint16)
 
 
 def test_the_limit_is_looked_at_before_anything_is_decoded(monkeypatch):
     monkeypatch.setattr(Image.Image, 'load', None)
     with pytest.raises(InputError, match='raise --max-megapixels'):
-        OpenedPicture(png_that_says(5000, 5000), 'a', 20)
+        OpenedImage(png_that_says(5000, 5000), 'a', 20)
 
 
 @pytest.mark.parametrize('options', [[cv2.IMWRITE_TIFF_COMPRESSION, 5], []], ids=['lzw', 'logarithms'])
@@ -110,20 +110,20 @@ def test_floating_point_colours_are_told_of_without_being_decoded(options, monke
     content = cv2.imencode('.tif', np.zeros((30, 40, 3), np.float32), options)[1].tobytes()
     monkeypatch.setattr(cv2, 'imdecode', None)
     with pytest.raises(InputError, match='floating-point values'):
-        OpenedPicture(content, 'a', 20)
+        OpenedImage(content, 'a', 20)
 
 
 @pytest.mark.parametrize('size', [(100_000, 1), (1, 70_000)])
 def test_long_sides_are_read(size):
     content = saved(Image.fromarray(random(*size, 3)), 'PNG')
-    assert OpenedPicture(content, 'a', 20).load().pixels.shape == (*size, 3)
+    assert OpenedImage(content, 'a', 20).load().pixels.shape == (*size, 3)
 
 
 @pytest.mark.parametrize('kind', ['PNG', 'JPEG', 'TIFF'])
 def test_the_content_counts_and_not_the_extension(kind, tmp_path):
     path = tmp_path / 'a.bmp'
-    path.write_bytes(saved(PICTURE, kind))
-    assert OpenedPicture(path, 'a', 20).load().kind == kind
+    path.write_bytes(saved(IMAGE, kind))
+    assert OpenedImage(path, 'a', 20).load().kind == kind
 
 
 def test_what_is_no_file_is_told_of(tmp_path):
@@ -134,10 +134,10 @@ def test_what_is_no_file_is_told_of(tmp_path):
         'a\0b': 'cannot be read',
     }.items():
         with pytest.raises(InputError, match=complaint):
-            OpenedPicture(path, 'a', 20)
+            OpenedImage(path, 'a', 20)
 
 
 def test_a_pipe_is_refused_and_not_waited_for(tmp_path):
     os.mkfifo(tmp_path / 'a')
     with pytest.raises(InputError, match='a is a named pipe'):
-        OpenedPicture(tmp_path / 'a', 'a', 20)
+        OpenedImage(tmp_path / 'a', 'a', 20)

@@ -1,4 +1,4 @@
-"""What the file of a picture holds, its result holds too."""
+"""What the file of an image holds, its result holds too."""
 
 import io
 import struct
@@ -10,10 +10,10 @@ from PIL import Image, ImageCms, ImageOps
 from PIL.ExifTags import IFD, Base
 
 from okdnet_plugin.errors import InputError
-from okdnet_plugin.inference.images import metadata as picture_metadata
-from okdnet_plugin.inference.images import writing as picture_writing
+from okdnet_plugin.inference.images import metadata as image_metadata
+from okdnet_plugin.inference.images import writing as image_writing
 from okdnet_plugin.inference.images.metadata import Metadata, turned
-from okdnet_plugin.inference.images.reading import OpenedPicture
+from okdnet_plugin.inference.images.reading import OpenedImage
 
 ICC = ImageCms.ImageCmsProfile(ImageCms.createProfile('sRGB')).tobytes()
 
@@ -23,7 +23,7 @@ def random(*shape, dtype=np.uint8):
 
 
 def load(content, limit=10):
-    return OpenedPicture(content, 'a.png', limit).load()
+    return OpenedImage(content, 'a.png', limit).load()
 
 
 def saved(image, kind, **options):
@@ -58,18 +58,18 @@ def test_every_depth_and_number_of_channels_survives(kind, dtype, channels, exif
     if dtype == np.uint16 and channels == (2,):
         pytest.skip('becomes RGB with alpha, which is told of')
     pixels = random(37, 53, *channels, dtype=dtype)
-    content, notes = picture_writing.encode(pixels, Metadata(6, exif, ICC, (300, 150), b'<x/>'), kind, 95)
-    picture = load(content)
+    content, notes = image_writing.encode(pixels, Metadata(6, exif, ICC, (300, 150), b'<x/>'), kind, 95)
+    image = load(content)
     assert notes == ()
-    assert picture.pixels.dtype == dtype
-    assert np.array_equal(picture.pixels, pixels)
-    assert (picture.kind, picture.lossless) == (kind, True)
+    assert image.pixels.dtype == dtype
+    assert np.array_equal(image.pixels, pixels)
+    assert (image.kind, image.lossless) == (kind, True)
 
 
 @pytest.mark.parametrize('dtype', [np.uint8, np.uint16])
 @pytest.mark.parametrize('kind', ['PNG', 'TIFF', 'JPEG', 'WEBP'])
 def test_exif_profile_and_resolution_survive(kind, dtype, exif):
-    content, _ = picture_writing.encode(
+    content, _ = image_writing.encode(
         random(30, 20, 3, dtype=dtype), Metadata(6, exif, ICC, (300, 150), b'<x/>'), kind, 95
     )
     stored = Image.open(io.BytesIO(content))
@@ -79,7 +79,7 @@ def test_exif_profile_and_resolution_survive(kind, dtype, exif):
     assert (kept.orientation, kept.icc, kept.xmp) == (6, ICC, b'<x/>')
     if kind != 'WEBP':  # which has no place for it
         assert kept.dpi == pytest.approx((300, 150), abs=0.1)
-    read = picture_metadata.parsed(kept.exif)
+    read = image_metadata.parsed(kept.exif)
     assert read[Base.Make] == 'Maker'
     assert read.get_ifd(IFD.Exif)[Base.ExposureTime] == pytest.approx(0.01)
     assert read.get_ifd(IFD.GPSInfo)[2] == (1.0, 2.0, 3.0)
@@ -87,29 +87,29 @@ def test_exif_profile_and_resolution_survive(kind, dtype, exif):
 
 def test_tiff_is_read_by_others(exif):
     pixels = random(1100, 900, 3, dtype=np.uint16)  # several strips
-    content, _ = picture_writing.encode(pixels, Metadata(icc=ICC, dpi=(72, 72)), 'TIFF', 95)
+    content, _ = image_writing.encode(pixels, Metadata(icc=ICC, dpi=(72, 72)), 'TIFF', 95)
     assert np.array_equal(cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_UNCHANGED)[..., ::-1], pixels)
 
 
 def test_the_thumbnail_which_shows_the_haze_is_dropped():
     # One entry, the orientation, and behind it the place of a second directory.
     exif = b'II*\0' + struct.pack('<IH', 8, 1) + struct.pack('<HHII', Base.Orientation, 3, 1, 6) + struct.pack('<I', 26)
-    assert picture_metadata.without_thumbnail(exif) == exif[:-4] + bytes(4)
-    turned_exif = picture_metadata.without_thumbnail(exif, orientation=1)
-    assert picture_metadata.parsed(turned_exif)[Base.Orientation] == 1
+    assert image_metadata.without_thumbnail(exif) == exif[:-4] + bytes(4)
+    turned_exif = image_metadata.without_thumbnail(exif, orientation=1)
+    assert image_metadata.parsed(turned_exif)[Base.Orientation] == 1
 
 
 @pytest.mark.parametrize('exif', [b'', b'II*\0', b'MM\0*\xff\xff\xff\xff', b'nonsense', b'II*\0\x08\0\0\0\xff\xff'])
 def test_damaged_exif_is_left_alone(exif):
-    assert picture_metadata.without_thumbnail(exif) == exif
-    picture_metadata.parsed(exif)
+    assert image_metadata.without_thumbnail(exif) == exif
+    image_metadata.parsed(exif)
 
 
 def test_what_a_png_says_of_its_colours_survives():
     content = saved(Image.fromarray(random(20, 30, 3)), 'PNG')
-    content = picture_metadata.into_png(content, Metadata(png_colours=((b'gAMA', struct.pack('>I', 100000)),)))
-    picture = load(content)
-    again, _ = picture_writing.encode(picture.pixels, picture.metadata, 'PNG', 95)
+    content = image_metadata.into_png(content, Metadata(png_colours=((b'gAMA', struct.pack('>I', 100000)),)))
+    image = load(content)
+    again, _ = image_writing.encode(image.pixels, image.metadata, 'PNG', 95)
     assert Image.open(io.BytesIO(again)).info['gamma'] == 1
 
 
@@ -123,14 +123,14 @@ def test_what_a_png_says_of_its_colours_survives():
     ],
 )
 def test_what_a_kind_of_file_cannot_hold_is_told_of(kind, dtype, channels, note):
-    content, notes = picture_writing.encode(random(20, 30, channels, dtype=dtype), Metadata(), kind, 95)
+    content, notes = image_writing.encode(random(20, 30, channels, dtype=dtype), Metadata(), kind, 95)
     assert note in ' '.join(notes)
     assert load(content).pixels.shape[:2] == (20, 30)
 
 
 def test_bmp_which_has_no_orientation_is_stored_upright(exif):
     pixels = random(20, 30, 3)
-    content, notes = picture_writing.encode(pixels, Metadata(6, exif), 'BMP', 95)
+    content, notes = image_writing.encode(pixels, Metadata(6, exif), 'BMP', 95)
     assert np.array_equal(load(content).pixels, pixels)
     assert 'EXIF' in notes[0]
 
@@ -138,15 +138,15 @@ def test_bmp_which_has_no_orientation_is_stored_upright(exif):
 @pytest.mark.parametrize(('quality', 'lossless', 'exact'), [(95, False, False), (100, False, True), (50, True, True)])
 def test_webp_is_exact_where_that_is_asked_for(quality, lossless, exact):
     pixels = random(20, 30, 4)
-    content, _ = picture_writing.encode(pixels, Metadata(icc=ICC), 'WEBP', quality, lossless)
-    picture = load(content)
-    assert picture.lossless is exact
-    assert np.array_equal(picture.pixels, pixels) is exact
+    content, _ = image_writing.encode(pixels, Metadata(icc=ICC), 'WEBP', quality, lossless)
+    image = load(content)
+    assert image.lossless is exact
+    assert np.array_equal(image.pixels, pixels) is exact
 
 
 def test_quality_is_that_of_jpeg():
     pixels = random(64, 64, 3)
-    sizes = [len(picture_writing.encode(pixels, Metadata(), 'JPEG', quality)[0]) for quality in (30, 95)]
+    sizes = [len(image_writing.encode(pixels, Metadata(), 'JPEG', quality)[0]) for quality in (30, 95)]
     assert sizes[0] < sizes[1] / 2
 
 
@@ -174,10 +174,10 @@ def test_every_kind_of_colours_becomes_grey_or_rgb(image, kind, shape):
 
 def test_a_transparent_colour_becomes_alpha():
     pixels = random(20, 30, 3)
-    picture = load(saved(Image.fromarray(pixels), 'PNG', transparency=tuple(map(int, pixels[0, 0]))))
-    assert picture.pixels.shape == (20, 30, 4)
-    assert picture.pixels[0, 0, 3] == 0
-    assert picture.pixels[..., 3].max() == 255
+    image = load(saved(Image.fromarray(pixels), 'PNG', transparency=tuple(map(int, pixels[0, 0]))))
+    assert image.pixels.shape == (20, 30, 4)
+    assert image.pixels[0, 0, 3] == 0
+    assert image.pixels[..., 3].max() == 255
 
 
 def test_the_profile_of_cmyk_is_not_handed_on_to_rgb():
@@ -186,6 +186,6 @@ def test_the_profile_of_cmyk_is_not_handed_on_to_rgb():
 
 @pytest.mark.parametrize(('kind', 'longest'), [('JPEG', 65500), ('WEBP', 16383)])
 def test_what_is_too_long_for_a_kind_of_file_is_refused(kind, longest):
-    picture_writing.check_size(1, longest, kind, 'a')
+    image_writing.check_size(1, longest, kind, 'a')
     with pytest.raises(InputError, match='use --format png'):
-        picture_writing.check_size(longest + 1, 1, kind, 'a')
+        image_writing.check_size(longest + 1, 1, kind, 'a')

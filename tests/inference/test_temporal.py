@@ -77,9 +77,9 @@ def scene(seed: int) -> torch.Tensor:
     return 0.5 + 0.4 * torch.nn.functional.interpolate(coarse, (96, 192), mode='bicubic')
 
 
-def cuts(pictures) -> list[int]:
+def cuts(images) -> list[int]:
     detector = SceneCuts()
-    return [number for number, one in enumerate(pictures) if detector(one)]
+    return [number for number, one in enumerate(images) if detector(one)]
 
 
 def test_a_cut_is_found_where_it_is():

@@ -1,4 +1,4 @@
-"""Tiles cover a picture, and what is cut comes together again."""
+"""Tiles cover an image, and what is cut comes together again."""
 
 from itertools import pairwise
 
@@ -24,10 +24,10 @@ def test_tiles_cover_an_edge_and_share_one_width_with_their_neighbours(length, t
     assert length <= tile or min(stop - start for start, stop in spans) > overlap
 
 
-def put_together(picture, tile, change):
-    height, width = picture.shape[-2:]
+def put_together(image, tile, change):
+    height, width = image.shape[-2:]
     bands = tiling.restore(
-        height, width, tile, lambda top, bottom, left, right: change(picture[..., top:bottom, left:right])
+        height, width, tile, lambda top, bottom, left, right: change(image[..., top:bottom, left:right])
     )
     result, row = [], 0
     for top, band in bands:
@@ -39,20 +39,20 @@ def put_together(picture, tile, change):
 
 @pytest.mark.parametrize('size', [(128, 128), (129, 300), (301, 777), (20, 1000), (1000, 16)])
 def test_what_is_done_pixel_by_pixel_is_the_same_in_tiles(size):
-    picture = torch.rand(2, 3, *size)
-    assert torch.allclose(put_together(picture, 128, lambda tile: tile.square()), picture.square(), atol=1e-6)
+    image = torch.rand(2, 3, *size)
+    assert torch.allclose(put_together(image, 128, lambda tile: tile.square()), image.square(), atol=1e-6)
 
 
-def test_a_constant_picture_stays_constant_to_the_bit_up_to_its_border():
-    picture = torch.full((1, 3, 333, 555), 0.7321)
-    assert torch.equal(put_together(picture, 128, torch.clone), picture)
+def test_a_constant_image_stays_constant_to_the_bit_up_to_its_border():
+    image = torch.full((1, 3, 333, 555), 0.7321)
+    assert torch.equal(put_together(image, 128, torch.clone), image)
 
 
 @pytest.mark.parametrize('size', [(128, 200), (200, 128)])
 def test_where_tiles_disagree_the_change_is_gradual(size):
-    picture = torch.zeros(1, 1, *size)
+    image = torch.zeros(1, 1, *size)
     tiles = iter((0.0, 1.0))
-    result = put_together(picture, 128, lambda tile: torch.full_like(tile, next(tiles)))[0, 0]
+    result = put_together(image, 128, lambda tile: torch.full_like(tile, next(tiles)))[0, 0]
     line = result[0] if size[1] == 200 else result[:, 0]
     assert (line[0], line[-1]) == (0, 1)
     assert (line.diff() >= 0).all()

@@ -8,7 +8,7 @@ import av
 import numpy as np
 import pytest
 import torch
-from made_clips import UNEVEN, clip, frames, packets, picture, planes, times
+from made_clips import UNEVEN, clip, frames, image, packets, planes, times
 
 from okdnet_plugin.errors import InputError, SaveError
 from okdnet_plugin.inference.backends import Restored
@@ -105,11 +105,11 @@ def test_turn_aspect_colours_chapters_and_metadata_are_kept(tmp_path, dehaze):
 
 
 def test_the_network_sees_a_turned_film_upright(tmp_path, dehaze):
-    pictures = [picture(0)] * 3
+    images = [image(0)] * 3
     dehazer = Same()
-    source = clip(tmp_path / 'in.mov', rotation=90, pictures=pictures)
+    source = clip(tmp_path / 'in.mov', rotation=90, images=images)
     _, target = dehaze(source, '.mkv', dehazer, encoding=LOSSLESS)
-    upright = np.rot90(pictures[0]).transpose(2, 0, 1) / 255  # by 90 degrees, counter-clockwise
+    upright = np.rot90(images[0]).transpose(2, 0, 1) / 255  # by 90 degrees, counter-clockwise
     assert dehazer.hazy[0].shape == (1, 3, 64, 48)
     assert np.abs(dehazer.hazy[0][0].numpy() - upright).mean() < 0.02
     before, after = frames(source)[0], frames(target)[0]
@@ -145,7 +145,7 @@ def test_colours_are_read_by_matrix_and_range_and_come_back(tmp_path, dehaze, ma
     assert [(plane.min(), plane.max()) for plane in planes(result)] == [(number, number) for number in numbers]
 
 
-def test_a_picture_comes_back_with_its_brightness_untouched(tmp_path, dehaze):
+def test_an_image_comes_back_with_its_brightness_untouched(tmp_path, dehaze):
     source = clip(tmp_path / 'in.mkv', 'ffv1')
     _, target = dehaze(source, encoding=LOSSLESS)
     for before, after in zip(frames(source), frames(target), strict=True):
@@ -166,7 +166,7 @@ def test_ten_bits_stay_ten_bits_unless_the_encoder_has_fewer_which_is_said(tmp_p
 
 
 def test_odd_sizes_are_kept(tmp_path, dehaze):
-    source = clip(tmp_path / 'in.mkv', 'ffv1', 'yuv420p', [picture(time, 33, 21) for time in range(3)])
+    source = clip(tmp_path / 'in.mkv', 'ffv1', 'yuv420p', [image(time, 33, 21) for time in range(3)])
     summary, target = dehaze(source, '.mp4')
     assert frames(target)[0].format.name == 'yuv444p'
     assert '33x21 is odd' in summary.remarks[0]
@@ -188,17 +188,17 @@ def test_rgb_video_is_written_as_limited_yuv_that_says_so(tmp_path, dehaze):
     with av.open(str(source), 'w') as container:
         stream = container.add_stream('ffv1', rate=25)
         stream.width, stream.height, stream.pix_fmt = 64, 48, 'bgr0'
-        frame = av.VideoFrame.from_ndarray(picture(0), 'rgb24').reformat(format='bgr0')
+        frame = av.VideoFrame.from_ndarray(image(0), 'rgb24').reformat(format='bgr0')
         container.mux(stream.encode(frame))
         container.mux(stream.encode(None))
     dehazer = Same()
     _, target = dehaze(source, '.mp4', dehazer, encoding=Encoding(crf=0))
-    assert np.abs(dehazer.hazy[0][0].numpy() - picture(0).transpose(2, 0, 1) / 255).max() < 0.1 / 255
+    assert np.abs(dehazer.hazy[0][0].numpy() - image(0).transpose(2, 0, 1) / 255).max() < 0.1 / 255
     result = frames(target)[0]
     assert (result.color_range, result.colorspace) == (1, 6)
     y, u, v = planes(result)
     expected = rgb_of((y[20, 20], u[10, 10], v[10, 10]), 6, False, 8)
-    assert expected * 255 == pytest.approx(picture(0)[20, 20], abs=3)
+    assert expected * 255 == pytest.approx(image(0)[20, 20], abs=3)
 
 
 def test_a_comparison_shows_hazy_and_restored_side_by_side(tmp_path, dehaze):
@@ -211,7 +211,7 @@ def test_a_comparison_shows_hazy_and_restored_side_by_side(tmp_path, dehaze):
     shown = frames(target)[3].to_ndarray(format='rgb24').astype(int)
     assert shown.shape == (48, 2 * 64 + 4, 3)
     assert (summary.width, summary.height) == (132, 48)
-    assert np.abs(shown[:, :60] - picture(3)[:, :60]).mean() < 4
+    assert np.abs(shown[:, :60] - image(3)[:, :60]).mean() < 4
     assert shown[:, 72:].max() < 12
     assert times(target) == times(source)
 
@@ -229,7 +229,7 @@ def test_frames_of_another_size_are_scaled_to_the_first_and_it_is_said(tmp_path,
                 'yuvj420p',
                 Fraction(1, 25),
             )
-            for packet in encoder.encode(av.VideoFrame.from_ndarray(picture(0, width, height), 'rgb24')):
+            for packet in encoder.encode(av.VideoFrame.from_ndarray(image(0, width, height), 'rgb24')):
                 packet.stream, packet.pts, packet.dts, packet.time_base = stream, number, number, Fraction(1, 25)
                 container.mux(packet)
     dehazer = Same()
@@ -263,7 +263,7 @@ def test_subtitles_and_what_a_container_cannot_hold(tmp_path, dehaze):
     assert times(target) == times(source)
 
 
-def test_a_broadcast_begins_at_zero_with_sound_and_picture_together(tmp_path, dehaze):
+def test_a_broadcast_begins_at_zero_with_sound_and_image_together(tmp_path, dehaze):
     source = clip(tmp_path / 'in.ts', audio='aac')
     _, target = dehaze(source, '.mkv')
     with av.open(str(source)) as container:
@@ -292,8 +292,8 @@ def test_a_damaged_middle_is_counted_and_the_rest_goes_on(tmp_path, dehaze):
 def test_whatever_is_damaged_the_rest_is_written_and_every_frame_accounted_for(tmp_path, dehaze, suffix):
     rng = np.random.default_rng(0)
     texture = np.kron(rng.integers(0, 255, (12, 40, 3), dtype=np.uint8), np.ones((8, 8, 1), np.uint8))
-    pictures = [texture[:, 2 * number : 2 * number + 128] for number in range(60)]
-    source = clip(tmp_path / f'in{suffix}', pictures=pictures, audio='aac', options={'g': '12'})
+    images = [texture[:, 2 * number : 2 * number + 128] for number in range(60)]
+    source = clip(tmp_path / f'in{suffix}', images=images, audio='aac', options={'g': '12'})
     content = bytearray(source.read_bytes())
     for part in range(6):
         place = int(len(content) * (0.3 + 0.06 * part))
@@ -308,13 +308,13 @@ def test_whatever_is_damaged_the_rest_is_written_and_every_frame_accounted_for(t
 
 
 def test_a_file_that_is_cut_short_gives_what_is_there_and_it_is_said(tmp_path, dehaze):
-    pictures = [picture(time) for time in range(75)]
-    source = clip(tmp_path / 'in.mkv', 'mjpeg', 'yuvj420p', pictures, full=True)
+    images = [image(time) for time in range(75)]
+    source = clip(tmp_path / 'in.mkv', 'mjpeg', 'yuvj420p', images, full=True)
     source.write_bytes(source.read_bytes()[: source.stat().st_size // 2])
     summary, _ = dehaze(source)
     assert 25 < summary.frames < 50
     assert 'cut short: it ends at 1.' in summary.remarks[-1]
-    source = clip(tmp_path / 'in.mov', 'mjpeg', 'yuvj420p', pictures, full=True, options={'movflags': 'faststart'})
+    source = clip(tmp_path / 'in.mov', 'mjpeg', 'yuvj420p', images, full=True, options={'movflags': 'faststart'})
     source.write_bytes(source.read_bytes()[: source.stat().st_size // 2])
     with pytest.raises(InputError, match=r'in\.mov is damaged, cut short or no video'):
         dehaze(source, '.mov')
@@ -337,7 +337,7 @@ def _sound_only(path):
         (lambda path: path.write_bytes(os.urandom(10000)), 'is damaged, cut short or no video'),
         (lambda path: path.mkdir(), 'is a folder'),
         (lambda path: None, 'cannot be read: No such file'),
-        (_sound_only, 'has no moving picture'),
+        (_sound_only, 'has no moving image'),
         (lambda path: path.write_text('ffconcat version 1.0\nfile /etc/passwd\n'), 'cannot be read|no video'),
         (
             lambda path: path.write_text('#EXTM3U\n#EXTINF:1,\nhttp://127.0.0.1:9/a.ts\n#EXT-X-ENDLIST\n'),
@@ -394,7 +394,7 @@ def test_neither_the_source_nor_an_earlier_result_is_overwritten(tmp_path):
 
 @pytest.mark.parametrize('error', [RuntimeError('out of order'), KeyboardInterrupt()])
 def test_interrupted_or_failing_it_leaves_nothing_and_no_thread(tmp_path, dehaze, error):
-    source = clip(tmp_path / 'in.mp4', pictures=[picture(time) for time in range(60)])
+    source = clip(tmp_path / 'in.mp4', images=[image(time) for time in range(60)])
     target = tmp_path / 'results' / 'out.mp4'
     target.parent.mkdir()
     target.write_text('an earlier result')
@@ -409,7 +409,7 @@ def test_interrupted_or_failing_it_leaves_nothing_and_no_thread(tmp_path, dehaze
 def test_a_disk_that_fills_gives_one_clear_line_and_no_half_file(tmp_path, dehaze):
     rng = np.random.default_rng(0)
     noise = [rng.integers(0, 256, (144, 192, 3), dtype=np.uint8) for _ in range(12)]
-    source = clip(tmp_path / 'in.mkv', 'ffv1', pictures=noise)
+    source = clip(tmp_path / 'in.mkv', 'ffv1', images=noise)
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (60_000, hard))  # a file cannot grow beyond, as on a full disk
     try:
@@ -440,7 +440,7 @@ def test_reading_goes_on_while_a_frame_is_restored_but_only_a_few_frames_ahead(t
     stamped = []
     stamp = video_source.VideoSource._stamp
     monkeypatch.setattr(video_source.VideoSource, '_stamp', lambda self, frame: (stamped.append(1), stamp(self, frame)))
-    source = clip(tmp_path / 'in.mkv', 'ffv1', pictures=[picture(0)] * 40)
+    source = clip(tmp_path / 'in.mkv', 'ffv1', images=[image(0)] * 40)
     dehaze(source, dehazer=Slow())
     assert len(stamped) == 40
     assert 1 <= max(ahead) <= 4
@@ -448,8 +448,8 @@ def test_reading_goes_on_while_a_frame_is_restored_but_only_a_few_frames_ahead(t
 
 
 def test_the_airlight_is_smoothed_over_time_and_reset_at_a_cut(tmp_path, dehaze):
-    pictures = [np.full((48, 64, 3), 200, np.uint8)] * 12 + [np.full((48, 64, 3), 60, np.uint8)] * 12
-    source = clip(tmp_path / 'in.mp4', pictures=pictures)
+    images = [np.full((48, 64, 3), 200, np.uint8)] * 12 + [np.full((48, 64, 3), 60, np.uint8)] * 12
+    source = clip(tmp_path / 'in.mp4', images=images)
     dehazer = Same([0.7, 0.9] * 6 + [0.2, 0.4] * 6)
     summary, _ = dehaze(source, dehazer=dehazer, smoothing=1.0)
     bright, dark = np.array(dehazer.airlights[2:12]), np.array(dehazer.airlights[14:])

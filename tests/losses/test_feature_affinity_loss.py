@@ -158,5 +158,5 @@ def test_wrong_argument_is_named(wrong):
         FeatureAffinityLoss(**wrong)
 
 
-def test_toolbox_builds_it_from_an_option_block():
+def test_basicsr_builds_it_from_an_option_block():
     assert build_loss({'type': 'FeatureAffinityLoss', 'norm': 'l1'}).norm == 'l1'

@@ -115,5 +115,5 @@ def test_denominator_without_a_bound_is_refused():
         small(eps=0)
 
 
-def test_toolbox_builds_it_from_an_option_block():
+def test_basicsr_builds_it_from_an_option_block():
     assert build_loss({'type': 'InterContrastiveLoss', 'extractor': 'small'}).layer_weights == WEIGHTS

@@ -151,5 +151,5 @@ def test_wrong_argument_is_named(wrong, message):
         small(**wrong)
 
 
-def test_toolbox_builds_it_from_an_option_block():
+def test_basicsr_builds_it_from_an_option_block():
     assert build_loss({'type': 'IntraContrastiveLoss', 'extractor': 'small'}).patch_size == 16

@@ -69,6 +69,6 @@ def test_wrong_reduction_is_named():
         OnlineDistillationLoss(reduction='none')
 
 
-def test_toolbox_builds_it_from_an_option_block():
+def test_basicsr_builds_it_from_an_option_block():
     block = {'type': 'OnlineDistillationLoss', 'loss_weight': 0.5, 'student_weights': {'shared': 0.1}}
     assert build_loss(block).student_weights == {'shared': 0.1}

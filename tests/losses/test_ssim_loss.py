@@ -1,4 +1,4 @@
-"""Negative SSIM against scikit-image, and as a loss of the toolbox."""
+"""Negative SSIM against scikit-image, and as a loss of BasicSR."""
 
 import pytest
 import torch
@@ -30,12 +30,12 @@ def test_agrees_with_gaussian_ssim_of_scikit_image(noise, size):
     )
 
 
-def test_equal_pictures_give_minus_the_weight():
-    picture = torch.rand(1, 3, 16, 16)
-    assert SSIMLoss(loss_weight=0.5)(picture, picture).item() == pytest.approx(-0.5, abs=1e-6)
+def test_equal_images_give_minus_the_weight():
+    image = torch.rand(1, 3, 16, 16)
+    assert SSIMLoss(loss_weight=0.5)(image, image).item() == pytest.approx(-0.5, abs=1e-6)
 
 
-def test_descending_it_brings_a_picture_nearer():
+def test_descending_it_brings_an_image_nearer():
     target = torch.rand(1, 3, 24, 24)
     pred = torch.rand(1, 3, 24, 24, requires_grad=True)
     loss = SSIMLoss()
@@ -68,7 +68,7 @@ def test_reductions_agree():
 
 
 @pytest.mark.parametrize('shapes', [((1, 3, 10, 16), (1, 3, 10, 16)), ((1, 3, 16, 16), (1, 1, 16, 16))])
-def test_pictures_that_have_no_window_are_refused(shapes):
+def test_images_that_have_no_window_are_refused(shapes):
     with pytest.raises(ValueError, match='must be equal in shape and at least 11x11'):
         SSIMLoss()(torch.rand(shapes[0]), torch.rand(shapes[1]))
 
@@ -79,5 +79,5 @@ def test_wrong_argument_is_named(wrong):
         SSIMLoss(**wrong)
 
 
-def test_toolbox_builds_it_from_an_option_block():
+def test_basicsr_builds_it_from_an_option_block():
     assert build_loss({'type': 'SSIMLoss', 'loss_weight': 2.0}).loss_weight == 2.0

@@ -13,7 +13,7 @@ from okdnet_plugin.errors import InputError
 from okdnet_plugin.metrics import brisque_metric
 from okdnet_plugin.metrics.brisque_metric import calculate_brisque
 
-PICTURE = np.random.default_rng(0).integers(0, 256, (20, 30, 3), np.uint8)
+IMAGE = np.random.default_rng(0).integers(0, 256, (20, 30, 3), np.uint8)
 
 
 @pytest.fixture(autouse=True)
@@ -32,9 +32,9 @@ def package(monkeypatch):
         def __init__(self, url, model_path):
             calls.append((url, model_path))
 
-        def score(self, picture):
-            calls.append(picture)
-            return picture[..., 0].mean()
+        def score(self, image):
+            calls.append(image)
+            return image[..., 0].mean()
 
         def scale_features(self, features):
             return features
@@ -47,20 +47,20 @@ def package(monkeypatch):
 def test_absent_package_is_named(monkeypatch):
     monkeypatch.setitem(sys.modules, 'brisque', None)
     with pytest.raises(InputError, match=r'^BRISQUE is not available: .*brisque.*\(pip install brisque; '):
-        calculate_brisque(PICTURE)
+        calculate_brisque(IMAGE)
 
 
 def test_package_sees_rgb_without_the_border(package):
-    value = calculate_metric({'img': PICTURE, 'img2': PICTURE}, {'type': 'calculate_brisque', 'crop_border': 2})
-    assert value == PICTURE[2:-2, 2:-2, 2].mean()
+    value = calculate_metric({'img': IMAGE, 'img2': IMAGE}, {'type': 'calculate_brisque', 'crop_border': 2})
+    assert value == IMAGE[2:-2, 2:-2, 2].mean()
     assert package.calls[0] == (False, None)
-    np.testing.assert_array_equal(package.calls[1], PICTURE[2:-2, 2:-2, ::-1])
+    np.testing.assert_array_equal(package.calls[1], IMAGE[2:-2, 2:-2, ::-1])
 
 
 def test_model_is_loaded_once(package):
     for _ in range(2):
-        calculate_brisque(PICTURE.transpose(2, 0, 1), input_order='CHW')
-        calculate_brisque(PICTURE[..., 0], svm='a.txt', ranges='a.pickle')
+        calculate_brisque(IMAGE.transpose(2, 0, 1), input_order='CHW')
+        calculate_brisque(IMAGE[..., 0], svm='a.txt', ranges='a.pickle')
     made = [call for call in package.calls if isinstance(call, tuple)]
     assert made == [(False, None), (False, {'svm': 'a.txt', 'normalize': 'a.pickle'})]
     assert package.calls[-1].shape == (20, 30, 3)
@@ -68,22 +68,22 @@ def test_model_is_loaded_once(package):
 
 @pytest.mark.usefixtures('package')
 @pytest.mark.parametrize(
-    ('picture', 'options', 'message'),
+    ('image', 'options', 'message'),
     [
-        (PICTURE, {'svm': 'a.txt'}, 'svm and ranges go together'),
-        (PICTURE[:15], {}, 'a picture of 30x15 is too small; it takes at least 16x16'),
-        (PICTURE / 255, {}, 'is float64'),
+        (IMAGE, {'svm': 'a.txt'}, 'svm and ranges go together'),
+        (IMAGE[:15], {}, 'an image of 30x15 is too small; it takes at least 16x16'),
+        (IMAGE / 255, {}, 'is float64'),
     ],
 )
-def test_what_it_cannot_do_is_named(picture, options, message):
+def test_what_it_cannot_do_is_named(image, options, message):
     with pytest.raises(InputError, match=message):
-        calculate_brisque(picture, **options)
+        calculate_brisque(image, **options)
 
 
 def test_value_that_is_none_is_named(package, monkeypatch):
-    monkeypatch.setattr(package.BRISQUE, 'score', lambda self, picture: np.nan)
-    with pytest.raises(InputError, match='a picture of 30x20 has too little texture'):
-        calculate_brisque(PICTURE)
+    monkeypatch.setattr(package.BRISQUE, 'score', lambda self, image: np.nan)
+    with pytest.raises(InputError, match='an image of 30x20 has too little texture'):
+        calculate_brisque(IMAGE)
 
 
 @pytest.mark.usefixtures('package')

@@ -1,4 +1,4 @@
-"""CIEDE2000 against the pairs published with it, and pictures against scikit-image."""
+"""CIEDE2000 against the pairs published with it, and images against scikit-image."""
 
 import numpy as np
 import pytest
@@ -47,8 +47,8 @@ PUBLISHED = [
 ]
 
 
-def of_scikit_image(*pictures):
-    return deltaE_ciede2000(*[rgb2lab(picture[..., ::-1]) for picture in pictures])
+def of_scikit_image(*images):
+    return deltaE_ciede2000(*[rgb2lab(image[..., ::-1]) for image in images])
 
 
 @pytest.mark.parametrize('pair', PUBLISHED, ids=range(1, 35))
@@ -62,47 +62,47 @@ def test_published_pairs_in_both_orders(pair):
 
 
 @pytest.mark.parametrize('size', [(1, 1), (37, 53), (120, 200)])
-def test_random_pictures_agree_with_scikit_image(size):
-    pictures = np.random.default_rng(0).integers(0, 256, (2, *size, 3), np.uint8)
-    assert calculate_ciede2000(*pictures) == pytest.approx(of_scikit_image(*pictures).mean(), abs=1e-9)
-    labs = [lab_of(picture.reshape(-1, 3)) for picture in pictures]
-    np.testing.assert_allclose(ciede2000(*labs).reshape(size), of_scikit_image(*pictures), atol=1e-9)
+def test_random_images_agree_with_scikit_image(size):
+    images = np.random.default_rng(0).integers(0, 256, (2, *size, 3), np.uint8)
+    assert calculate_ciede2000(*images) == pytest.approx(of_scikit_image(*images).mean(), abs=1e-9)
+    labs = [lab_of(image.reshape(-1, 3)) for image in images]
+    np.testing.assert_allclose(ciede2000(*labs).reshape(size), of_scikit_image(*images), atol=1e-9)
 
 
 def test_dark_colours_agree_with_scikit_image():
-    pictures = np.random.default_rng(0).integers(0, 24, (2, 40, 50, 3), np.uint8)
-    assert calculate_ciede2000(*pictures) == pytest.approx(of_scikit_image(*pictures).mean(), abs=1e-9)
+    images = np.random.default_rng(0).integers(0, 24, (2, 40, 50, 3), np.uint8)
+    assert calculate_ciede2000(*images) == pytest.approx(of_scikit_image(*images).mean(), abs=1e-9)
 
 
-def test_equal_pictures_and_opposites():
-    picture = np.random.default_rng(0).integers(0, 256, (30, 40, 3), np.uint8)
-    assert calculate_ciede2000(picture, picture) == 0
-    assert calculate_ciede2000(np.zeros_like(picture), np.full_like(picture, 255)) == pytest.approx(100, abs=1e-4)
+def test_equal_images_and_opposites():
+    image = np.random.default_rng(0).integers(0, 256, (30, 40, 3), np.uint8)
+    assert calculate_ciede2000(image, image) == 0
+    assert calculate_ciede2000(np.zeros_like(image), np.full_like(image, 255)) == pytest.approx(100, abs=1e-4)
 
 
 def test_border_order_and_grey_count():
-    pictures = np.random.default_rng(0).integers(0, 256, (2, 30, 40, 3), np.uint8)
-    inner = calculate_ciede2000(*[picture[3:-3, 3:-3] for picture in pictures])
-    assert calculate_ciede2000(*pictures, crop_border=3) == inner
-    turned = [picture.transpose(2, 0, 1) for picture in pictures]
+    images = np.random.default_rng(0).integers(0, 256, (2, 30, 40, 3), np.uint8)
+    inner = calculate_ciede2000(*[image[3:-3, 3:-3] for image in images])
+    assert calculate_ciede2000(*images, crop_border=3) == inner
+    turned = [image.transpose(2, 0, 1) for image in images]
     assert calculate_ciede2000(*turned, crop_border=3, input_order='CHW') == inner
-    grey = pictures[..., 0]
+    grey = images[..., 0]
     assert calculate_ciede2000(*grey) == calculate_ciede2000(*[plane[..., None].repeat(3, 2) for plane in grey])
 
 
 def test_parts_make_the_same_mean(monkeypatch):
-    pictures = np.random.default_rng(0).integers(0, 256, (2, 30, 41, 3), np.uint8)
-    whole = calculate_ciede2000(*pictures)
+    images = np.random.default_rng(0).integers(0, 256, (2, 30, 41, 3), np.uint8)
+    whole = calculate_ciede2000(*images)
     monkeypatch.setattr(ciede2000_metric, '_CHUNK', 100)
-    assert calculate_ciede2000(*pictures) == pytest.approx(whole, rel=1e-12)
+    assert calculate_ciede2000(*images) == pytest.approx(whole, rel=1e-12)
 
 
 def test_what_it_cannot_do_is_named():
-    picture = np.zeros((20, 30, 3), np.uint8)
-    with pytest.raises(InputError, match=r'CIEDE2000: the result is 30x20 .* the clear picture \(img2\) 29x20'):
-        calculate_ciede2000(picture, picture[:, 1:])
+    image = np.zeros((20, 30, 3), np.uint8)
+    with pytest.raises(InputError, match=r'CIEDE2000: the result is 30x20 .* the clear image \(img2\) 29x20'):
+        calculate_ciede2000(image, image[:, 1:])
     with pytest.raises(InputError, match=r'CIEDE2000: the result \(img\) is float32'):
-        calculate_ciede2000(picture.astype(np.float32), picture)
+        calculate_ciede2000(image.astype(np.float32), image)
     for wrong in (np.zeros((3, 5)), np.zeros((4, 4))):
         with pytest.raises(ValueError, match='must be equal in shape and begin with 3'):
             ciede2000(wrong, np.zeros((4, 4)))

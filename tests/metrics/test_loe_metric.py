@@ -16,10 +16,10 @@ def all_pairs(reference, enhanced):
 
 
 @pytest.fixture(scope='module')
-def pictures():
+def images():
     rng = np.random.default_rng(0)
     coarse = rng.integers(0, 256, (2, 12, 15, 3), np.uint8)
-    return [cv2.resize(picture, (130, 107), interpolation=cv2.INTER_CUBIC) for picture in coarse]
+    return [cv2.resize(image, (130, 107), interpolation=cv2.INTER_CUBIC) for image in coarse]
 
 
 @pytest.mark.parametrize('levels', [2, 5, 256])
@@ -43,8 +43,8 @@ def test_monotonous_change_is_no_error():
 
 
 @pytest.mark.parametrize('variant', VARIANTS)
-def test_equals_all_pairs_of_the_maps(pictures, variant):
-    hazy, result = pictures
+def test_equals_all_pairs_of_the_maps(images, variant):
+    hazy, result = images
     expected = all_pairs(lightness_map(hazy, variant), lightness_map(result, variant))
     assert calculate_loe(result, lq=hazy, variant=variant) == expected
     assert calculate_loe(result, img2=hazy, reference='gt', variant=variant) == expected
@@ -52,33 +52,33 @@ def test_equals_all_pairs_of_the_maps(pictures, variant):
 
 
 @pytest.mark.parametrize('variant', VARIANTS)
-def test_equal_pictures_have_none(pictures, variant):
-    assert calculate_loe(pictures[0], lq=pictures[0], variant=variant) == 0
+def test_equal_images_have_none(images, variant):
+    assert calculate_loe(images[0], lq=images[0], variant=variant) == 0
 
 
 @pytest.mark.parametrize(('variant', 'size'), [('wang', (51, 68)), ('formula', (50, 67)), ('bimef', (100, 100))])
-def test_places_of_a_picture_of_460x620(variant, size):
-    picture = np.random.default_rng(0).integers(0, 256, (460, 620, 3), np.uint8)
-    for shown, expected in ((picture, size), (picture.transpose(1, 0, 2), size[::-1])):
+def test_places_of_an_image_of_460x620(variant, size):
+    image = np.random.default_rng(0).integers(0, 256, (460, 620, 3), np.uint8)
+    for shown, expected in ((image, size), (image.transpose(1, 0, 2), size[::-1])):
         lightness = lightness_map(shown, variant)
         assert lightness.shape == expected
         assert lightness.dtype == np.uint8
 
 
-def test_wang_takes_the_largest_of_15x15_with_mirrored_borders(pictures):
-    picture = pictures[0]
-    padded = np.pad(picture.max(2), 7, mode='reflect')
+def test_wang_takes_the_largest_of_15x15_with_mirrored_borders(images):
+    image = images[0]
+    padded = np.pad(image.max(2), 7, mode='reflect')
     expected = [
         [padded[row - 1 : row + 14, column - 1 : column + 14].max() for column in range(2, 131, 2)]
         for row in range(2, 108, 2)  # MATLAB counts from 1; step floor(107 / 50)
     ]
-    np.testing.assert_array_equal(lightness_map(picture, 'wang'), expected)
+    np.testing.assert_array_equal(lightness_map(image, 'wang'), expected)
 
 
-def test_bimef_takes_single_pixels_from_edge_to_edge(pictures):
-    lightness = pictures[0].max(2)
+def test_bimef_takes_single_pixels_from_edge_to_edge(images):
+    lightness = images[0].max(2)
     rows, columns = ([round(place * (edge - 1) / 99) for place in range(100)] for edge in (107, 130))
-    np.testing.assert_array_equal(lightness_map(pictures[0], 'bimef'), lightness[rows][:, columns])
+    np.testing.assert_array_equal(lightness_map(images[0], 'bimef'), lightness[rows][:, columns])
 
 
 def test_formula_shrinks_to_fifty():
@@ -91,24 +91,24 @@ def test_formula_shrinks_to_fifty():
     assert (lightness_map(np.full((64, 80, 3), 255, np.uint8), 'formula') == 255).all()
 
 
-def test_border_order_and_grey_count(pictures):
-    hazy, result = pictures
+def test_border_order_and_grey_count(images):
+    hazy, result = images
     inner = calculate_loe(result[5:-5, 5:-5].copy(), lq=hazy[5:-5, 5:-5].copy())
     assert calculate_loe(result, lq=hazy, crop_border=5) == inner
-    turned = [picture.transpose(2, 0, 1) for picture in pictures]
+    turned = [image.transpose(2, 0, 1) for image in images]
     assert calculate_loe(turned[1], lq=turned[0], input_order='CHW', crop_border=5) == inner
-    grey = [picture.max(2) for picture in pictures]
+    grey = [image.max(2) for image in images]
     assert calculate_loe(grey[1], lq=grey[0], crop_border=5) == inner
 
 
 @pytest.mark.parametrize(
     ('options', 'message'),
     [
-        ({}, 'reference input needs the hazy picture .* write reference: gt'),
-        ({'reference': 'gt'}, 'reference gt needs the clear picture .* write reference: input'),
+        ({}, 'reference input needs the hazy image .* write reference: gt'),
+        ({'reference': 'gt'}, 'reference gt needs the clear image .* write reference: input'),
         ({'reference': 'lq'}, 'reference is lq'),
         ({'lq': np.zeros((60, 60, 3), np.uint8), 'variant': 'whang'}, r'variant is whang \(did you mean wang\?\)'),
-        ({'lq': np.zeros((60, 61, 3), np.uint8)}, r'the hazy picture \(lq\) 61x60'),
+        ({'lq': np.zeros((60, 61, 3), np.uint8)}, r'the hazy image \(lq\) 61x60'),
         ({'lq': np.zeros((60, 60, 3), np.uint8), 'crop_border': 6}, '48x48 is too small for variant wang, .* 50x50'),
         (
             {'lq': np.zeros((60, 60, 3), np.uint8), 'variant': 'bimef'},

@@ -1,15 +1,15 @@
-"""Names and calls of the metrics, pictures that they cannot look at, and resizing."""
+"""Names and calls of the metrics, images that they cannot look at, and resizing."""
 
 import numpy as np
 import pytest
 import torch
 from basicsr.metrics import calculate_metric
-from basicsr.utils.matlab_functions import imresize as toolbox_imresize
+from basicsr.utils.matlab_functions import imresize as basicsr_imresize
 from basicsr.utils.registry import METRIC_REGISTRY
 
-from okdnet_plugin.engine.validation import figures_of
+from okdnet_plugin.engine.validation import metric_values_of
 from okdnet_plugin.errors import InputError
-from okdnet_plugin.metrics.metric_util import as_picture, check_same_size, imresize
+from okdnet_plugin.metrics.metric_util import as_image, check_same_size, imresize
 
 RESULT, CLEAR, HAZY = np.random.default_rng(0).integers(0, 256, (3, 100, 192, 3), np.uint8)
 ALL = {'img': RESULT, 'img2': CLEAR, 'lq': HAZY}
@@ -29,22 +29,22 @@ def test_names_are_registered():
         ({'type': 'calculate_pyiqa_fr', 'metric': 'lpips'}, True),
     ],
 )
-def test_validation_calls_it_with_the_pictures_that_there_are(block, needs_clear):
-    pictures = {'result': RESULT, 'lq': HAZY}
-    assert (figures_of(pictures, {'one': block}).values == {}) == needs_clear
+def test_validation_calls_it_with_the_images_that_there_are(block, needs_clear):
+    images = {'result': RESULT, 'lq': HAZY}
+    assert (metric_values_of(images, {'one': block}).values == {}) == needs_clear
     if 'pyiqa' not in block['type']:
-        assert figures_of(pictures | {'gt': CLEAR}, {'one': block}).values['one'] > 0
+        assert metric_values_of(images | {'gt': CLEAR}, {'one': block}).values['one'] > 0
 
 
 @pytest.mark.parametrize('crop_border', [0, 4])
 @pytest.mark.parametrize('block', [{'type': 'calculate_fast_niqe'}, {'type': 'calculate_ciede2000'}])
-def test_toolbox_calls_it(block, crop_border):
+def test_basicsr_calls_it(block, crop_border):
     images = {'img': np.tile(RESULT, (2, 2, 1)), 'img2': np.tile(CLEAR, (2, 2, 1))}
     assert calculate_metric(images | {'crop_border': crop_border}, block) > 0
     assert isinstance(calculate_metric(images, block), float)
 
 
-def test_toolbox_calls_loe():
+def test_basicsr_calls_loe():
     block = {'type': 'calculate_loe', 'variant': 'bimef'}
     to_hazy, to_clear = calculate_metric(ALL, block), calculate_metric(ALL, block | {'reference': 'gt'})
     assert to_hazy != to_clear
@@ -52,7 +52,7 @@ def test_toolbox_calls_loe():
 
 
 @pytest.mark.parametrize('name', ['fast_niqe', 'brisque', 'pi', 'pyiqa_nr'])
-def test_misspelt_option_of_a_metric_that_takes_any_picture_is_named(name):
+def test_misspelt_option_of_a_metric_that_takes_any_image_is_named(name):
     block = {'type': f'calculate_{name}', 'crop_boarder': 1} | ({'metric': 'musiq'} if name == 'pyiqa_nr' else {})
     with pytest.raises(
         InputError, match=r'has no option crop_boarder \(did you mean crop_border.*\?\); it has .*order'
@@ -60,18 +60,18 @@ def test_misspelt_option_of_a_metric_that_takes_any_picture_is_named(name):
         calculate_metric(ALL, block)
 
 
-def test_picture_is_turned_and_cropped():
+def test_image_is_turned_and_cropped():
     expected = RESULT[2:-2, 2:-2]
-    np.testing.assert_array_equal(as_picture('X', 'img', RESULT, 2), expected)
-    np.testing.assert_array_equal(as_picture('X', 'img', RESULT.transpose(2, 0, 1), 2, 'CHW'), expected)
+    np.testing.assert_array_equal(as_image('X', 'img', RESULT, 2), expected)
+    np.testing.assert_array_equal(as_image('X', 'img', RESULT.transpose(2, 0, 1), 2, 'CHW'), expected)
     for order in ('HWC', 'CHW', 'HW'):
-        np.testing.assert_array_equal(as_picture('X', 'img', RESULT[..., 0], 2, order), expected[..., :1])
+        np.testing.assert_array_equal(as_image('X', 'img', RESULT[..., 0], 2, order), expected[..., :1])
 
 
 @pytest.mark.parametrize(
     ('arguments', 'message'),
     [
-        ((None,), r'X: the clear picture \(img2\) is missing'),
+        ((None,), r'X: the clear image \(img2\) is missing'),
         ((RESULT / 255,), 'is float64; give a uint8 array'),
         ((RESULT.tolist(),), 'is list; give a uint8 array'),
         ((RESULT, 0, 'CHW'), r'has the shape \(100, 192, 3\), which is not CHW with 1 or 3 channels'),
@@ -85,21 +85,21 @@ def test_picture_is_turned_and_cropped():
         ((RESULT, True), 'crop_border is True'),
     ],
 )
-def test_wrong_picture_is_named(arguments, message):
+def test_wrong_image_is_named(arguments, message):
     with pytest.raises(InputError, match=message):
-        as_picture('X', 'img2', *arguments)
+        as_image('X', 'img2', *arguments)
 
 
 @pytest.mark.parametrize('other', [CLEAR[:-1], CLEAR[..., :1]])
-def test_pictures_of_different_shape_are_refused(other):
-    with pytest.raises(InputError, match=r'the result is 192x100 with 3 channels, but the clear picture \(img2\) 192x'):
+def test_images_of_different_shape_are_refused(other):
+    with pytest.raises(InputError, match=r'the result is 192x100 with 3 channels, but the clear image \(img2\) 192x'):
         check_same_size('X', RESULT, 'img2', other)
 
 
 @pytest.mark.parametrize(('scale', 'size'), [(0.5, (50, 96)), (0.25, (25, 48)), (2, (200, 384))])
-def test_resizes_like_the_toolbox_to_the_bit(scale, size):
+def test_resizes_like_basicsr_to_the_bit(scale, size):
     plane = np.random.default_rng(0).random((100, 192), np.float32)
-    np.testing.assert_array_equal(imresize(plane, *size), toolbox_imresize(plane, scale))
+    np.testing.assert_array_equal(imresize(plane, *size), basicsr_imresize(plane, scale))
 
 
 def test_resizes_to_any_size_like_an_antialiased_cubic():

@@ -1,4 +1,4 @@
-"""NIQE against the toolbox's, to the bit."""
+"""NIQE against BasicSR's, to the bit."""
 
 import importlib
 import itertools
@@ -14,7 +14,7 @@ from basicsr.metrics.metric_util import to_y_channel
 from okdnet_plugin.errors import InputError
 from okdnet_plugin.metrics.niqe_metric import _shapes, calculate_fast_niqe, luma_of
 
-toolbox_niqe = importlib.import_module('basicsr.metrics.niqe')
+basicsr_niqe = importlib.import_module('basicsr.metrics.niqe')
 
 
 @pytest.fixture(scope='module')
@@ -22,17 +22,17 @@ def photo():
     return np.ascontiguousarray(skimage.data.astronaut()[..., ::-1])
 
 
-def both(picture, **options):
+def both(image, **options):
     with warnings.catch_warnings():
-        warnings.simplefilter('ignore')  # means of nothing, of the toolbox's
-        expected = calculate_niqe(picture, **({'crop_border': 0} | options))
+        warnings.simplefilter('ignore')  # means of nothing, of BasicSR's
+        expected = calculate_niqe(image, **({'crop_border': 0} | options))
     with warnings.catch_warnings():
         warnings.simplefilter('error')
-        return calculate_fast_niqe(picture, **options), expected
+        return calculate_fast_niqe(image, **options), expected
 
 
-def assert_equal(picture, **options):
-    ours, expected = both(picture, **options)
+def assert_equal(image, **options):
+    ours, expected = both(image, **options)
     assert ours == pytest.approx(expected, rel=0, abs=1e-6)
 
 
@@ -76,18 +76,18 @@ def flat_parts(photo):
     ],
     ids=['flat parts', 'clipped', 'few levels', 'blurred', 'noise', 'faint noise', 'sparse'],
 )
-def test_unnatural_pictures(photo, change):
+def test_unnatural_images(photo, change):
     assert_equal(change(photo[:300, :320].copy()))
 
 
 def test_photograph_has_a_value_that_does_not_change(photo):
-    # Of the toolbox, whose value of its own test picture is that of MATLAB to four digits.
+    # Of BasicSR, whose value of its own test image is that of MATLAB to four digits.
     assert calculate_fast_niqe(photo) == pytest.approx(both(photo)[1], abs=1e-6)
     assert 3 < calculate_fast_niqe(photo) < 6
     assert calculate_fast_niqe(cv2.GaussianBlur(photo, (0, 0), 3)) > calculate_fast_niqe(photo) + 1
 
 
-def test_luma_rounds_like_the_toolbox_where_it_nearly_ends_in_a_half():
+def test_luma_rounds_like_basicsr_where_it_nearly_ends_in_a_half():
     # 24.966 B + 128.553 G + 65.481 R in 255000ths, with the halves within a float32's precision.
     blue, green, red = np.ogrid[0:256:5, :256, :256]
     rest = (24966 * blue + 128553 * green + 65481 * red) % 255000
@@ -97,7 +97,7 @@ def test_luma_rounds_like_the_toolbox_where_it_nearly_ends_in_a_half():
     np.testing.assert_array_equal(luma_of(colours), to_y_channel(colours)[..., 0].round())
 
 
-def test_shapes_rise_and_the_nearest_is_the_toolboxs():
+def test_shapes_rise_and_the_nearest_is_from_basicsr():
     table = _shapes()
     assert (np.diff(table.ratio) > 0).all()
     middle = (table.ratio[:-1] + table.ratio[1:]) / 2
@@ -106,22 +106,22 @@ def test_shapes_rise_and_the_nearest_is_the_toolboxs():
 
 
 @pytest.mark.parametrize('size', [(95, 400), (191, 191), (96, 96), (1, 1)])
-def test_too_small_a_picture_is_named(size):
+def test_too_small_an_image_is_named(size):
     blocks = size[0] // 96 * (size[1] // 96)
     with pytest.raises(
-        InputError, match=f'picture of {size[1]}x{size[0]} has {blocks} blocks of 96x96; .* at least two, .* of 192x96'
+        InputError, match=f'image of {size[1]}x{size[0]} has {blocks} blocks of 96x96; .* at least two, .* of 192x96'
     ):
         calculate_fast_niqe(np.zeros((*size, 3), np.uint8))
 
 
 @pytest.mark.parametrize('textured', [0, 1])
-def test_flat_picture_is_named(photo, textured):
-    picture = np.full((96 * 2, 96 * 2, 3), 128, np.uint8)
+def test_flat_image_is_named(photo, textured):
+    image = np.full((96 * 2, 96 * 2, 3), 128, np.uint8)
     if textured:  # as far from its neighbours as they reach
-        picture[20:76, 20:76] = photo[:56, :56]
-    message = f'of the 4 blocks of 96x96 in a picture of 192x192, {textured}'
+        image[20:76, 20:76] = photo[:56, :56]
+    message = f'of the 4 blocks of 96x96 in an image of 192x192, {textured}'
     with pytest.raises(InputError, match=message):
-        calculate_fast_niqe(picture)
+        calculate_fast_niqe(image)
 
 
 def test_other_colour_is_named(photo):

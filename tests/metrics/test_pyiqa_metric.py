@@ -82,7 +82,7 @@ def test_network_is_made_once_for_each_device(pyiqa):
 def test_wrong_metric_is_named():
     with pytest.raises(InputError, match=r'pyiqa has no metric muziq \(did you mean musiq\?\)'):
         calculate_pyiqa_nr(RESULT, 'muziq')
-    with pytest.raises(InputError, match='lpips compares with the clear picture; write type: calculate_pyiqa_fr'):
+    with pytest.raises(InputError, match='lpips compares with the clear image; write type: calculate_pyiqa_fr'):
         calculate_pyiqa_nr(RESULT, 'lpips')
     with pytest.raises(InputError, match='musiq has no reference; write type: calculate_pyiqa_nr'):
         calculate_pyiqa_fr(RESULT, CLEAR, 'musiq')

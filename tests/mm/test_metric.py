@@ -1,4 +1,4 @@
-"""RestorationMetric: the figures of the toolbox, in MMEngine's form and in MMagic's."""
+"""RestorationMetric: the figures of BasicSR, in MMEngine's form and in MMagic's."""
 
 import numpy as np
 import pytest
@@ -12,16 +12,16 @@ from okdnet_plugin.errors import InputError, UnknownNameError
 
 
 def sample(seed: int, order: str = 'rgb', dtype=torch.uint8) -> dict:
-    """A sample with pictures of their own; in `bgr` it shows the same as in `rgb`."""
+    """A sample with images of their own; in `bgr` it shows the same as in `rgb`."""
     generator = torch.Generator().manual_seed(seed)
-    pictures = [torch.randint(0, 256, (3, 24, 32), generator=generator, dtype=torch.uint8) for _ in range(3)]
-    result, clear, hazy = (img.flip(0).to(dtype) if order == 'bgr' else img.to(dtype) for img in pictures)
+    images = [torch.randint(0, 256, (3, 24, 32), generator=generator, dtype=torch.uint8) for _ in range(3)]
+    result, clear, hazy = (img.flip(0).to(dtype) if order == 'bgr' else img.to(dtype) for img in images)
     orders = {'img_channel_order': order, 'gt_channel_order': order}
     return {'output': {'pred_img': result}, 'gt_img': clear, 'input': hazy, **orders}
 
 
-def bgr(picture: torch.Tensor) -> np.ndarray:
-    return np.ascontiguousarray(picture.numpy().transpose(1, 2, 0)[..., ::-1])
+def bgr(image: torch.Tensor) -> np.ndarray:
+    return np.ascontiguousarray(image.numpy().transpose(1, 2, 0)[..., ::-1])
 
 
 def mean_of(samples, **config) -> dict:
@@ -53,7 +53,7 @@ def test_bgr_samples_of_mmagic_have_the_same_figures(dtype):
     assert mean_of([sample(0, 'bgr', dtype)], **config) == mean_of([sample(0)], **config)
 
 
-def test_a_metric_of_the_hazy_picture_gets_it():
+def test_a_metric_of_the_hazy_image_gets_it():
     samples = [sample(0)]
     for found in samples:
         found |= {'output': {'pred_img': torch.randint(0, 256, (3, 64, 64), dtype=torch.uint8)}}
@@ -69,22 +69,22 @@ def test_an_infinite_value_is_left_out_of_the_mean():
     assert mean_of([sample(0), equal], **config) == mean_of([sample(0)], **config)
 
 
-def test_a_picture_that_has_no_value_is_left_out_of_the_mean_and_a_set_of_them_is_refused():
+def test_an_image_that_has_no_value_is_left_out_of_the_mean_and_a_set_of_them_is_refused():
     config = {'function': 'calculate_fast_ssim', 'crop_border': 7}  # the window needs 11 of the 24 - 14 that are left
     large = sample(2)
     for found in (large, large['output']):
         for key in found.keys() & {'gt_img', 'pred_img'}:
             found[key] = found[key].repeat(1, 2, 2)
     assert mean_of([sample(0), large], **config) == mean_of([large], **config)
-    with pytest.raises(InputError, match=r'calculate_fast_ssim has no value for any picture: .*at least 11x11'):
+    with pytest.raises(InputError, match=r'calculate_fast_ssim has no value for any image: .*at least 11x11'):
         mean_of([sample(0)], **config)
 
 
-def test_samples_without_a_clear_picture_are_left_out_and_a_set_of_them_is_refused():
+def test_samples_without_a_clear_image_are_left_out_and_a_set_of_them_is_refused():
     alone = {key: value for key, value in sample(1).items() if key != 'gt_img'}
     config = {'function': 'calculate_psnr', 'crop_border': 0}
     assert mean_of([sample(0), alone], **config) == mean_of([sample(0)], **config)
-    with pytest.raises(InputError, match='calculate_psnr has no value for any picture'):
+    with pytest.raises(InputError, match='calculate_psnr has no value for any image'):
         mean_of([alone], **config)
 
 

@@ -20,7 +20,7 @@ def test_every_class_of_the_plugin_is_registered_and_is_the_same_object(ours, th
     assert all(theirs.get(name) is ours.get(name) for name in names)
 
 
-def test_losses_of_the_toolbox_have_names_that_mmagic_does_not_use():
+def test_losses_of_basicsr_have_names_that_mmagic_does_not_use():
     assert MODELS.get('BasicSRL1Loss') is LOSS_REGISTRY.get('L1Loss')
     assert MODELS.get('BasicSRCharbonnierLoss') is LOSS_REGISTRY.get('CharbonnierLoss')
 

@@ -14,7 +14,7 @@ import okdnet_plugin.mm  # noqa: F401
 from conftest import REPOSITORY
 
 OPTIONS = REPOSITORY / 'options'
-# Keys of the toolbox's loader, which MMEngine has under other names.
+# Keys of BasicSR's loader, which MMEngine has under other names.
 OF_A_LOADER = (*('num_worker_per_gpu', 'batch_size_per_gpu', 'dataset_enlarge_ratio', 'prefetch_mode', 'pin_memory'),)
 LOSSES = {'pixel_loss': 'pixel_opt', 'ssim_loss': 'ssim_opt', 'distill_loss': 'distill_opt'}
 

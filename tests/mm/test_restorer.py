@@ -62,13 +62,13 @@ def test_predictions_are_what_is_saved_and_carry_what_metrics_need(model, batch)
         samples = model.val_step(batch)
         restored = model(batch['lq'], mode='tensor')
     assert [sample['img_path'] for sample in samples] == ['a.png', 'b.png']
-    for sample, picture, clear in zip(samples, restored, batch['gt'], strict=True):
+    for sample, image, clear in zip(samples, restored, batch['gt'], strict=True):
         assert sample['output']['pred_img'].dtype == torch.uint8
-        assert torch.equal(sample['output']['pred_img'], picture.mul(255).round().byte())
+        assert torch.equal(sample['output']['pred_img'], image.mul(255).round().byte())
         assert torch.equal(sample['gt_img'], clear.mul(255).round().byte())
 
 
-def test_pictures_without_clear_ones_are_predicted_too(model, batch):
+def test_images_without_clear_ones_are_predicted_too(model, batch):
     del batch['gt']
     model.eval()
     assert 'gt_img' not in model.val_step(batch)[0]
@@ -93,7 +93,7 @@ def test_batches_come_as_lists_or_as_tensors(batch, stacked):
     assert got['lq_path'] == batch['lq_path']
 
 
-def test_channels_last_lays_pictures_and_network_out(model_config, batch):
+def test_channels_last_lays_images_and_network_out(model_config, batch):
     model = MODELS.build(model_config | {'channels_last': True})
     assert model.data_preprocessor(batch)['lq'].is_contiguous(memory_format=torch.channels_last)
     assert next(model.generator.parameters()).is_contiguous(memory_format=torch.channels_last)
@@ -114,13 +114,13 @@ def test_samples_of_mmagic_are_taken(batch):
     torch.testing.assert_close(got['gt'], clear.float() / 255)
 
 
-def test_pictures_of_several_sizes_in_a_batch_are_refused():
+def test_images_of_several_sizes_in_a_batch_are_refused():
     with pytest.raises(InputError, match='differ in size: 16x16, 16x20'):
         DehazeDataPreprocessor()({'lq': [torch.rand(3, 16, 16), torch.rand(3, 16, 20)]})
 
 
-def test_a_batch_without_hazy_pictures_is_refused():
-    with pytest.raises(InputError, match='no hazy pictures'):
+def test_a_batch_without_hazy_images_is_refused():
+    with pytest.raises(InputError, match='no hazy images'):
         DehazeDataPreprocessor()({'gt': [torch.rand(3, 16, 16)]})
 
 

@@ -53,7 +53,7 @@ def test_lmdbs_give_what_the_data_set_gives_also_after_pickling(lmdbs, expected,
     assert torch.equal(packed['gt'], expected['gt'])
 
 
-def test_pictures_that_were_loaded_as_rgb_are_packed_alike(pairs, expected):
+def test_images_that_were_loaded_as_rgb_are_packed_alike(pairs, expected):
     loader = LoadImageFromFile(imdecode_backend='cv2')
     results = loader({'img_path': str(pairs / 'hazy' / f'{NAME}.png')})
     results |= {'img': results['img'][..., ::-1], 'img_channel_order': 'rgb'}
@@ -67,7 +67,7 @@ def test_mmcv_reads_these_lmdbs_itself(lmdbs, expected, tmp_path):
     assert torch.equal(TRANSFORMS.build({'type': 'PackHazePair'})(results)['lq'], expected['gt'])
 
 
-def test_a_missing_picture_is_named(lmdbs):
+def test_a_missing_image_is_named(lmdbs):
     with pytest.raises(InputError, match='2_9'):
         pipeline(dataroot_lq=str(lmdbs / 'hazy.lmdb'))({'img_path': '2_9.png'})
 
@@ -89,12 +89,12 @@ def test_a_pair_is_cropped_flipped_and_turned_together():
     assert len(seen) > 1
 
 
-def test_pictures_that_are_no_pair_any_more_are_refused():
+def test_images_that_are_no_pair_any_more_are_refused():
     img, gt = np.zeros((20, 30, 3), np.uint8), np.zeros((20, 31, 3), np.uint8)
     with pytest.raises(InputError, match='20x30, but its clear one 20x31'):
         TRANSFORMS.build({'type': 'PackHazePair'})({'img': img, 'gt': gt})
 
 
-def test_normalised_pictures_are_refused():
+def test_normalised_images_are_refused():
     with pytest.raises(InputError, match='img is float32; take out what makes floats of it'):
         TRANSFORMS.build({'type': 'PackHazePair'})({'img': np.zeros((20, 30, 3), np.float32)})

@@ -25,5 +25,5 @@ val_dataloader = dict(
 test_dataloader = val_dataloader
 custom_hooks = [
     dict(type='EMAHook', ema_type='ExponentialMovingAverage', momentum=0.1, update_buffers=True),
-    dict(type='BranchVisualizationHook', pictures=1),
+    dict(type='BranchVisualizationHook', images=1),
 ]

@@ -87,7 +87,7 @@ def test_plain_sr_model_trains_okdnet(model_options):
 
 @pytest.mark.parametrize('network', [RIDNET, SWINIR], ids=lambda network: network['type'])
 @pytest.mark.parametrize('model_type', ['SRModel', 'RestorationModel'])
-def test_toolbox_network_trains_on_the_pairs_with_these_losses(model_options, network, model_type):
+def test_basicsr_network_trains_on_the_pairs_with_these_losses(model_options, network, model_type):
     del model_options['train']['distill_opt']
     if model_type == 'SRModel':
         model_options['train']['pixel_opt'] = model_options['train'].pop('ssim_opt')
@@ -129,7 +129,7 @@ def test_network_without_branches_is_refused(model_options):
 
 def test_batch_of_one_is_refused_before_the_first_step(model_options):
     model_options['datasets']['train']['batch_size_per_gpu'] = 1
-    with pytest.raises(InputError, match=r'OKDNet does not take a batch of shape \[1, 3, 32, 32\]: .* one picture'):
+    with pytest.raises(InputError, match=r'OKDNet does not take a batch of shape \[1, 3, 32, 32\]: .* one image'):
         prepare(model_options)
 
 

@@ -1,4 +1,4 @@
-"""What the engine adds to the toolbox's SRModel, in one process and without the trainer's loop."""
+"""What the engine adds to BasicSR's SRModel, in one process and without the trainer's loop."""
 
 import copy
 import logging
@@ -41,9 +41,9 @@ def build(options):
 def batch_of(options, count=4):
     set_random_seed(0)
     dataset = build_dataset(options['datasets']['train'])
-    pictures = [dataset[i] for i in range(count)]
-    batch = {key: torch.stack([picture[key] for picture in pictures]) for key in ('lq', 'gt')}
-    return batch | {key: [picture[key] for picture in pictures] for key in ('lq_path', 'gt_path')}
+    images = [dataset[i] for i in range(count)]
+    batch = {key: torch.stack([image[key] for image in images]) for key in ('lq', 'gt')}
+    return batch | {key: [image[key] for image in images] for key in ('lq_path', 'gt_path')}
 
 
 def step(model, batch, iteration=1):
@@ -63,7 +63,7 @@ def equal(first, second):
 
 @pytest.fixture
 def warnings():
-    """Messages of the toolbox's logger."""
+    """Messages of BasicSR's logger."""
     messages = []
     handler = logging.Handler(logging.WARNING)
     handler.emit = lambda record: messages.append(record.getMessage())
@@ -122,7 +122,7 @@ def test_fp16_lowers_the_scale_of_the_loss_until_the_gradient_is_finite(ridnet, 
         losses = step(model, batch, iteration)
     assert model.scaler.get_scale() == 65536 / 2**model.guard.skipped
     assert 0 < model.guard.skipped < 12
-    assert warnings == []  # it is how the scale finds its size, and no picture's fault
+    assert warnings == []  # it is how the scale finds its size, and no image's fault
     assert not equal(before, weights_of(model))
     plain = build(ridnet)
     for iteration in range(1, 13 - model.guard.skipped):
@@ -232,7 +232,7 @@ def test_step_on_a_gpu_looks_at_no_value_and_still_leaves_out_what_is_not_finite
 # ----------------------------------------------------------------------------------------------------------- bad values
 
 
-def test_bad_picture_changes_neither_weights_nor_statistics_and_is_named(model_options, warnings):
+def test_bad_image_changes_neither_weights_nor_statistics_and_is_named(model_options, warnings):
     model, batch = build(model_options), batch_of(model_options)
     step(model, batch, 1)
     before = weights_of(model)
@@ -468,25 +468,25 @@ def test_a_network_without_parameters_is_tested_but_not_trained(saving):
 
 @pytest.fixture
 def validated(saving, tmp_path):
-    """A model and the loader of its validation, pictures going to `tmp_path/pictures`."""
-    saving['path']['visualization'] = str(tmp_path / 'pictures')
+    """A model and the loader of its validation, images going to `tmp_path/images`."""
+    saving['path']['visualization'] = str(tmp_path / 'images')
     model = build(saving)
     step(model, batch_of(saving), 1)
     block = saving['datasets']['val'] | {'num_worker_per_gpu': 0}
     return model, build_dataloader(build_dataset(block), block)
 
 
-def test_validation_pictures_are_strips_of_hazy_result_and_clear(validated, tmp_path):
+def test_validation_images_are_strips_of_hazy_result_and_clear(validated, tmp_path):
     model, loader = validated
     model.validation(loader, 1, None, save_img=True)
-    strips = sorted((tmp_path / 'pictures').glob('*/*_1.png'))
+    strips = sorted((tmp_path / 'images').glob('*/*_1.png'))
     assert len(strips) == 8
     strip, hazy = cv2.imread(str(strips[0])), cv2.imread(loader.dataset[0]['lq_path'])
     assert strip.shape == (48, 3 * 64 + 2 * 2, 3)
     assert (strip[20:, :64] == hazy[20:]).all()
 
 
-def test_equal_pictures_are_counted_and_left_out_of_the_mean(validated, monkeypatch, warnings):
+def test_equal_images_are_counted_and_left_out_of_the_mean(validated, monkeypatch, warnings):
     model, loader = validated
     model.validation(loader, 1, None)
     one = dict(model.metric_results)
@@ -501,10 +501,10 @@ def test_equal_pictures_are_counted_and_left_out_of_the_mean(validated, monkeypa
     model.current_iter = 2
     model.validation(loader, 2, None)
     assert model.metric_results['psnr'] == pytest.approx(one['psnr'], abs=2)
-    assert 'Held: psnr of 1 pictures is infinite' in warnings[-1]
+    assert 'Held: psnr of 1 images is infinite' in warnings[-1]
 
 
-def test_metrics_that_need_a_clear_picture_are_left_out_where_there_is_none(validated, monkeypatch, caplog):
+def test_metrics_that_need_a_clear_image_are_left_out_where_there_is_none(validated, monkeypatch, caplog):
     model, loader = validated
     monkeypatch.setitem(METRIC_REGISTRY._obj_map, 'brightness', lambda img, **_: img.mean())
     model.opt['val']['metrics']['brightness'] = {'type': 'brightness'}
@@ -515,7 +515,7 @@ def test_metrics_that_need_a_clear_picture_are_left_out_where_there_is_none(vali
     with caplog.at_level('INFO', 'basicsr'):
         model.validation(build_dataloader(photos, block), 1, None)
     assert model.metric_results.keys() == {'brightness'}
-    assert 'Photos has no clear pictures, which psnr, ssim would need.' in caplog.messages
+    assert 'Photos has no clear images, which psnr, ssim would need.' in caplog.messages
 
 
 def test_best_network_is_kept(validated, tmp_path):
@@ -541,8 +541,8 @@ def test_validation_leaves_the_random_numbers_of_the_training_alone(validated):
 
 @pytest.fixture
 def tested(saving, pairs, tmp_path):
-    """A function that gives a model for tests of folders, and their loaders; pictures go to `tmp_path/pictures`."""
-    saving['path']['visualization'] = str(tmp_path / 'pictures')
+    """A function that gives a model for tests of folders, and their loaders; images go to `tmp_path/images`."""
+    saving['path']['visualization'] = str(tmp_path / 'images')
     saving |= {'is_train': False, 'name': 'x'}
 
     def build_for(*blocks):
@@ -553,7 +553,7 @@ def tested(saving, pairs, tmp_path):
 
 
 def folder_of(root, good, sizes=()):
-    """Block of a data set with a good picture for each name, and further ones of (height, width) named by these."""
+    """Block of a data set with a good image for each name, and further ones of (height, width) named by these."""
     root.mkdir()
     for name in good:
         cv2.imwrite(str(root / f'{name}.png'), np.full((32, 40, 3), 100, np.uint8))
@@ -563,7 +563,7 @@ def folder_of(root, good, sizes=()):
 
 
 @pytest.mark.parametrize('workers', [0, 1])
-def test_bad_pictures_of_a_test_are_named_when_all_others_are_done(tested, tmp_path, warnings, workers):
+def test_bad_images_of_a_test_are_named_when_all_others_are_done(tested, tmp_path, warnings, workers):
     first = folder_of(tmp_path / 'one', 'az', [(1, 1), (3, 200)]) | {'num_worker_per_gpu': workers}
     (tmp_path / 'one' / 'damaged.png').write_bytes(b'?')
     second = folder_of(tmp_path / 'two', 'b')
@@ -573,10 +573,10 @@ def test_bad_pictures_of_a_test_are_named_when_all_others_are_done(tested, tmp_p
         model.validation(loaders[1], 'x', None, save_img=True)
     assert str(caught.value) == (
         f'phase test, data set one: {tmp_path}/one/1x1.png is 1x1 (height x width), which OKDNet cannot restore: '
-        'OKDNet: a picture of 1x1 is too small; each side must be 16 or more; bring it to another size, or take it out '
-        '(3 such pictures, named in the log, are left out; the others are done)'
+        'OKDNet: an image of 1x1 is too small; each side must be 16 or more; bring it to another size, or take it out '
+        '(3 such images, named in the log, are left out; the others are done)'
     )
-    assert sorted(path.name for path in (tmp_path / 'pictures').glob('*/*')) == ['a_x.png', 'b_x.png', 'z_x.png']
+    assert sorted(path.name for path in (tmp_path / 'images').glob('*/*')) == ['a_x.png', 'b_x.png', 'z_x.png']
     assert [name for name in ('1x1.png', '3x200.png', 'damaged.png') if name not in ''.join(warnings)] == []
     assert all('\n' not in warning for warning in warnings)
 
@@ -589,19 +589,19 @@ def complaint_of_a_test(options, block, rank):
         return str(error)
 
 
-def test_two_processes_name_the_bad_pictures_of_both(saving, tmp_path):
-    saving['path']['visualization'] = str(tmp_path / 'pictures')
+def test_two_processes_name_the_bad_images_of_both(saving, tmp_path):
+    saving['path']['visualization'] = str(tmp_path / 'images')
     saving |= {'is_train': False, 'name': 'x'}
     block = folder_of(tmp_path / 'one', 'az', [(1, 1), (3, 200)]) | {'num_worker_per_gpu': 0}
     first, second = in_two_processes(partial(complaint_of_a_test, saving, block), tmp_path)
     assert first == second
     assert '1x1.png is 1x1' in first
-    assert '2 such pictures' in first
-    assert len(list((tmp_path / 'pictures').glob('*/*'))) == 2
+    assert '2 such images' in first
+    assert len(list((tmp_path / 'images').glob('*/*'))) == 2
 
 
-def test_means_of_a_test_are_those_of_the_pictures_that_are_done(tested, tmp_path, monkeypatch):
-    monkeypatch.setitem(METRIC_REGISTRY._obj_map, 'brightness', brightness_of_large_pictures)
+def test_means_of_a_test_are_those_of_the_images_that_are_done(tested, tmp_path, monkeypatch):
+    monkeypatch.setitem(METRIC_REGISTRY._obj_map, 'brightness', brightness_of_large_images)
     model, [loader] = tested(folder_of(tmp_path / 'one', 'abc', [(20, 20)]))
     model.opt['val']['metrics'] = {'brightness': {'type': 'brightness'}}
     with pytest.raises(
@@ -611,7 +611,7 @@ def test_means_of_a_test_are_those_of_the_pictures_that_are_done(tested, tmp_pat
     assert 0 < model.metric_results['brightness'] < 255
 
 
-def brightness_of_large_pictures(img, **_):
+def brightness_of_large_images(img, **_):
     if img.shape[0] < 32:
         raise InputError('too small; give another')
     return img.mean()
@@ -642,7 +642,7 @@ def test_a_store_that_cannot_be_read_ends_a_test(tested, tmp_path, monkeypatch):
     assert len(reads) == 1
 
 
-def test_a_training_ends_at_a_picture_that_its_validation_cannot_restore(validated, tmp_path):
+def test_a_training_ends_at_an_image_that_its_validation_cannot_restore(validated, tmp_path):
     model, _ = validated
     block = folder_of(tmp_path / 'one', 'a', [(3, 200)]) | {'phase': 'val', 'num_worker_per_gpu': 0}
     with pytest.raises(
@@ -654,13 +654,11 @@ def test_a_training_ends_at_a_picture_that_its_validation_cannot_restore(validat
 # -------------------------------------------------------------------------------------------------------------- options
 
 
-def test_best_network_is_not_looked_for_where_there_are_no_clear_pictures(model_options, tmp_path):
+def test_best_network_is_not_looked_for_where_there_are_no_clear_images(model_options, tmp_path):
     photos = folder_of(tmp_path / 'photos', 'a') | {'phase': 'val'}
     options = model_options | {'logger': model_options['logger'] | {'save_best': 'photos/psnr'}}
     options['datasets'] = model_options['datasets'] | {'val_2': photos}
-    message = (
-        'save_best is photos/psnr, but photos has no clear pictures, which psnr needs; write one of Held/psnr, Held'
-    )
+    message = 'save_best is photos/psnr, but photos has no clear images, which psnr needs; write one of Held/psnr, Held'
     with pytest.raises(InputError, match=message):
         build(options)
     options['val'] = options['val'] | {'metrics': options['val']['metrics'] | {'niqe': {'type': 'calculate_niqe'}}}

@@ -94,7 +94,7 @@ def test_steps_are_those_of_the_plain_formulas_to_the_last_bit(options, amp):
         lq, gt = (data[key].contiguous(memory_format=torch.channels_last) for key in ('lq', 'gt'))
         with torch.autocast('cpu', torch.bfloat16, enabled=amp == 'bf16'):
             branches = net(lq, return_branches=True)
-        output, *others = (picture.float() for picture in branches[:4])
+        output, *others = (image.float() for image in branches[:4])
         optimizer.zero_grad()
         (pixel(output, gt) + ssim(output, gt) + distill(output, dict(zip(NAMES, others, strict=True)))).backward()
         optimizer.step()

@@ -108,15 +108,15 @@ def test_images_that_go_to_one_file_are_saved_in_their_order(made, monkeypatch):
     saved = []
     monkeypatch.setattr(Validation, 'metric_threads', 4)
     model, loader, folder = made(is_train=False, metrics={})
-    monkeypatch.setattr(model, '_picture_path', lambda *_: str(folder / 'one.png'))
-    save = model._save_picture
+    monkeypatch.setattr(model, '_image_path', lambda *_: str(folder / 'one.png'))
+    save = model._save_image
 
-    def noted(pictures, path):
-        save(pictures, path)
+    def noted(images, path):
+        save(images, path)
         saved.append(cv2.imread(path))
-        np.testing.assert_array_equal(saved[-1], pictures['result'])
+        np.testing.assert_array_equal(saved[-1], images['result'])
 
-    monkeypatch.setattr(model, '_save_picture', noted)
+    monkeypatch.setattr(model, '_save_image', noted)
     model.validation(loader, 'x', None, save_img=True)
     assert len(saved) == 8
     assert not list(folder.glob('.*'))
@@ -156,13 +156,13 @@ def test_a_metric_without_a_value_is_named_and_counted_and_no_number_comes_of_it
     model.validation(loader, 1, None)
     assert model.metric_results.keys() == {'ciede'}
     assert math.isfinite(model.metric_results['ciede'])
-    [said] = [message for message in warnings if 'has no value for 8 of 8 pictures' in message]
+    [said] = [message for message in warnings if 'has no value for 8 of 8 images' in message]
     assert '1_1_0.8.png' in said
     assert reason in said
     assert model.best_metric_results['Held'].keys() >= {'ciede'}
 
     tested, loader, folder = made(is_train=False, metrics=metrics | others)
-    with pytest.raises(InputError, match=r'phase test, data set Held: .*1_1_0\.8\.png: .*8 such pictures'):
+    with pytest.raises(InputError, match=r'phase test, data set Held: .*1_1_0\.8\.png: .*8 such images'):
         tested.validation(loader, 'x', None, save_img=True)
     assert tested.metric_results.keys() == {'ciede'}
     assert len(files(folder)) == 8
@@ -174,7 +174,7 @@ def test_the_mean_of_a_metric_is_that_of_the_images_that_have_a_value(made, metr
     model.metric_threads = 0
     model.validation(loader, 1, None)
     assert model.metric_results == {'own': 5.0}
-    assert any('own has no value for 3 of 8 pictures' in message for message in warnings)
+    assert any('own has no value for 3 of 8 images' in message for message in warnings)
 
 
 def test_a_metric_of_anybody_that_fails_takes_no_other_with_it(made, metric, warnings):

@@ -33,8 +33,8 @@ def strip(seed: int, tiles: int = 3, width: int = 320, height: int = 240) -> str
 def full() -> dict:
     """A benchmark of seven methods on three sets; one method has no weights, one set is not there."""
     metrics = [
-        ('psnr', 'PSNR', 'dB', 'higher', 'RGB, whole picture, border 0; OpenCV 4.12.0', None),
-        ('ssim', 'SSIM', '', 'higher', 'RGB, whole picture, Gaussian window 11, border 0', None),
+        ('psnr', 'PSNR', 'dB', 'higher', 'RGB, whole image, border 0; OpenCV 4.12.0', None),
+        ('ssim', 'SSIM', '', 'higher', 'RGB, whole image, Gaussian window 11, border 0', None),
         ('niqe', 'NIQE', '', 'lower', 'Y of YCbCr, border 0', None),
         ('pi', 'PI', '', 'lower', None, 'PI: not available (install pyiqa)'),
     ]
@@ -54,7 +54,7 @@ def full() -> dict:
         'results': [],
         'tables': [_table()],
         'curves': [_curve('OKDNet', 0.2), _curve('OKDNet small', 0.3)],
-        'notes': ['The JPEG decoder moves PSNR on SOTS outdoor by up to 1 dB.', 'Indoor pictures are cropped by 10.'],
+        'notes': ['The JPEG decoder moves PSNR on SOTS outdoor by up to 1 dB.', 'Indoor images are cropped by 10.'],
     }
     report['sets'].append(
         {
@@ -96,7 +96,7 @@ def _method(name: str) -> dict:
 
 
 def _result(index: int, name: str, dataset: str, count: int, psnr: float, ssim: float) -> dict:
-    def picture(rank: int, sign: int) -> dict:
+    def image(rank: int, sign: int) -> dict:
         figures = {'psnr': psnr + sign * (6 - rank), 'ssim': min(1.0, ssim + sign * 0.02)}
         return {'picture': f'{1400 + rank}_{index}', 'figures': figures, 'strip': strip(10 * index + rank + sign)}
 
@@ -109,8 +109,8 @@ def _result(index: int, name: str, dataset: str, count: int, psnr: float, ssim: 
             'niqe': {'mean': 6 - psnr / 10, 'count': count, 'infinite': 0},
         },
         'seconds': {'network': 0.8 * count, 'all': 0.9 * count},
-        'best': [picture(rank, 1) for rank in (1, 2)] if index in (2, 5) else [],
-        'worst': [picture(rank, -1) for rank in (1, 2)] if index in (2, 5) else [],
+        'best': [image(rank, 1) for rank in (1, 2)] if index in (2, 5) else [],
+        'worst': [image(rank, -1) for rank in (1, 2)] if index in (2, 5) else [],
     }
 
 

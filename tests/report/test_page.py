@@ -136,7 +136,7 @@ def test_what_stands_in_the_report_stands_on_the_page():
         'OKDNet small',
         '36.36',
         '46.10',
-        'RGB, whole picture',
+        'RGB, whole image',
         'basicsr report -opt',
         'CPU, 2',
     ):
@@ -176,7 +176,7 @@ def test_hostile_names_are_text():
     assert '\N{RIGHT-TO-LEFT OVERRIDE}' not in html(hostile())
     assert 'javascript:' not in html(hostile())
     assert 'svg+xml' not in html(hostile())
-    assert '(no picture)' in page.text
+    assert '(no image)' in page.text
 
 
 def test_hostile_names_are_text_in_markdown():
@@ -222,11 +222,11 @@ def test_the_page_marks_the_best_value_of_each_metric():
     assert re.search(r'class="best">16.61<', html(report))
 
 
-def test_a_mean_of_fewer_pictures_is_no_rival():
+def test_a_mean_of_fewer_images_is_no_rival():
     report = full()
     figure = report['results'][12]['figures']['psnr']
     figure.update(mean=99.0, count=7)
-    assert '99.00 (7 of 500 pictures)' in markdown(report)
+    assert '99.00 (7 of 500 images)' in markdown(report)
     assert '**99.00**' not in markdown(report)
     figure.update(count=497, infinite=3)
     assert '**99.00** (3 infinite)' in markdown(report)

@@ -96,7 +96,7 @@ def found(request, tmp_path_factory) -> dict:
     return look(tmp_path_factory.mktemp('browser'), full(), request.param)
 
 
-def test_all_pictures_load(found):
+def test_all_images_load(found):
     assert len(found['pictures']) == 24
     assert set(found['pictures']) == {960}
 
@@ -145,7 +145,7 @@ def test_the_data_set_of_the_chart_can_be_chosen(found):
     assert sorted(found['drawings']) == [False, True]
 
 
-def test_a_picture_is_enlarged_in_a_dialog(found):
+def test_an_image_is_enlarged_in_a_dialog(found):
     closed, opened, width, caption, closed_again = found['dialog']
     assert (closed, opened, closed_again) == (False, True, False)
     assert width == 960

@@ -82,18 +82,18 @@ def result(report, method, test_set):
     return found
 
 
-def test_figures_are_those_of_the_toolbox(options, pairs):
+def test_figures_are_those_of_basicsr(options, pairs):
     report, _ = measure(options)
     net = build_network(dict(SMALL)).eval()
     net.load_state_dict(torch.load('experiments/small/models/net_g_latest.pth')['params_ema'])
     values = {'hazy input': [], 'OKDNet': []}
     for hazy in sorted((pairs / 'hazy').iterdir()):
         clear = cv2.imread(str(pairs / 'clear' / f'{hazy.name[0]}.png'))
-        picture = cv2.imread(str(hazy))
+        image = cv2.imread(str(hazy))
         with torch.inference_mode():
-            out = net(torch.from_numpy(picture[..., ::-1] / np.float32(255)).permute(2, 0, 1)[None])
+            out = net(torch.from_numpy(image[..., ::-1] / np.float32(255)).permute(2, 0, 1)[None])
         restored = (out[0].clamp(0, 1).permute(1, 2, 0).numpy()[..., ::-1] * 255.0).round().astype(np.uint8)
-        for name, img in {'hazy input': picture, 'OKDNet': restored}.items():
+        for name, img in {'hazy input': image, 'OKDNet': restored}.items():
             values[name].append(METRIC_REGISTRY.get('calculate_psnr')(img, clear, crop_border=0))
     for name, each in values.items():
         figures = result(report, name, 'SOTS-indoor')['figures']['psnr']
@@ -127,7 +127,7 @@ def test_what_is_missing_is_said_and_never_made_up(options):
     assert cells['DCPDN'] == {'published': 20.85, 'measured': None, 'remark': 'not written yet'}
     assert cells['MSBDN'] == {'published': 32.67, 'measured': None, 'remark': 'no weights'}
     assert cells['GridDehazeNet'] == {'published': 32.16, 'measured': None, 'remark': 'method not here'}
-    assert report['tables'][0]['note'].endswith(' Pictures measured here: SOTS-indoor 8.')
+    assert report['tables'][0]['note'].endswith(' Images measured here: SOTS-indoor 8.')
     loe = report['tables'][0]['rows'][2]
     assert {cell['remark'] for cell in loe['cells']} == {'not asked for'}
     assert result(report, 'OKDNet', 'photographs')['figures'] == {}
@@ -144,7 +144,7 @@ def test_a_metric_that_is_not_available_is_said(options, monkeypatch):
     assert 'pi' not in result(report, 'OKDNet', 'SOTS-indoor')['figures']
 
 
-def test_best_and_worst_pictures_are_strips_of_all_methods(options):
+def test_best_and_worst_images_are_strips_of_all_methods(options):
     report, evaluation = measure(options)
     okdnet = result(report, 'OKDNet', 'SOTS-indoor')
     psnr = {
@@ -233,7 +233,7 @@ def test_other_weights_are_measured_again_and_others_are_not(options, monkeypatc
     assert len(evaluation.lines()) == 3 * (8 + 4)
 
 
-def test_several_processes_share_the_pictures(options):
+def test_several_processes_share_the_images(options):
     this = plan.read(options)
     for rank in (0, 1):
         Evaluation(this, 'shared', rank, 2).run()
@@ -245,7 +245,7 @@ def test_several_processes_share_the_pictures(options):
         assert one['figures'] == other['figures']
 
 
-def test_a_damaged_picture_is_said_and_the_others_are_measured(options, tmp_path, pairs, capsys):
+def test_a_damaged_image_is_said_and_the_others_are_measured(options, tmp_path, pairs, capsys):
     shutil.copytree(pairs / 'hazy', tmp_path / 'hazy')
     damaged = sorted((tmp_path / 'hazy').iterdir())[3]
     content = damaged.read_bytes()
@@ -266,7 +266,7 @@ def test_a_damaged_picture_is_said_and_the_others_are_measured(options, tmp_path
     assert result(report, 'OKDNet', 'SOTS-indoor')['figures']['psnr']['count'] == 8
 
 
-def test_a_picture_that_one_metric_cannot_take_has_the_others(options, monkeypatch):
+def test_an_image_that_one_metric_cannot_take_has_the_others(options, monkeypatch):
     def only_large(img, img2, **_):
         if img.shape[0] < 200:
             raise InputError('too small')
@@ -280,7 +280,7 @@ def test_a_picture_that_one_metric_cannot_take_has_the_others(options, monkeypat
 
 
 @pytest.mark.parametrize('change', ['more', 'fewer', 'replaced'])
-def test_figures_are_of_the_pictures_that_are_there(options, tmp_path, pairs, change):
+def test_figures_are_of_the_images_that_are_there(options, tmp_path, pairs, change):
     for side in ('hazy', 'clear'):
         shutil.copytree(pairs / side, tmp_path / side)
         options['datasets']['SOTS-indoor'][f'dataroot_{"lq" if side == "hazy" else "gt"}'] = str(tmp_path / side)
@@ -303,7 +303,7 @@ def test_figures_are_of_the_pictures_that_are_there(options, tmp_path, pairs, ch
     assert rows == [file.stem for file in sorted((tmp_path / 'hazy').iterdir())]
 
 
-def test_pictures_of_earlier_weights_come_back_with_their_figures(options):
+def test_images_of_earlier_weights_come_back_with_their_figures(options):
     first, _ = measure(options)
     weights = torch.load(WEIGHTS)
     torch.save({'params_ema': {key: value * 0.5 for key, value in weights['params_ema'].items()}}, WEIGHTS)
@@ -316,13 +316,13 @@ def test_pictures_of_earlier_weights_come_back_with_their_figures(options):
 
 def test_lost_and_damaged_thumbnails_cost_the_strip_alone(options):
     measure(options)
-    for number, file in enumerate(sorted(Path('report/pictures').glob('*/*.jpg'))):
+    for number, file in enumerate(sorted(Path('report/images').glob('*/*.jpg'))):
         file.write_bytes(b'' if number % 2 else file.read_bytes()[:100])
     measure(options)
-    shutil.rmtree('report/pictures')
+    shutil.rmtree('report/images')
     report, _ = measure(options)
     assert result(report, 'OKDNet', 'SOTS-indoor')['best'][0]['strip'] is None
-    assert 'no picture' in page.html(report)
+    assert 'no image' in page.html(report)
 
 
 @pytest.mark.parametrize('keys', [['params'], ['params', 'params_ema'], []])
@@ -351,7 +351,7 @@ def test_marks_go_by_the_metric_and_the_protocol_is_its_own(options):
     texts = {metric['key']: metric['protocol'] for metric in report['metrics']}
     assert 'CIELAB of RGB' in texts['other name']
     assert 'luma (Y of YCbCr)' in texts['psnr']
-    # The hazy picture held against itself is no result.
+    # The hazy image held against itself is no result.
     assert 'loe' not in result(report, 'hazy input', 'SOTS-indoor')['figures']
     assert 'loe' in result(report, 'OKDNet', 'SOTS-indoor')['figures']
 

@@ -12,7 +12,7 @@ def script():
 
 @pytest.fixture
 def sots(tmp_path):
-    """Scenes 1400 to 1402, of which 1401 has no depth and 1402 no hazy picture; clear ones have the white frame."""
+    """Scenes 1400 to 1402, of which 1401 has no depth and 1402 no hazy image; clear ones have the white frame."""
     rng = np.random.default_rng(0)
     for folder in ('clear', 'depth', 'hazy'):
         (tmp_path / folder).mkdir()
@@ -33,7 +33,7 @@ def folders(root):
     return [str(root / name) for name in ('clear', 'depth', 'hazy')]
 
 
-def test_genuine_pictures_are_made_again(script, sots, capsys):
+def test_genuine_images_are_made_again(script, sots, capsys):
     assert script.main(folders(sots)) == 0
     *lines, summary = capsys.readouterr().out.splitlines()
     figures = {stem: float(value) for stem, value, _ in map(str.split, lines)}
@@ -41,7 +41,7 @@ def test_genuine_pictures_are_made_again(script, sots, capsys):
     # One level of 255 in half of the pixels.
     assert all(figure == pytest.approx(51.1, abs=0.3) for figure in figures.values())
     minimum, mean = min(figures.values()), sum(figures.values()) / 2
-    assert summary == f'2 pictures: minimum {minimum:.2f} dB, mean {mean:.2f} dB'
+    assert summary == f'2 images: minimum {minimum:.2f} dB, mean {mean:.2f} dB'
 
 
 def test_the_scale_of_depth_matters(script, sots, capsys):
@@ -49,7 +49,7 @@ def test_the_scale_of_depth_matters(script, sots, capsys):
     assert float(capsys.readouterr().out.split()[1]) < 35
 
 
-def test_a_hazy_picture_of_another_size_is_named(script, sots, capsys):
+def test_a_hazy_image_of_another_size_is_named(script, sots, capsys):
     cv2.imwrite(str(sots / 'hazy' / '1400_1.png'), np.zeros((30, 41, 3), np.uint8))
     assert script.main(folders(sots)) == 2
     error = capsys.readouterr().err
@@ -86,7 +86,7 @@ def its(tmp_path):
     return tmp_path
 
 
-def test_pictures_of_its_are_made_again_and_smooth_depth_comes_nearer(script, its, capsys):
+def test_images_of_its_are_made_again_and_smooth_depth_comes_nearer(script, its, capsys):
     means = []
     for smooth in ('0', '3'):
         assert script.main([*folders(its), '--layout', 'its', '--depth-smooth', smooth]) == 0

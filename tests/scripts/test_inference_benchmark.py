@@ -16,14 +16,14 @@ def script():
 
 
 def test_rows_take_turns_and_tables_are_written(script, tmp_path, monkeypatch, capsys):
-    picture = np.random.default_rng(0).integers(0, 256, (40, 50, 3), np.uint8)
+    image = np.random.default_rng(0).integers(0, 256, (40, 50, 3), np.uint8)
     (tmp_path / 'in').mkdir()
-    cv2.imwrite(str(tmp_path / 'in' / 'one.png'), picture)
-    (tmp_path / 'in' / 'notes.txt').write_text('no picture')
+    cv2.imwrite(str(tmp_path / 'in' / 'one.png'), image)
+    (tmp_path / 'in' / 'notes.txt').write_text('no image')
     monkeypatch.setattr(script, 'peak_rates', lambda: {'fp32': 0.2, 'bf16': 0.4})
     monkeypatch.setattr(script, 'KEPT', script.BASE)  # a process less
     out = tmp_path / 'out'
-    arguments = ['--pictures', tmp_path / 'in', '--rounds', 1, '--networks', '--back-ends', 'eager fp32']
+    arguments = ['--images', tmp_path / 'in', '--rounds', 1, '--networks', '--back-ends', 'eager fp32']
     assert script.main([*map(str, arguments), '--sizes', '16', '--out', str(out)]) == 0
 
     rows = json.loads((out / 'inference.json').read_text())['rows']
@@ -53,7 +53,7 @@ def test_a_process_that_fails_says_why(script, capfd):
     assert 'Mistaken is left out: UnknownNameError' in capfd.readouterr().err
 
 
-@pytest.mark.parametrize('arguments', [['--rounds', '0'], ['--sizes', '15'], ['--pictures', 'nowhere']])
+@pytest.mark.parametrize('arguments', [['--rounds', '0'], ['--sizes', '15'], ['--images', 'nowhere']])
 def test_wrong_argument_is_named(script, arguments, capsys):
     with pytest.raises(SystemExit, match='2'):
         script.main(arguments)

@@ -32,8 +32,8 @@ def rgbd(tmp_path):
         (tmp_path / folder).mkdir()
         for name in ('7', '12'):
             shape, dtype = ((20, 30, 3), np.uint8) if folder == 'clear' else ((20, 30), np.uint16)
-            picture = rng.integers(0, 200 if dtype == np.uint8 else 6553, shape, dtype)
-            cv2.imwrite(str(tmp_path / folder / (name + suffix)), picture)
+            image = rng.integers(0, 200 if dtype == np.uint8 else 6553, shape, dtype)
+            cv2.imwrite(str(tmp_path / folder / (name + suffix)), image)
     return ['--clear', str(tmp_path / 'clear'), '--depth', str(tmp_path / 'depth'), '--variants', '2']
 
 
@@ -42,11 +42,11 @@ def contents(folder):
 
 
 def pairs(folder):
-    """Hazy and clear picture in [0, 1] and the airlight of each pair, as the data set finds them."""
+    """Hazy and clear image in [0, 1] and the airlight of each pair, as the data set finds them."""
     names = ([path.name for path in (folder / kind).iterdir()] for kind in ('hazy', 'clear'))
     for hazy, clear in pair_names(*names, get_layout('its')):
-        pictures = (cv2.imread(str(folder / part)) / 255 for part in (f'hazy/{hazy}', f'clear/{clear}'))
-        yield *pictures, float(hazy[: -len('.png')].split('_')[2])
+        images = (cv2.imread(str(folder / part)) / 255 for part in (f'hazy/{hazy}', f'clear/{clear}'))
+        yield *images, float(hazy[: -len('.png')].split('_')[2])
 
 
 def least_squares_transmission(hazy, clear, airlight):
@@ -61,11 +61,11 @@ def test_every_scene_of_the_demo_has_five_hazy_variants_in_the_its_scheme(demo, 
 
 
 @pytest.mark.parametrize('split', ['train', 'val'])
-def test_hazy_pictures_follow_the_scattering_model(demo, split):
+def test_hazy_images_follow_the_scattering_model(demo, split):
     for hazy, clear, airlight in pairs(demo / split):
         assert 0.7 <= airlight <= 1
         t = least_squares_transmission(hazy, clear, airlight)[..., None].clip(np.exp(-1.8), 1)
-        # Both pictures are rounded to 8 bit.
+        # Both images are rounded to 8 bit.
         np.testing.assert_allclose(hazy, clear * t + airlight * (1 - t), atol=1.5 / 255)
 
 
@@ -127,7 +127,7 @@ def test_folder_of_somebody_else_is_refused(script, rgbd, tmp_path, capsys):
     assert not (tmp_path / 'README.txt').exists()
 
 
-def test_own_pictures_get_the_haze_of_their_depth(script, rgbd, tmp_path):
+def test_own_images_get_the_haze_of_their_depth(script, rgbd, tmp_path):
     out = tmp_path / 'out'
     assert script.main([str(out), *rgbd, '--depth-scale', '6553.5']) == 0
     assert len(list(pairs(out))) == 4
@@ -160,7 +160,7 @@ def test_names_that_are_no_numbers_give_way_to_numbers(script, rgbd, tmp_path):
     assert {path.name for path in (tmp_path / 'out' / 'clear').iterdir()} == {'0.png', '1.png'}
 
 
-def test_missing_depth_is_an_error_that_names_the_picture(script, rgbd, tmp_path, capsys):
+def test_missing_depth_is_an_error_that_names_the_image(script, rgbd, tmp_path, capsys):
     (tmp_path / 'depth' / '7.png').unlink()
     assert script.main([str(tmp_path / 'out'), *rgbd]) == 2
     assert '7.jpg has no depth' in capsys.readouterr().err
@@ -169,7 +169,7 @@ def test_missing_depth_is_an_error_that_names_the_picture(script, rgbd, tmp_path
 @pytest.mark.parametrize(
     ('depth', 'message'),
     [
-        (np.zeros((20, 30), np.uint8), 'not a readable 16-bit picture'),
+        (np.zeros((20, 30), np.uint8), 'not a readable 16-bit image'),
         (np.zeros((20, 31), np.uint16), 'sizes must be equal'),
     ],
 )

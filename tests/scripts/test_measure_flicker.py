@@ -26,8 +26,8 @@ class Offset:
 def measure(tmp_path, monkeypatch):
     script = load_script('scripts/measure_flicker.py')
     monkeypatch.setattr(okdnet_plugin, 'Dehazer', Offset, raising=False)
-    picture = np.random.default_rng(0).integers(60, 180, (6, 9, 3), dtype=np.uint8)
-    cv2.imwrite(str(tmp_path / 'hazy.png'), cv2.resize(picture, (96, 64)))
+    image = np.random.default_rng(0).integers(60, 180, (6, 9, 3), dtype=np.uint8)
+    cv2.imwrite(str(tmp_path / 'hazy.png'), cv2.resize(image, (96, 64)))
 
     def run(*arguments):
         monkeypatch.setattr(sys, 'argv', ['measure_flicker.py', str(tmp_path / 'hazy.png'), *arguments])

@@ -1,4 +1,4 @@
-"""The command that prepares public data sets, on made trees of small pictures."""
+"""The command that prepares public data sets, on made trees of small images."""
 
 import re
 import shutil
@@ -11,8 +11,8 @@ import pytest
 import yaml
 
 from conftest import load_script
+from okdnet_plugin.data.image_sources import open_lmdb
 from okdnet_plugin.data.paired_dehaze_dataset import PairedDehazeDataset
-from okdnet_plugin.data.picture_sources import open_lmdb
 from okdnet_plugin.data.public_datasets import DATASETS, Release
 
 TREE = {
@@ -106,7 +106,7 @@ def test_every_set_of_the_tree_becomes_lmdbs_that_the_data_set_reads(script, dow
     assert contents(downloads) == before
 
 
-def test_a_set_without_clear_pictures_gets_a_block_of_its_own_kind(script, downloads, capsys):
+def test_a_set_without_clear_images_gets_a_block_of_its_own_kind(script, downloads, capsys):
     assert script.main(['downloads', '--only', 'urhi']) == 0
     assert option_blocks(capsys.readouterr().out) == {
         'URHI': {
@@ -134,7 +134,7 @@ def test_a_second_run_changes_no_byte(script, downloads):
     assert contents('datasets') == before
 
 
-def test_pictures_are_resized_and_the_option_lines_say_so(script, downloads, capsys):
+def test_images_are_resized_and_the_option_lines_say_so(script, downloads, capsys):
     assert script.main(['downloads', '--only', 'its', '--resize', '16', '--encode', 'png', '--workers', '1']) == 0
     (block,) = option_blocks(capsys.readouterr().out).values()
     sample = PairedDehazeDataset({**block, 'phase': 'train'})[0]
@@ -189,36 +189,36 @@ def test_an_incomplete_set_is_made_of_what_pairs_and_says_what_is_missing(script
     assert script.main(['downloads', '--only', 'its']) == 0
     output = capsys.readouterr().out
     assert '3 of 4 hazy, 2 of 2 clear: not complete' in output
-    assert 'missing hazy pictures: 1, of the scenes 2\n' in output
-    assert 'clear pictures without a hazy one, which are not used: 1, as 3.png' in output
+    assert 'missing hazy images: 1, of the scenes 2\n' in output
+    assert 'clear images without a hazy one, which are not used: 1, as 3.png' in output
     assert len(opened(option_blocks(output)['ITS'])) == 3
 
 
-def test_missing_clear_pictures_are_counted(script, downloads, capsys):
+def test_missing_clear_images_are_counted(script, downloads, capsys):
     for name in ('2_1_1.png', '2_2_0.7.png'):
         (downloads / 'ITS_v2/hazy' / name).unlink()
     (downloads / 'ITS_v2/clear/2.png').unlink()
     assert script.main(['downloads', '--only', 'its']) == 0
     output = capsys.readouterr().out
     assert '2 of 4 hazy, 1 of 2 clear: not complete' in output
-    assert 'missing clear pictures: 1' in output
+    assert 'missing clear images: 1' in output
 
 
-def test_unpaired_pictures_refuse_that_set_and_the_others_go_on(script, downloads, capsys):
+def test_unpaired_images_refuse_that_set_and_the_others_go_on(script, downloads, capsys):
     (downloads / 'ITS_v2/clear/2.png').unlink()
     write(downloads / 'ITS_v2/hazy', 'cover.png')
     assert script.main(['downloads', '--only', 'its,haze4k_test']) == 1
     captured = capsys.readouterr()
-    assert 'hazy pictures without a clear one: 2, as 2_1_1.png, 2_2_0.7.png' in captured.out
+    assert 'hazy images without a clear one: 2, as 2_1_1.png, 2_2_0.7.png' in captured.out
     assert 'names that do not fit the rule 1_1_0.90179.png -> 1.png: 1, as cover.png' in captured.out
     assert captured.err.count('\n') == 1
-    assert 'its: 3 of 5 hazy pictures cannot be used' in captured.err
+    assert 'its: 3 of 5 hazy images cannot be used' in captured.err
     assert '--skip-unpaired' in captured.err
     assert list(option_blocks(captured.out)) == ['Haze4K-test']
     assert not Path('datasets/lmdb/its').exists()
 
 
-def test_unpaired_pictures_are_left_out_on_demand(script, downloads, capsys):
+def test_unpaired_images_are_left_out_on_demand(script, downloads, capsys):
     (downloads / 'ITS_v2/clear/2.png').unlink()
     write(downloads / 'ITS_v2/hazy', 'cover.png', '1_1_0.9.jpg')
     (downloads / 'ITS_v2/hazy/1_3_1.png').write_bytes(b'')
@@ -227,12 +227,12 @@ def test_unpaired_pictures_are_left_out_on_demand(script, downloads, capsys):
     output = capsys.readouterr().out
     assert 'empty files (0 bytes, or links to nothing): 1, as 1_3_1.png' in output
     assert 'files with the stem of another one: 1, as 1_1_0.9.png' in output
-    assert 'its: 5 hazy pictures are left out' in output
+    assert 'its: 5 hazy images are left out' in output
     assert len(opened(option_blocks(output)['ITS'])) == 2
     assert contents(downloads) == before
 
 
-def test_pictures_are_left_out_of_part_folders_in_the_current_folder_too(script, downloads, monkeypatch, capsys):
+def test_images_are_left_out_of_part_folders_in_the_current_folder_too(script, downloads, monkeypatch, capsys):
     write(downloads / 'OTS_BETA/haze/part2', '0099_0.8_0.04.jpg')
     monkeypatch.chdir(downloads / 'OTS_BETA')
     assert script.main(['.', '--skip-unpaired', '--out', 'made']) == 0
@@ -242,9 +242,9 @@ def test_pictures_are_left_out_of_part_folders_in_the_current_folder_too(script,
 @pytest.mark.parametrize(
     ('spoil', 'message'),
     [
-        (lambda root: shutil.rmtree(root / 'ITS_v2/clear'), 'its: there is no folder of clear pictures'),
-        (lambda root: shutil.rmtree(root / 'ITS_v2/hazy'), 'its: there is no folder of hazy pictures'),
-        (lambda root: (root / 'ITS_v2/hazy/1_1_0.9.png').write_bytes(b'no picture'), 'cannot be decoded'),
+        (lambda root: shutil.rmtree(root / 'ITS_v2/clear'), 'its: there is no folder of clear images'),
+        (lambda root: shutil.rmtree(root / 'ITS_v2/hazy'), 'its: there is no folder of hazy images'),
+        (lambda root: (root / 'ITS_v2/hazy/1_1_0.9.png').write_bytes(b'no image'), 'cannot be decoded'),
     ],
 )
 def test_a_set_that_cannot_be_made_is_one_line(script, downloads, capsys, spoil, message):
@@ -258,10 +258,10 @@ def test_a_set_that_cannot_be_made_is_one_line(script, downloads, capsys, spoil,
 
 
 @pytest.mark.parametrize('spoil', [lambda file: file.write_bytes(b''), lambda file: write(file.parent, '1.jpg')])
-def test_a_clear_picture_that_cannot_be_used_takes_its_hazy_ones_along_or_ends_it(script, downloads, capsys, spoil):
+def test_a_clear_image_that_cannot_be_used_takes_its_hazy_ones_along_or_ends_it(script, downloads, capsys, spoil):
     spoil(downloads / 'ITS_v2/clear/1.png')
     assert script.main(['downloads', '--only', 'its']) == 1
-    assert 'clear/1.png is empty, or another clear picture has its stem' in capsys.readouterr().err
+    assert 'clear/1.png is empty, or another clear image has its stem' in capsys.readouterr().err
     assert script.main(['downloads', '--only', 'its', '--skip-unpaired']) == 0
     lines = Path('datasets/lmdb/its/clear.lmdb/meta_info.txt').read_text().splitlines()
     assert [line.split()[0] for line in lines] == ['2.png']
@@ -289,7 +289,7 @@ def test_what_is_not_recognised_is_listed(script, downloads, capsys):
     assert script.main(['downloads', '--dry-run']) == 0
     output = capsys.readouterr().out
     assert 'pairing:' in output
-    assert 'downloads/holiday: 2 pictures, as a.png' in output
+    assert 'downloads/holiday: 2 images, as a.png' in output
     assert 'not unpacked: haze_part2.zip' in output
 
 
@@ -297,7 +297,7 @@ def test_what_is_not_recognised_is_listed(script, downloads, capsys):
     ('arguments', 'parts'),
     [
         (['empty'], ['below empty', 'ITS_v2/{hazy,clear}']),
-        (['holiday'], ['below holiday', 'expected is one of', 'there: 1 folder with other pictures']),
+        (['holiday'], ['below holiday', 'expected is one of', 'there: 1 folder with other images']),
         (['downloads', '--only', 'o_haze'], ['nothing of o_haze', '# O-HAZY NTIRE 2018/{hazy,GT}']),
         (['gone'], ['gone does not exist']),
         (['downloads', '--only', 'sots_indor'], ["'sots_indor' is not known", 'did you mean sots_indoor']),

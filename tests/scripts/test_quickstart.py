@@ -29,7 +29,7 @@ def test_the_test_reads_the_weights_that_the_training_writes(train, test):
     assert test['network_g'] == train['network_g']
 
 
-def test_the_test_reads_the_pictures_that_the_training_held_out(train, test):
+def test_the_test_reads_the_images_that_the_training_held_out(train, test):
     assert test['datasets']['test'] == train['datasets']['val']
     assert '/val/' in test['datasets']['test']['dataroot_lq']
     assert '/train/' in train['datasets']['train']['dataroot_lq']

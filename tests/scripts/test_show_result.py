@@ -13,7 +13,7 @@ SCRIPT = Path(__file__).parents[2] / 'scripts' / 'show_result.py'
 
 @pytest.fixture
 def options(train_options, tmp_path):
-    """Option file of a test whose saved results are the clear pictures, each value raised by 1."""
+    """Option file of a test whose saved results are the clear images, each value raised by 1."""
     options = {
         'name': 'shown',
         'scale': 1,
@@ -37,7 +37,7 @@ def test_input_and_result_stand_side_by_side_over_a_grid(options, tmp_path):
     done = show(options, '--rows', '3', cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     lines = done.stdout.splitlines()
-    assert lines[0] == 'Held, mean of 8 pictures'
+    assert lines[0] == 'Held, mean of 8 images'
     assert lines[1].split() == ['hazy', 'result']
     name, hazy, result = lines[2].split()
     assert name == 'psnr'

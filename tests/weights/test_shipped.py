@@ -34,7 +34,7 @@ def test_the_file_is_small_in_half_precision_and_tells_how_it_was_made():
 
 
 def test_names_and_metadata_need_no_torch():
-    """The module itself: the package around it mends BasicSR, which is made of torch."""
+    """The module itself: the package around it patches BasicSR, which is made of torch."""
     code = (
         'import importlib.util, sys, types\n'
         'errors = types.ModuleType("okdnet_plugin.errors")\n'

@@ -188,7 +188,7 @@ def test_code_in_a_pickle_does_not_run(tmp_path, monkeypatch):
     [
         (b'', 'empty'),
         (b'These are notes, and no weights at all.\n', 'it is a text'),
-        (b'\x89PNG\r\n\x1a\n' + bytes(100), r'a picture \(PNG\)'),
+        (b'\x89PNG\r\n\x1a\n' + bytes(100), r'an image \(PNG\)'),
         (b'<!DOCTYPE html><html>not found</html>', 'the download has failed'),
         (b'version https://git-lfs.github.com/spec/v1\n', 'git lfs pull'),
         (bytes(range(256)) * 4, 'damaged, cut short or no checkpoint'),
@@ -279,7 +279,7 @@ def test_metadata_may_not_name_a_network_that_reads_files_when_it_is_built(tmp_p
     if is_a_part:
         network = {'type': 'ProgressiveDehazer', 'restorer': {'type': 'AODNet'}, 'pre_restore': network}
     safetensors.torch.save_file(aodnet, path, {'network': json.dumps(network)})
-    with pytest.raises(InputError, match=r'SpyNet is a network of the toolbox.*give --opt FILE'):
+    with pytest.raises(InputError, match=r'SpyNet is a network of BasicSR.*give --opt FILE'):
         load(path)
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from okdnet_plugin.config.consistency.seen import Given, Rule, contradiction, harmless
 from okdnet_plugin.config.messages import Mistake
-from okdnet_plugin.config.registered import find, needs_clear_picture
+from okdnet_plugin.config.registered import find, needs_clear_image
 from okdnet_plugin.config.walk import losses_of
 from okdnet_plugin.errors import did_you_mean
 
@@ -45,13 +45,13 @@ def validation_and_its_data_sets_go_together(given: Given) -> Iterator[Mistake]:
         )
 
 
-def saved_pictures_have_their_suffix(given: Given) -> Iterator[Mistake]:
+def saved_images_have_their_suffix(given: Given) -> Iterator[Mistake]:
     block = given.at('val', kind=Mapping)
     reads = given.is_a('SRModel') and not given.is_a('RestorationModel', 'VideoRecurrentModel')
     if block is not None and reads and block.get('save_img') is True and 'suffix' not in block:
         yield Mistake(
             ('val', 'suffix'),
-            'is missing; BasicSR asks for it where pictures are saved: add suffix: ~',
+            'is missing; BasicSR asks for it where images are saved: add suffix: ~',
             'missing key',
         )
 
@@ -85,14 +85,14 @@ def the_best_network_is_that_of_a_figure(given: Given) -> Iterator[Mistake]:
         f'{one.get("name")}/{metric}'
         for one in sets
         for metric, name in metrics.items()
-        if _has_clear_pictures(one) or not needs_clear_picture(name)
+        if _has_clear_images(one) or not needs_clear_image(name)
     ]
     if wanted in known:
         return
     data_set, _, metric = wanted.rpartition('/')
     one_of = f'write one of {", ".join(known)}'
     if metric in metrics and data_set in [one.get('name') for one in sets]:
-        text = f'is {wanted}, but {data_set} has no clear pictures, which {metric} needs; '
+        text = f'is {wanted}, but {data_set} has no clear images, which {metric} needs; '
         yield contradiction(('logger', 'save_best'), text + (one_of if known else 'take it out'))
         return
     text = f'is {wanted}{did_you_mean(wanted, known)}; '
@@ -105,8 +105,8 @@ def _type_of(block: object) -> Any:
     return block.get('type') if isinstance(block, Mapping) else None
 
 
-def _has_clear_pictures(block: Mapping) -> bool:
-    """Whether a data set has them, as far as its keys tell: who reads hazy pictures alone names their place alone."""
+def _has_clear_images(block: Mapping) -> bool:
+    """Whether a data set has them, as far as its keys tell: who reads hazy images alone names their place alone."""
     return block.get('dataroot_lq') is None or block.get('dataroot_gt') is not None
 
 
@@ -126,7 +126,7 @@ TRAINING: tuple[Rule, ...] = (
     weights_and_biases_follow_tensorboard,
 )
 TEST: tuple[Rule, ...] = (
-    saved_pictures_have_their_suffix,
+    saved_images_have_their_suffix,
     a_test_has_data_sets,
 )
 REPORT: tuple[Rule, ...] = (a_report_measures_something,)

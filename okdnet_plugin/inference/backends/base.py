@@ -19,7 +19,7 @@ class Restored(NamedTuple):
     """What a back end gives for a batch; float32, on the back end's device."""
 
     output: Tensor
-    """Dehazed pictures, RGB in [0, 1], shape (N, 3, H, W)."""
+    """Dehazed images, RGB in [0, 1], shape (N, 3, H, W)."""
     transmission: Tensor | None = None
     """(N, 1, H, W), where it was asked for and the network has one."""
     airlight: Tensor | None = None
@@ -42,7 +42,7 @@ class Core(nn.Module):
     def forward(self, hazy: Tensor, airlight: Tensor | None = None) -> tuple[Tensor, ...]:
         """
         Returns:
-            The dehazed pictures, and with maps the transmission.
+            The dehazed images, and with maps the transmission.
         """
         if not self.takes_airlight:
             return (self.net(hazy),)
@@ -68,7 +68,7 @@ class BackEnd(ABC):
     Args:
         net: in eval mode, fused if it can be; it stays as it is.
         precision: `fp32`, `bf16` or `fp16`.
-        device: where it runs; pictures may be anywhere.
+        device: where it runs; images may be anywhere.
         maps: give the transmission too, where the network has one.
     """
 
@@ -80,7 +80,7 @@ class BackEnd(ABC):
         self._multiple: int | None = None  # of which sides have to be; not known before a size fails
 
     def estimate_airlight(self, hazy: Tensor) -> Tensor | None:
-        """The airlight of pictures as the network sees it.
+        """The airlight of images as the network sees it.
 
         Args:
             hazy: RGB in [0, 1], shape (N, 3, H, W).
@@ -102,7 +102,7 @@ class BackEnd(ABC):
                 estimated from hazy.
 
         Raises:
-            ValueError: a picture is smaller than 16x16; a graph would not notice.
+            ValueError: an image is smaller than 16x16; a graph would not notice.
         """
         check_size(self.core.net, hazy)
         hazy = hazy.to(self.device, torch.float32)
@@ -138,8 +138,8 @@ class BackEnd(ABC):
         for number, result in enumerate(results):
             if result.shape[-2:] != padded.shape[-2:] or (number == 0 and result.shape != padded.shape):
                 raise InputError(
-                    f'{type(self.core.net).__name__} makes {tuple(result.shape[1:])} of {tuple(padded.shape[1:])}; only '
-                    'networks of scale 1 that give an image dehaze'
+                    f'{type(self.core.net).__name__} makes {tuple(result.shape[1:])} of {tuple(padded.shape[1:])}; '
+                    'only networks of scale 1 that give an image dehaze'
                 )
         return [result[..., :height, :width] for result in results]
 

@@ -40,14 +40,14 @@ class Graph(BackEnd):
             raise InputError(f'back end {self.name} runs {network} wrongly (off by {difference:.2g}); write eager')
 
     def example(self, batch: int, height: int, width: int) -> tuple[Tensor, ...]:
-        """Arguments of `Core.forward`: a picture with an even airlight where the network takes one."""
+        """Arguments of `Core.forward`: an image with an even airlight where the network takes one."""
         generator = torch.Generator().manual_seed(0)
         hazy = torch.rand(batch, 3, height, width, generator=generator)
         return (hazy, torch.full((batch, 3, 1, 1), 0.8)) if self.core.takes_airlight else (hazy,)
 
     @abstractmethod
     def _make_graph(self, example: tuple[Tensor, ...]) -> None:
-        """Prepare `_run` for batches and pictures of any size."""
+        """Prepare `_run` for batches and images of any size."""
 
     def _difference(self, batch: int, height: int, width: int) -> float:
         example = self.example(batch, height, width)

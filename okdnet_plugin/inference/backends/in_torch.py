@@ -49,7 +49,7 @@ class Compiled(Eager):
     """As `Eager`, compiled by torch.
 
     A fused OKDNet is compiled for sizes in general, for which torch may need a second round when the next size comes;
-    it gets pictures that need no padding. Other networks are compiled for each size anew, up to torch's limit of eight,
+    it gets images that need no padding. Other networks are compiled for each size anew, up to torch's limit of eight,
     beyond which sizes run without.
     """
 

@@ -34,12 +34,12 @@ class OpenVino(Graph):
             'INFERENCE_NUM_THREADS': torch.get_num_threads(),
             'PERFORMANCE_HINT': 'LATENCY',
         }
-        self._lock = threading.Lock()  # a request takes one picture at a time, and threads may share the back end
+        self._lock = threading.Lock()  # a request takes one image at a time, and threads may share the back end
         self._request = core.compile_model(model, 'CPU', settings).create_infer_request()
 
     def _run(self, hazy: Tensor, airlight: Tensor | None) -> tuple[Tensor, ...]:
         inputs = [x.contiguous().numpy() for x in (hazy, airlight) if x is not None]
         with self._lock:
             results = self._request.infer(dict(enumerate(inputs)))
-            # a copy, for the next picture goes into the same memory
+            # a copy, for the next image goes into the same memory
             return tuple(torch.from_numpy(results[i].copy()) for i in range(len(results)))

@@ -30,7 +30,7 @@ Run = Callable[[Tensor], Tensor]
 
 
 def need_dynamic_export(what: str) -> None:
-    """See that torch can export programs for any size of picture.
+    """See that torch can export programs for any size of image.
 
     Raises:
         InputError: it is too old.
@@ -162,7 +162,7 @@ def _check_same(read: Mapping[str, Tensor], state: Mapping[str, Tensor]) -> None
 
 OF_WEIGHTS: dict[str, tuple[str, Callable[[Mapping[str, Tensor], Mapping[str, str]], bytes]]] = {
     '.safetensors': ('safetensors', _safetensors),
-    '.pth': ("the toolbox's .pth, param_key_g: params", _pickle),
+    '.pth': ("BasicSR's .pth, param_key_g: params", _pickle),
 }
 
 

@@ -1,4 +1,4 @@
-"""A trained network as a file for others: ONNX, torch.export, TorchScript, safetensors, and back to the toolbox's .pth.
+"""A trained network as a file for others: ONNX, torch.export, TorchScript, safetensors, and back to BasicSR's .pth.
 
 What runs without this package is held against the network before it is written, at several sizes and batches.
 """
@@ -25,7 +25,7 @@ from okdnet_plugin.weights.loading import Weights, build
 
 TOLERANCE = 1e-4
 """Largest difference to the network, of values in [0, 1], that is let pass."""
-# Sides of the smallest picture; a network with many scales may need more than 16 px once its size checks are fixed.
+# Sides of the smallest image; a network with many scales may need more than 16 px once its size checks are fixed.
 _SMALLEST = (16, 17, 33)
 # Batch, height and width: even and odd, landscape and portrait, multiples of the scales' factors and not.
 _CHECKED = ((1, 64, 48), (2, 50, 75), (1, 101, 67))
@@ -43,9 +43,9 @@ class Exported:
     seconds: float
     is_fused: bool = False
     smallest: int | None = None
-    """Shortest side of a picture that it takes, in px; None for weights alone."""
+    """Shortest side of an image that it takes, in px; None for weights alone."""
     differences: Mapping[tuple[int, ...], float] = field(default_factory=dict)
-    """Largest difference to the network by shape of the pictures."""
+    """Largest difference to the network by shape of the images."""
 
 
 def export(
@@ -56,7 +56,7 @@ def export(
     Args:
         weights: of the network.
         path: `.onnx` (ONNX Runtime and others), `.pt2` (torch.export), `.pt` (TorchScript): a network that takes
-            pictures (N, 3, H, W) of any number and size and runs without this package. `.safetensors`, `.pth`: its
+            images (N, 3, H, W) of any number and size and runs without this package. `.safetensors`, `.pth`: its
             weights, with metadata.
         fuse: let a network that can merge layers that are linear do so, see `archs.fused_okdnet`; not for weights
             alone.
@@ -155,14 +155,14 @@ def _compare(net: nn.Module, run: Run, what: str) -> tuple[int, dict[tuple[int, 
 
 @torch.inference_mode()
 def _difference(net: nn.Module, run: Run, size: tuple[int, int, int]) -> dict[tuple[int, ...], float]:
-    hazy = _picture(*size)
+    hazy = _image(*size)
     wanted, got = net(hazy), run(hazy)
     if got.shape != wanted.shape:
         return {tuple(hazy.shape): float('inf')}
     return {tuple(hazy.shape): (got - wanted).abs().max().item()}
 
 
-def _picture(batch: int, height: int, width: int) -> Tensor:
+def _image(batch: int, height: int, width: int) -> Tensor:
     """Something with areas and texture, always the same, (N, 3, H, W) in [0, 1]."""
     random = torch.Generator().manual_seed(0)
     areas = F.interpolate(torch.rand(batch, 3, 5, 7, generator=random), (height, width), mode='bilinear')

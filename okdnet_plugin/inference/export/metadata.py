@@ -108,7 +108,7 @@ def _best(entries: Sequence[Mapping], opt: Mapping) -> int | None:
         for entry in entries
         if entry.get('dataset') == dataset and isinstance(entry.get(metric), int | float)
     ]
-    return max(values)[1] if values else None  # of equals the last, as the toolbox keeps it
+    return max(values)[1] if values else None  # of equals the last, as BasicSR keeps it
 
 
 def _without_folders(value: object) -> object:

@@ -29,9 +29,9 @@ def contents(
 
     Args:
         wanted: paths by kinds, as `jobs.Job.extras` has them.
-        hazy: the picture as it was.
+        hazy: the image as it was.
         result: what has become of it.
-        kept: metadata of the picture; of them, a comparison keeps what fits it.
+        kept: metadata of the image; of them, a comparison keeps what fits it.
         quality: of JPEG and WebP.
 
     Raises:

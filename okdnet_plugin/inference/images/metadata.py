@@ -1,4 +1,4 @@
-"""What a picture's file says beside its pixels: EXIF, colour profile, resolution, XMP; read, mended, handed on."""
+"""What an image's file says beside its pixels: EXIF, colour profile, resolution, XMP; read, corrected, handed on."""
 
 import io
 import struct
@@ -15,8 +15,8 @@ _PNG_SIGNATURE = b'\x89PNG\r\n\x1a\n'
 # Chunks that say what colours the numbers of a PNG stand for; they go in front of the pixels. Source: PNG 3rd ed., 5.6.
 _PNG_COLOURS = (b'cICP', b'sRGB', b'gAMA', b'cHRM')
 _INCH = 0.0254  # m
-# Tags of a TIFF file that tell about the picture; the others say how the file stores it.
-_OF_THE_PICTURE = (
+# Tags of a TIFF file that tell about the image; the others say how the file stores it.
+_OF_THE_IMAGE = (
     Base.ImageDescription,
     Base.Make,
     Base.Model,
@@ -31,10 +31,10 @@ _OF_THE_PICTURE = (
 
 @dataclass(frozen=True)
 class Metadata:
-    """What is kept of a picture's file."""
+    """What is kept of an image's file."""
 
     orientation: int = 1
-    """How the stored picture has to be turned to be seen upright, 1 (not at all) to 8, as EXIF counts."""
+    """How the stored image has to be turned to be seen upright, 1 (not at all) to 8, as EXIF counts."""
     exif: bytes | None = None
     """EXIF without its header, with the orientation in it."""
     icc: bytes | None = None
@@ -45,12 +45,12 @@ class Metadata:
     """Name and content of the chunks of a PNG that say what its colours are."""
 
     def upright(self) -> 'Metadata':
-        """The same of a picture that is stored as it is to be seen."""
+        """The same of an image that is stored as it is to be seen."""
         return replace(self, orientation=1, exif=self.exif and without_thumbnail(self.exif, orientation=1))
 
 
 def turned(pixels: np.ndarray, orientation: int, back: bool = False) -> np.ndarray:
-    """A picture, (H, W, …), as it is to be seen, of one as it is stored; or `back`. A view, where that can be."""
+    """An image, (H, W, …), as it is to be seen, of one as it is stored; or `back`. A view, where that can be."""
     if back:
         orientation = {6: 8, 8: 6}.get(orientation, orientation)  # a quarter to the right and to the left
     if orientation in (5, 6, 7, 8):
@@ -60,10 +60,10 @@ def turned(pixels: np.ndarray, orientation: int, back: bool = False) -> np.ndarr
     return pixels[:, ::-1] if orientation in (2, 3, 6, 7) else pixels
 
 
-def of(picture: Image.Image) -> Metadata:
-    """What an opened picture says; to be asked before its pixels are loaded, at which Pillow drops some of it."""
-    info = picture.info
-    exif = _exif_of_tiff(picture) if picture.format == 'TIFF' else info.get('exif')
+def of(image: Image.Image) -> Metadata:
+    """What an opened image says; to be asked before its pixels are loaded, at which Pillow drops some of it."""
+    info = image.info
+    exif = _exif_of_tiff(image) if image.format == 'TIFF' else info.get('exif')
     if exif is not None:
         exif = without_thumbnail(exif.removeprefix(EXIF_HEADER))
     orientation = parsed(exif).get(Base.Orientation, 1)
@@ -89,10 +89,10 @@ def parsed(exif: bytes | None) -> Image.Exif:
     return made
 
 
-def _exif_of_tiff(picture: Image.Image) -> bytes | None:
+def _exif_of_tiff(image: Image.Image) -> bytes | None:
     """EXIF of a TIFF file, whose first directory also says how the pixels are stored, which is left out."""
-    source, made = picture.getexif(), Image.Exif()
-    for tag in (*_OF_THE_PICTURE, Base.Orientation):
+    source, made = image.getexif(), Image.Exif()
+    for tag in (*_OF_THE_IMAGE, Base.Orientation):
         if tag in source:
             made[tag] = source[tag]
     for ifd in (IFD.Exif, IFD.GPSInfo):
@@ -138,7 +138,7 @@ def png_colours(content: bytes) -> tuple[tuple[bytes, bytes], ...]:
 
 
 def into_png(content: bytes, metadata: Metadata) -> bytes:
-    """A PNG with what is known of the picture, put behind its header; for any depth of its pixels."""
+    """A PNG with what is known of the image, put behind its header; for any depth of its pixels."""
     chunks = list(metadata.png_colours)
     if metadata.icc:
         chunks.append((b'iCCP', b'ICC profile\0\0' + zlib.compress(metadata.icc)))

@@ -1,4 +1,4 @@
-"""Many pictures, one network: files are read ahead and written behind while it computes, in bounded memory."""
+"""Many images, one network: files are read ahead and written behind while it computes, in bounded memory."""
 
 import contextlib
 import os
@@ -14,13 +14,13 @@ from okdnet_plugin import files
 from okdnet_plugin.errors import SaveError
 from okdnet_plugin.inference.dehazer import Dehazed, Dehazer
 from okdnet_plugin.inference.images import extras, writing
-from okdnet_plugin.inference.images.reading import OpenedPicture, PictureFile
+from okdnet_plugin.inference.images.reading import ImageFile, OpenedImage
 from okdnet_plugin.inference.jobs import STANDARD, Job, failure
 
-# Pixels that are read, computed and written at one time: three pictures of 12 megapixels, at about 14 bytes each.
+# Pixels that are read, computed and written at one time: three images of 12 megapixels, at about 14 bytes each.
 _IN_FLIGHT = 36_000_000
 _THREADS = 2  # that read, and as many that write
-_WAITING = 32  # pictures, however small
+_WAITING = 32  # images, however small
 _TURN = 0.1  # s, after which who waits looks whether to stop
 
 
@@ -48,17 +48,17 @@ class Writing:
     kind: str | None = None
     """For the standard output: PNG, JPEG, WEBP, TIFF or BMP; by default that of the source."""
     max_megapixels: float = 200
-    """Larger pictures are refused."""
+    """Larger images are refused."""
 
 
 class Pipeline:
     """Readers, a thread that computes, and writers; what is between them is bounded by its pixels.
 
     Args:
-        dehazer: restores the pictures.
+        dehazer: restores the images.
         writing: how they are written.
         tell: is told a line for the user: of a failure with True, else of what is not kept.
-        progress: is told the share of a picture by which the work has gone on.
+        progress: is told the share of an image by which the work has gone on.
     """
 
     def __init__(
@@ -79,7 +79,7 @@ class Pipeline:
         self._stop.set()
 
     def run(self, jobs: Iterable[Job]) -> Outcome:
-        """Dehaze pictures, in their order; one that fails is told of, and the others go on.
+        """Dehaze images, in their order; one that fails is told of, and the others go on.
 
         The thread that calls this waits only, so that a signal finds it at once.
         """
@@ -119,9 +119,9 @@ class Pipeline:
         finally:
             self._put(waiting, None)
 
-    def _open(self, job: Job) -> OpenedPicture:
+    def _open(self, job: Job) -> OpenedImage:
         source = sys.stdin.buffer.read() if job.source == STANDARD else job.source
-        opened = OpenedPicture(source, job.label, self._writing.max_megapixels)
+        opened = OpenedImage(source, job.label, self._writing.max_megapixels)
         try:
             if job.target != STANDARD:
                 width, height = opened.size
@@ -158,9 +158,9 @@ class Pipeline:
                 self._progress(share)
 
             try:
-                picture = loaded.result()
-                result = self._dehazer.dehaze(picture.pixels, advance)
-                writers.submit(self._write, job, pixels, picture, result)
+                image = loaded.result()
+                result = self._dehazer.dehaze(image.pixels, advance)
+                writers.submit(self._write, job, pixels, image, result)
             except Stopped:
                 return
             except Exception as error:
@@ -169,16 +169,14 @@ class Pipeline:
                 self._fail(job, error)
             else:
                 self._progress(1 - done)
-            # Or the pictures would be in memory until the next ones are there.
-            item = loaded = picture = result = None
+            # Or the images would be in memory until the next ones are there.
+            item = loaded = image = result = None
 
-    def _write(self, job: Job, pixels: int, picture: PictureFile, result: Dehazed) -> None:
+    def _write(self, job: Job, pixels: int, image: ImageFile, result: Dehazed) -> None:
         try:
-            kind = self._kind(job, picture)
-            content, notes = writing.encode(
-                result.pixels, picture.metadata, kind, self._writing.quality, picture.lossless
-            )
-            beside = extras.contents(job.extras, picture.pixels, result, picture.metadata, self._writing.quality)
+            kind = self._kind(job, image)
+            content, notes = writing.encode(result.pixels, image.metadata, kind, self._writing.quality, image.lossless)
+            beside = extras.contents(job.extras, image.pixels, result, image.metadata, self._writing.quality)
             for path, extra in beside.items():  # first, so that where the result is all is
                 _publish(path, extra)
             if job.target == STANDARD:
@@ -190,16 +188,16 @@ class Pipeline:
             return
         finally:
             self._room.give(pixels)
-        for note in (*picture.notes, *notes):
+        for note in (*image.notes, *notes):
             self._tell(f'{job.label}: {note}', False)
         with self._lock:
             self.outcome.done.append(job)
             self.outcome.pixels += pixels
 
-    def _kind(self, job: Job, picture: PictureFile) -> str:
+    def _kind(self, job: Job, image: ImageFile) -> str:
         if job.target != STANDARD:
             return writing.kind_of(job.target)
-        return self._writing.kind or (picture.kind if picture.kind in writing.KINDS.values() else 'PNG')
+        return self._writing.kind or (image.kind if image.kind in writing.KINDS.values() else 'PNG')
 
     def _fail(self, job: Job, error: Exception, computed: bool = False) -> None:
         if not computed:

@@ -1,4 +1,4 @@
-"""Files of pictures read for dehazing: nothing of them is lost that the result can keep."""
+"""Files of images read for dehazing: nothing of them is lost that the result can keep."""
 
 import contextlib
 import io
@@ -40,12 +40,12 @@ _BECOME = {
 }
 _WITH_ALPHA = {'L': 'LA', 'RGB': 'RGBA', 'P': 'RGBA'}
 _NAMES = {'F': 'floating-point values', 'I': 'values of 32 bits', 'LAB': 'CIE Lab colours', 'HSV': 'HSV colours'}
-_UNREADABLE = 'cannot be decoded: it is damaged, cut short, or no picture of 8 or 16 bits a channel'
+_UNREADABLE = 'cannot be decoded: it is damaged, cut short, or no image of 8 or 16 bits a channel'
 
 
 @dataclass
-class PictureFile:
-    """A picture as it is to be seen, and what its file says beside it."""
+class ImageFile:
+    """An image as it is to be seen, and what its file says beside it."""
 
     pixels: np.ndarray
     """uint8 or uint16, upright; grey (H, W), grey and alpha (H, W, 2), RGB (H, W, 3), RGB and alpha (H, W, 4)."""
@@ -58,7 +58,7 @@ class PictureFile:
     """What could not be kept, in words."""
 
 
-class OpenedPicture:
+class OpenedImage:
     """A file whose header has been read: its size is known, its pixels are not there yet."""
 
     def __init__(self, source: str | PathLike | bytes, label: str, max_megapixels: float):
@@ -66,10 +66,10 @@ class OpenedPicture:
         Args:
             source: path, or the whole content of a file.
             label: what messages call it.
-            max_megapixels: larger pictures are refused before anything of their size is made.
+            max_megapixels: larger images are refused before anything of their size is made.
 
         Raises:
-            InputError: it is missing, empty, no picture, too large, or several pictures in one.
+            InputError: it is missing, empty, no image, too large, or several images in one.
         """
         self.label = label
         self._file = _open(source, label)
@@ -95,10 +95,10 @@ class OpenedPicture:
                 f'{max_megapixels:g} that are allowed; raise --max-megapixels if you trust it'
             )
         frames = getattr(self._image, 'n_frames', 1)
-        if frames > 1 and self._image.format != 'MPO':  # whose first picture is the photograph
-            raise InputError(f'{self.label} holds {frames} pictures; give them as files of their own, or as a video')
+        if frames > 1 and self._image.format != 'MPO':  # whose first image is the photograph
+            raise InputError(f'{self.label} holds {frames} images; give them as files of their own, or as a video')
 
-    def load(self) -> PictureFile:
+    def load(self) -> ImageFile:
         """Read the pixels.
 
         Raises:
@@ -110,7 +110,7 @@ class OpenedPicture:
         finally:
             self.close()
 
-    def _load(self) -> PictureFile:
+    def _load(self) -> ImageFile:
         image = self._image
         kind = 'JPEG' if image.format == 'MPO' else str(image.format)
         kept = metadata.of(image)
@@ -126,7 +126,7 @@ class OpenedPicture:
             pixels = np.asarray(image)
         if kind != 'TIFF':  # which both libraries turn themselves
             pixels = metadata.turned(pixels, kept.orientation)
-        return PictureFile(np.ascontiguousarray(pixels), kept, kind, lossless, notes)
+        return ImageFile(np.ascontiguousarray(pixels), kept, kind, lossless, notes)
 
     def _has_16_bits(self, kind: str) -> bool:
         """Whether Pillow, which holds colours with 8 bits, would lose something."""
@@ -162,7 +162,7 @@ class OpenedPicture:
 
 @contextlib.contextmanager
 def without_other_limits() -> Iterator[None]:
-    """While this is entered, the limit of a picture's size, and what is said of damage, are this module's alone."""
+    """While this is entered, the limit of an image's size, and what is said of damage, are this module's alone."""
     before, level = Image.MAX_IMAGE_PIXELS, cv2.getLogLevel()
     texts = PngImagePlugin.MAX_TEXT_CHUNK, PngImagePlugin.MAX_TEXT_MEMORY
     Image.MAX_IMAGE_PIXELS = None
@@ -234,7 +234,7 @@ def _is_floating_point(file: BinaryIO) -> bool:
 
 
 def _plain(image: Image.Image, kept: Metadata, label: str) -> tuple[Image.Image, Metadata, tuple[str, ...]]:
-    """The picture in a mode that is an array of grey or RGB; what is kept of its file; what is not, in words."""
+    """The image in a mode that is an array of grey or RGB; what is kept of its file; what is not, in words."""
     image.load()
     if image.mode == 'CMYK':
         note = 'CMYK became RGB' + (' (sRGB, by its ICC profile)' if kept.icc else '')

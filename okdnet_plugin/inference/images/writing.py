@@ -1,4 +1,4 @@
-"""Pictures as the content of files, with all that the kind of file can hold."""
+"""Images as the content of files, with all that the kind of file can hold."""
 
 import io
 import zlib
@@ -50,10 +50,10 @@ def check_size(height: int, width: int, kind: str, label: str) -> None:
 def encode(
     pixels: np.ndarray, kept: Metadata, kind: str, quality: int, lossless: bool = False
 ) -> tuple[bytes, tuple[str, ...]]:
-    """A picture as the content of a file.
+    """An image as the content of a file.
 
     Args:
-        pixels: upright, as PictureFile has them.
+        pixels: upright, as ImageFile has them.
         kept: what the file says beside them.
         kind: PNG, JPEG, WEBP, TIFF or BMP.
         quality: of JPEG and WebP, 1 to 100; WebP at 100 is without loss.
@@ -112,7 +112,7 @@ def _png(pixels: np.ndarray) -> bytes:
         pixels = cv2.cvtColor(pixels, cv2.COLOR_RGBA2BGRA if pixels.shape[2] == 4 else cv2.COLOR_RGB2BGR)
     done, encoded = cv2.imencode('.png', pixels, [cv2.IMWRITE_PNG_COMPRESSION, 6])
     if not done:
-        raise InputError('the picture cannot be written as PNG of 16 bits')
+        raise InputError('the image cannot be written as PNG of 16 bits')
     return encoded.tobytes()
 
 

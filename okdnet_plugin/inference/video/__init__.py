@@ -91,7 +91,7 @@ def dehaze_video(
         dehazer: restores frames, RGB in [0, 1] of shape (1, 3, H, W).
         compare: hazy and restored side by side.
         smoothing: time constant of the airlight's running average, in seconds; 0 takes each frame's own.
-        encoding: of the moving picture.
+        encoding: of the moving image.
         overwrite: replace a file that is there already. The source is never replaced.
         progress: a bar on the standard error; by default if that is a terminal.
         say: is told what is not kept, in a line each; by default the standard error.
@@ -122,11 +122,11 @@ def dehaze_video(
         )
         with (
             bar,
-            Ahead(lambda: _decoded(reading, Transfer(device)), _is_picture) as decoded,
+            Ahead(lambda: _decoded(reading, Transfer(device)), _is_image) as decoded,
             _Encoder(writing, compare, remark, Transfer(device)) as encoder,
         ):
             for item in decoded:
-                if isinstance(item, _Picture):
+                if isinstance(item, _Image):
                     item = item._replace(restored=scene.restore(item))
                     bar.update()
                 encoder.put(item)
@@ -147,7 +147,7 @@ def dehaze_video(
     )
 
 
-class _Picture(NamedTuple):
+class _Image(NamedTuple):
     """A frame on its way."""
 
     frame: VideoFrame
@@ -163,11 +163,11 @@ class _Picture(NamedTuple):
     restored: Tensor | None = None
 
 
-def _is_picture(item: _Picture | Packet) -> bool:
-    return isinstance(item, _Picture)
+def _is_image(item: _Image | Packet) -> bool:
+    return isinstance(item, _Image)
 
 
-def _decoded(source: VideoSource, transfer: Transfer) -> Iterator[_Picture | Packet]:
+def _decoded(source: VideoSource, transfer: Transfer) -> Iterator[_Image | Packet]:
     import av
 
     to_rgb = ToRGB(transfer)
@@ -179,7 +179,7 @@ def _decoded(source: VideoSource, transfer: Transfer) -> Iterator[_Picture | Pac
         turns = quarter_turns(item)
         # Networks have learnt what is up: a film that was made with the phone turned is restored as it is seen.
         upright = torch.rot90(hazy, turns, (1, 2)).contiguous()[None]
-        yield _Picture(item, carrier, upright, turns, float((item.pts or 0) * source.time_base))
+        yield _Image(item, carrier, upright, turns, float((item.pts or 0) * source.time_base))
 
 
 class _Scene:
@@ -195,9 +195,9 @@ class _Scene:
         self._size: torch.Size | None = None
         self.count = 1
 
-    def restore(self, picture: _Picture) -> Tensor:
+    def restore(self, image: _Image) -> Tensor:
         """The restored frame, (3, H, W), where the hazy one is; who encodes it fetches it."""
-        hazy = picture.hazy
+        hazy = image.hazy
         airlight = self._dehazer.estimate_airlight(hazy) if self._smooth else None
         if self._smooth and airlight is None:
             self._remark('this network estimates no airlight that could be smoothed: each frame is on its own')
@@ -206,7 +206,7 @@ class _Scene:
             if self._cuts(hazy):
                 self._smoother.reset()
                 self.count += 1
-            airlight = self._smoother(airlight, picture.seconds)
+            airlight = self._smoother(airlight, image.seconds)
         return self._dehazer.restore(hazy, airlight=airlight).output[0].detach().float().clamp(0, 1)
 
 
@@ -218,7 +218,7 @@ class _Encoder:
 
     def __init__(self, target: VideoTarget, compare: bool, remark: Callable[[str], None], transfer: Transfer):
         self._target, self._compare, self._remark, self._transfer = target, compare, remark, transfer
-        self._channel: Channel[_Picture | Packet] = Channel(_is_picture)
+        self._channel: Channel[_Image | Packet] = Channel(_is_image)
         self._thread = threading.Thread(target=self._run, daemon=True)
         self._from_rgb: FromRGB | None = None
         self._source_size = self.size = (0, 0)
@@ -235,7 +235,7 @@ class _Encoder:
         finally:
             self._target.abandon()
 
-    def put(self, item: _Picture | Packet) -> None:
+    def put(self, item: _Image | Packet) -> None:
         self._channel.put(item)
 
     def finish(self) -> None:
@@ -247,7 +247,7 @@ class _Encoder:
     def _run(self) -> None:
         try:
             for item in self._channel:
-                if isinstance(item, _Picture):
+                if isinstance(item, _Image):
                     self._write(item)
                 else:
                     self._target.copy(item)
@@ -256,23 +256,23 @@ class _Encoder:
         except BaseException as error:  # handed over to who puts
             self._channel.close(error)
 
-    def _write(self, picture: _Picture) -> None:
-        restored = picture.restored
+    def _write(self, image: _Image) -> None:
+        restored = image.restored
         assert restored is not None
         if self._compare:
             divider = restored.new_ones(3, restored.shape[1], _DIVIDER)
-            restored = torch.cat((picture.hazy[0], divider, restored), 2)
-        restored = torch.rot90(restored, -picture.turns, (1, 2))
-        size = (picture.frame.width, picture.frame.height)
+            restored = torch.cat((image.hazy[0], divider, restored), 2)
+        restored = torch.rot90(restored, -image.turns, (1, 2))
+        size = (image.frame.width, image.frame.height)
         if self._from_rgb is None:
             height, width = restored.shape[1:]
-            pixel_format, colour = self._target.begin(picture.frame, width, height)
+            pixel_format, colour = self._target.begin(image.frame, width, height)
             self._from_rgb = FromRGB(pixel_format, width, height, colour, self._transfer)
             self._source_size, self.size = size, (width, height)
         elif size != self._source_size:
             self._remark(f'frames of {size[0]}x{size[1]} follow: they are scaled to the size of the first')
             self._source_size = size
-        self._target.write(self._from_rgb(picture.carrier, restored))
+        self._target.write(self._from_rgb(image.carrier, restored))
         self.frames += 1
 
 

@@ -28,7 +28,7 @@ _EVEN_ONLY = {'libx264', 'libx265', 'libsvtav1'}  # at 4:2:0
 
 @dataclass(frozen=True)
 class Encoding:
-    """How the moving picture is encoded."""
+    """How the moving image is encoded."""
 
     codec: str | None = None
     """An encoder of PyAV; by default one that the container and the depth of the source suggest."""

@@ -1,4 +1,4 @@
-"""Reading a video: its moving picture frame by frame, everything else as it lies in the file, damage counted."""
+"""Reading a video: its moving image frame by frame, everything else as it lies in the file, damage counted."""
 
 from __future__ import annotations
 
@@ -51,14 +51,14 @@ class VideoSource:
         path: of a file.
 
     Raises:
-        InputError: it cannot be read, or has no moving picture.
+        InputError: it cannot be read, or has no moving image.
     """
 
     def __init__(self, path: str):
         self.path = path
         self.container = _open(path)
         try:
-            self.video = self._moving_picture()
+            self.video = self._moving_image()
         except InputError:
             self.close()
             raise
@@ -83,7 +83,7 @@ class VideoSource:
 
     @property
     def others(self) -> list[Stream]:
-        """Streams beside the moving picture."""
+        """Streams beside the moving image."""
         return [stream for stream in self.container.streams if stream.index != self.video.index]
 
     def expected_frames(self) -> int | None:
@@ -107,7 +107,7 @@ class VideoSource:
         return None
 
     def read(self) -> Iterator[Packet | VideoFrame]:
-        """Frames of the moving picture in the order of their time, and packets of the other streams between them.
+        """Frames of the moving image in the order of their time, and packets of the other streams between them.
 
         Raises:
             InputError: the file cannot be read on, or no frame can be decoded.
@@ -135,13 +135,13 @@ class VideoSource:
         if self.lost or self.concealed:  # after damage decoders leave out frames without a word
             self.lost = max(self.lost, self._packets - self._hidden - frames)
 
-    def _moving_picture(self) -> VideoStream:
+    def _moving_image(self) -> VideoStream:
         from av.stream import Disposition
 
         streams = [video for video in self.container.streams.video if not video.disposition & Disposition.attached_pic]
         if not streams:
             found = ', '.join(stream.type for stream in self.container.streams) or 'nothing'
-            raise InputError(f'{self.path} has no moving picture in it ({found})')
+            raise InputError(f'{self.path} has no moving image in it ({found})')
         usable = [video for video in streams if video.codec_context is not None and video.codec_context.is_decoder]
         if not usable:
             raise InputError(f'{self.path}: PyAV has no decoder for its video stream')

@@ -10,7 +10,7 @@ _THUMBNAIL = 16
 
 
 class SceneCuts:
-    """Tells where a video goes on with another picture.
+    """Tells where a video goes on with another image.
 
     Frames are compared as thumbnails of 16x16 averages, in which noise and small motion vanish. A cut is a change that
     is large in itself and a multiple of what the scene has changed by lately, so that pans and shakes are none.

@@ -1,6 +1,6 @@
 from torch import Tensor, nn
 
-# Decorated by the toolbox's weighted_loss, which adds the last two arguments.
+# Decorated by BasicSR's weighted_loss, which adds the last two arguments.
 def l1_loss(pred: Tensor, target: Tensor, weight: Tensor | None = None, reduction: str = 'mean') -> Tensor: ...
 def mse_loss(pred: Tensor, target: Tensor, weight: Tensor | None = None, reduction: str = 'mean') -> Tensor: ...
 

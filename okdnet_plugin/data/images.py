@@ -1,4 +1,4 @@
-"""Pictures of a data set, from the bytes of a file to the tensor that a network sees."""
+"""Images of a data set, from the bytes of a file to the tensor that a network sees."""
 
 import io
 import re
@@ -12,8 +12,8 @@ from torch import Tensor
 
 from okdnet_plugin.errors import InputError
 
-_FRAME = 10  # px on each side of a framed clear picture
-_WHITE_RING = 5  # px: further inside the frame is dithered into the picture
+_FRAME = 10  # px on each side of a framed clear image
+_WHITE_RING = 5  # px: further inside the frame is dithered into the image
 _WHITE = 250
 _JPEG, _END_OF_JPEG = b'\xff\xd8', b'\xff\xd9'
 # Source: ITU T.81, B.1.1.2 and table B.1: any number of 0xFF may stand before a marker; these have no segment.
@@ -34,22 +34,22 @@ _TURNS = {
 
 
 def decode(content: bytes, label: str, keep_16_bits: bool = False) -> np.ndarray:
-    """Picture of a file's content: PNG, JPEG, WebP, TIFF, BMP, or what else OpenCV knows.
+    """Image of a file's content: PNG, JPEG, WebP, TIFF, BMP, or what else OpenCV knows.
 
     Grey becomes colour, alpha is left out, the rotation that EXIF asks for is made. Of 16 bits the upper eight are
-    kept, as the toolbox does: pairs are compared at the depth of what is restored. A picture that has no clear one
+    kept, as BasicSR does: pairs are compared at the depth of what is restored. An image that has no clear one
     keeps all, in SingleDehazeDataset.
 
     Args:
         content: the whole file.
         label: what messages call it.
-        keep_16_bits: give uint16 for pictures of 16 bits a channel.
+        keep_16_bits: give uint16 for images of 16 bits a channel.
 
     Returns:
-        The picture, (H, W, 3), BGR, uint8 in [0, 255], or uint16 in [0, 65535].
+        The image, (H, W, 3), BGR, uint8 in [0, 255], or uint16 in [0, 65535].
 
     Raises:
-        InputError: it is empty, damaged, cut short or no picture, or has other values than 8 or 16 bits.
+        InputError: it is empty, damaged, cut short or no image, or has other values than 8 or 16 bits.
     """
     img = _decoded(content, keep_16_bits)
     if img is not None and not _has_bits(img):
@@ -61,7 +61,7 @@ def decode(content: bytes, label: str, keep_16_bits: bool = False) -> np.ndarray
 
 
 def to_tensor(img: np.ndarray, color: str | None = None) -> Tensor:
-    """Tensor of a picture, with the values of the toolbox's `img2tensor(img / 255)`.
+    """Tensor of an image, with the values of BasicSR's `img2tensor(img / 255)`.
 
     Args:
         img: (H, W, 3), BGR, uint8 or uint16.
@@ -81,7 +81,7 @@ def to_tensor(img: np.ndarray, color: str | None = None) -> Tensor:
 
 
 def resized(img: np.ndarray, height: int, width: int) -> np.ndarray:
-    """Picture of another size: by area when neither edge grows, else linearly."""
+    """Image of another size: by area when neither edge grows, else linearly."""
     if img.shape[:2] == (height, width):
         return img
     shrinks = height <= img.shape[0] and width <= img.shape[1]
@@ -89,11 +89,11 @@ def resized(img: np.ndarray, height: int, width: int) -> np.ndarray:
 
 
 def cut_white_frame(img_gt: np.ndarray, size: tuple[int, ...], labels: str) -> np.ndarray:
-    """Clear picture without the frame that SOTS-indoor's original files have and their hazy ones lack.
+    """Clear image without the frame that SOTS-indoor's original files have and their hazy ones lack.
 
     Args:
-        img_gt: clear picture, (H, W, 3), uint8.
-        size: height and width of the hazy picture; only a clear one that is 20 px larger can have a frame.
+        img_gt: clear image, (H, W, 3), uint8.
+        size: height and width of the hazy image; only a clear one that is 20 px larger can have a frame.
         labels: what messages call the pair.
 
     Raises:
@@ -105,26 +105,26 @@ def cut_white_frame(img_gt: np.ndarray, size: tuple[int, ...], labels: str) -> n
     ring[_WHITE_RING:-_WHITE_RING, _WHITE_RING:-_WHITE_RING] = False
     if img_gt[ring].min() < _WHITE:
         raise InputError(
-            f'{labels} do not fit: the clear picture is {2 * _FRAME} px larger, but has no white frame to be cut off; '
-            'give the original clear pictures, or ones of the hazy size'
+            f'{labels} do not fit: the clear image is {2 * _FRAME} px larger, but has no white frame to be cut off; '
+            'give the original clear images, or ones of the hazy size'
         )
     return img_gt[_FRAME:-_FRAME, _FRAME:-_FRAME]
 
 
 def cut_remainder(img_gt: np.ndarray, size: tuple[int, ...], scale: int, exact: bool, labels: str) -> np.ndarray:
-    """Clear picture of `scale` times the hazy size; unless `exact`, a remainder smaller than `scale` is cut off."""
+    """Clear image of `scale` times the hazy size; unless `exact`, a remainder smaller than `scale` is cut off."""
     (h_lq, w_lq), (h_gt, w_gt) = size[:2], img_gt.shape[:2]
     largest = 0 if exact else scale - 1
     if not (0 <= h_gt - h_lq * scale <= largest and 0 <= w_gt - w_lq * scale <= largest):
         raise InputError(
-            f'{labels} do not fit: the hazy picture is {h_lq}x{w_lq}, the clear one {h_gt}x{w_gt} (height x width), '
+            f'{labels} do not fit: the hazy image is {h_lq}x{w_lq}, the clear one {h_gt}x{w_gt} (height x width), '
             f'but scale is {scale}; make the sizes fit, take the pair out, or correct scale'
         )
     return img_gt[: h_lq * scale, : w_lq * scale]
 
 
 def check_large_enough(img: np.ndarray, gt_size: int, label: str) -> None:
-    """Refuse a picture that a crop does not fit into."""
+    """Refuse an image that a crop does not fit into."""
     if min(img.shape[:2]) < gt_size:
         height, width = img.shape[:2]
         raise InputError(
@@ -134,7 +134,7 @@ def check_large_enough(img: np.ndarray, gt_size: int, label: str) -> None:
 
 
 def _decoded(content: bytes, keep_16_bits: bool) -> np.ndarray | None:
-    """The picture; of other values than 8 or 16 bits, it is as it is stored."""
+    """The image; of other values than 8 or 16 bits, it is as it is stored."""
     wanted = cv2.IMREAD_COLOR | (cv2.IMREAD_ANYDEPTH if keep_16_bits else 0)
     if content.startswith(_WHOLE_NUMBERS):
         return _by_opencv(content, wanted)
@@ -155,16 +155,16 @@ def _by_opencv(content: bytes, flags: int) -> np.ndarray | None:
         flags |= cv2.IMREAD_IGNORE_ORIENTATION
     try:
         return cv2.imdecode(np.frombuffer(content, np.uint8), flags) if content else None
-    except cv2.error:  # more pixels than OpenCV takes, or a kind of picture that it knows by name only
+    except cv2.error:  # more pixels than OpenCV takes, or a kind of image that it knows by name only
         return None
 
 
 def _complaint(content: bytes) -> str:
-    return 'cannot be decoded: it is damaged, cut short or no picture' if content else 'is empty (0 bytes)'
+    return 'cannot be decoded: it is damaged, cut short or no image' if content else 'is empty (0 bytes)'
 
 
 def _is_cut_short(content: bytes) -> bool:
-    """Whether a JPEG ends within its picture: some versions of OpenCV fill up what is missing with grey."""
+    """Whether a JPEG ends within its image: some versions of OpenCV fill up what is missing with grey."""
     if not content.startswith(_JPEG):
         return False
     position = len(_JPEG)
@@ -177,9 +177,9 @@ def _is_cut_short(content: bytes) -> bool:
 
 
 def _turned(img: np.ndarray, content: bytes) -> np.ndarray:
-    """The picture as EXIF wants it seen; OpenCV sees to that by itself, but not for WebP."""
+    """The image as EXIF wants it seen; OpenCV sees to that by itself, but not for WebP."""
     if content[8:12] != b'WEBP' or b'EXIF' not in content:
         return img
-    with Image.open(io.BytesIO(content)) as picture:
-        orientation = picture.getexif().get(_ORIENTATION, 1)
+    with Image.open(io.BytesIO(content)) as image:
+        orientation = image.getexif().get(_ORIENTATION, 1)
     return np.ascontiguousarray(_TURNS.get(orientation, lambda img: img)(img))

@@ -1,4 +1,4 @@
-"""Tries the toolbox as it was released, without the plugin, and prints as JSON which defects are there.
+"""Tries BasicSR as it was released, without the plugin, and prints as JSON which defects are there.
 
 Run by test_compat.py in a process of its own. Keys are the names of the patches in okdnet_plugin.compat.
 """
@@ -111,7 +111,7 @@ orders = []
 for seed in (1, 2):
     set_random_seed(seed)
     orders.append(list(EnlargedSampler(range(10), 1, 0)))
-defects['draw_pictures_by_the_seed'] = orders[0] == orders[1]
+defects['draw_images_by_the_seed'] = orders[0] == orders[1]
 
 in_the_way = FOLDER / 'models'
 in_the_way.mkdir()
@@ -137,7 +137,7 @@ defects['keep_a_journal'] = not list(FOLDER.glob('**/*.jsonl'))
 
 def fails():
     yield 1
-    raise ValueError('a picture that cannot be read')
+    raise ValueError('an image that cannot be read')
 
 
 reader = PrefetchGenerator(fails(), 2)

@@ -6,7 +6,7 @@ from torch.utils.data import Dataset
 
 
 class MapDataset(Dataset):
-    """A data set as the toolbox's registry builds it: it knows its length, and the options that it was built from."""
+    """A data set as BasicSR's registry builds it: it knows its length, and the options that it was built from."""
 
     opt: dict[str, Any]
 

@@ -1,7 +1,7 @@
-"""Where the pictures of a data set lie: files in a folder, or records of an LMDB of the toolbox's form.
+"""Where the images of a data set lie: files in a folder, or records of an LMDB of BasicSR's form.
 
-Both kinds have the same methods. A name stands for one picture; both can be pickled, and hold nothing open. An LMDB of
-the toolbox's form is a folder NAME.lmdb: `data.mdb` has the content of each file under its stem, and `meta_info.txt` a
+Both kinds have the same methods. A name stands for one image; both can be pickled, and hold nothing open. An LMDB of
+BasicSR's form is a folder NAME.lmdb: `data.mdb` has the content of each file under its stem, and `meta_info.txt` a
 line `STEM.ext (h,w,c) level` for each of them.
 """
 
@@ -21,13 +21,13 @@ from okdnet_plugin.errors import InputError, StoreError
 # A name may hold brackets itself: the shape is the last pair of them, at the end of the line.
 _LINE = re.compile(r'(.+?)(?:\s+\((\d+(?:,\s*\d+){1,2})\)(?:\s+\S+)?)?')
 
-PICTURE_EXTENSIONS = ('.png', '.jpg', '.jpeg', '.bmp', '.webp', '.tif', '.tiff', '.ppm')
+IMAGE_EXTENSIONS = ('.png', '.jpg', '.jpeg', '.bmp', '.webp', '.tif', '.tiff', '.ppm')
 
 
-class PictureFolder:
-    """Pictures as files; a name is a path."""
+class ImageFolder:
+    """Images as files; a name is a path."""
 
-    def __init__(self, root: str, recursive: bool, extensions: Sequence[str] = PICTURE_EXTENSIONS):
+    def __init__(self, root: str, recursive: bool, extensions: Sequence[str] = IMAGE_EXTENSIONS):
         if not osp.isdir(root):
             raise InputError(f'the folder {root} does not exist; correct the path (relative: from {os.getcwd()})')
         self.root = root
@@ -44,17 +44,15 @@ class PictureFolder:
                 folders.clear()
                 continue
             seen.add(osp.realpath(folder))
-            names += [osp.join(folder, name) for name in sorted(files) if self._is_picture(name)]
+            names += [osp.join(folder, name) for name in sorted(files) if self._is_image(name)]
         if not names:
             kinds = ' '.join(self._extensions)
-            raise InputError(
-                f'the folder {self.root} holds no picture ({kinds}); give the folder that the files lie in'
-            )
+            raise InputError(f'the folder {self.root} holds no image ({kinds}); give the folder that the files lie in')
         self._renamed = self._names_of_results(names)
         return names
 
     def names_in(self, list_file: str) -> list[str]:
-        """Names in a list of the toolbox's form, in its order."""
+        """Names in a list of BasicSR's form, in its order."""
         names = [osp.join(self.root, line.name) for line in read_lines(list_file)]
         missing = [name for name in names if not osp.isfile(name)]
         if missing:
@@ -80,7 +78,7 @@ class PictureFolder:
         return self._renamed.get(name, name)
 
     def _names_of_results(self, names: Sequence[str]) -> dict[str, str]:
-        """A name of its own for each picture whose stem others have too."""
+        """A name of its own for each image whose stem others have too."""
         stems = Counter(map(stem, names))
         taken, renamed = set(stems), {}
         for name in names:
@@ -93,12 +91,12 @@ class PictureFolder:
                 renamed[name] = osp.join(self.root, own + extension)
         return renamed
 
-    def _is_picture(self, name: str) -> bool:
+    def _is_image(self, name: str) -> bool:
         return not name.startswith('.') and name.lower().endswith(self._extensions)
 
 
-class PictureLmdb:
-    """Pictures in an LMDB of the toolbox's form; a name is a key with the extension that meta_info.txt gives it."""
+class ImageLmdb:
+    """Images in an LMDB of BasicSR's form; a name is a key with the extension that meta_info.txt gives it."""
 
     def __init__(self, root: str, options: dict):
         root = osp.normpath(root)
@@ -144,7 +142,7 @@ def open_lmdb(root: str, options: Mapping) -> lmdb.Environment:
     """The one environment of an LMDB in this process; the options of the first who opens it hold.
 
     py-lmdb >= 2 refuses to open an environment twice in one process, but training and validation may share the clear
-    pictures. One that a forked worker has inherited counts as open and must not be used: it is dropped, which closes
+    images. One that a forked worker has inherited counts as open and must not be used: it is dropped, which closes
     the worker's copy alone.
 
     Raises:
@@ -159,7 +157,7 @@ def open_lmdb(root: str, options: Mapping) -> lmdb.Environment:
     for old in [old for old in _environments if old[1] == path and old != key]:
         _environments.pop(old).close()  # another LMDB has taken its place
     if key not in _environments:
-        # As the toolbox opens them: on read-only media too, and without reading more than is asked for.
+        # As BasicSR opens them: on read-only media too, and without reading more than is asked for.
         environment = lmdb.open(root, **{'readonly': True, 'lock': False, 'readahead': False, **options})
         try:
             _check_length(root, (environment.info()['last_pgno'] + 1) * environment.stat()['psize'])
@@ -178,13 +176,13 @@ def _check_length(root: str, expected: int) -> None:
 
 
 def open_source(
-    root: str, io_backend: Mapping, recursive: bool = False, extensions: Sequence[str] = PICTURE_EXTENSIONS
-) -> PictureFolder | PictureLmdb:
-    """The pictures below a path of an option file.
+    root: str, io_backend: Mapping, recursive: bool = False, extensions: Sequence[str] = IMAGE_EXTENSIONS
+) -> ImageFolder | ImageLmdb:
+    """The images below a path of an option file.
 
     Args:
         root: folder or LMDB.
-        io_backend: `{type: disk}`, or `{type: lmdb}` with further options of the toolbox's LMDB reader.
+        io_backend: `{type: disk}`, or `{type: lmdb}` with further options of BasicSR's LMDB reader.
         recursive: look into the folders of a folder.
         extensions: of the files of a folder that count, in lower case.
 
@@ -193,14 +191,14 @@ def open_source(
     """
     options = dict(io_backend)
     if options.pop('type') == 'disk':
-        return PictureFolder(os.fspath(root), recursive, extensions)
-    return PictureLmdb(os.fspath(root), options)
+        return ImageFolder(os.fspath(root), recursive, extensions)
+    return ImageLmdb(os.fspath(root), options)
 
 
 def names_of_both_sides(
-    lq: PictureFolder | PictureLmdb, gt: PictureFolder | PictureLmdb, layout: Layout
+    lq: ImageFolder | ImageLmdb, gt: ImageFolder | ImageLmdb, layout: Layout
 ) -> tuple[list[str], list[str]]:
-    """Names of the hazy and of the clear pictures; of one folder for both, as NH-HAZE comes, the names tell which."""
+    """Names of the hazy and of the clear images; of one folder for both, as NH-HAZE comes, the names tell which."""
     clear = gt.names()
     if osp.realpath(lq.root) != osp.realpath(gt.root):
         return lq.names(), clear
@@ -226,7 +224,7 @@ class Line:
 
 
 def read_lines(path: str) -> list[Line]:
-    """Lines of a list of the toolbox's form; all after the name may be missing.
+    """Lines of a list of BasicSR's form; all after the name may be missing.
 
     Raises:
         InputError: it cannot be read, or is empty.
@@ -237,7 +235,7 @@ def read_lines(path: str) -> list[Line]:
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f'{path} cannot be read ({error}); correct the path or the file') from None
     if not lines:
-        raise InputError(f'{path} names no picture; write one NAME.ext (h,w,c) a line')
+        raise InputError(f'{path} names no image; write one NAME.ext (h,w,c) a line')
     return [_line(line) for line in lines]
 
 

@@ -1,4 +1,4 @@
-"""Pictures from bytes to tensors."""
+"""Images from bytes to tensors."""
 
 import io
 
@@ -9,17 +9,17 @@ import torch
 from basicsr.utils import imfrombytes, img2tensor
 from PIL import Image
 
-from okdnet_plugin.data.pictures import cut_white_frame, decode, resized, to_tensor
+from okdnet_plugin.data.images import cut_white_frame, decode, resized, to_tensor
 from okdnet_plugin.errors import InputError
 
 
-def picture(height=20, width=24):
+def image(height=20, width=24):
     noise = np.random.default_rng(0).integers(0, 256, (height, width, 3), dtype=np.uint8)
     return cv2.GaussianBlur(noise, (3, 3), 0)
 
 
 def encode(extension, img=None, *parameters):
-    return cv2.imencode(extension, picture() if img is None else img, list(parameters))[1].tobytes()
+    return cv2.imencode(extension, image() if img is None else img, list(parameters))[1].tobytes()
 
 
 def by_pillow(img, kind, **parameters):
@@ -30,27 +30,27 @@ def by_pillow(img, kind, **parameters):
 
 @pytest.mark.parametrize('extension', ['.png', '.bmp', '.tif', '.ppm'])
 def test_lossless_files_give_their_pixels(extension):
-    assert np.array_equal(decode(encode(extension), 'x'), picture())
+    assert np.array_equal(decode(encode(extension), 'x'), image())
 
 
 @pytest.mark.parametrize('extension', ['.png', '.jpg', '.webp', '.tif', '.bmp'])
-def test_eight_bits_are_read_as_the_toolbox_reads_them(extension):
-    for img in (picture(), picture()[..., 0]):
+def test_eight_bits_are_read_as_basicsr_reads_them(extension):
+    for img in (image(), image()[..., 0]):
         content = encode(extension, img)
         assert np.array_equal(decode(content, 'x'), imfrombytes(content))
 
 
 def test_grey_becomes_colour_and_alpha_is_left_out():
-    grey = decode(encode('.png', picture()[..., 0]), 'x')
-    assert np.array_equal(grey, np.repeat(picture()[..., :1], 3, 2))
-    transparent = np.dstack([picture(), np.zeros((20, 24), np.uint8)])
-    assert np.array_equal(decode(encode('.png', transparent), 'x'), picture())
+    grey = decode(encode('.png', image()[..., 0]), 'x')
+    assert np.array_equal(grey, np.repeat(image()[..., :1], 3, 2))
+    transparent = np.dstack([image(), np.zeros((20, 24), np.uint8)])
+    assert np.array_equal(decode(encode('.png', transparent), 'x'), image())
 
 
 @pytest.mark.parametrize('extension', ['.png', '.tif'])
 @pytest.mark.parametrize('channels', [1, 3])
 def test_sixteen_bits_are_kept_or_cut_to_the_upper_eight(extension, channels):
-    deep = (picture().astype(np.uint16) * 256 + 77)[..., :channels]
+    deep = (image().astype(np.uint16) * 256 + 77)[..., :channels]
     content = encode(extension, deep)
     kept = decode(content, 'x', keep_16_bits=True)
     assert kept.dtype == np.uint16
@@ -61,10 +61,10 @@ def test_sixteen_bits_are_kept_or_cut_to_the_upper_eight(extension, channels):
 
 @pytest.mark.parametrize('kind', ['JPEG', 'PNG', 'TIFF', 'WEBP'])
 @pytest.mark.parametrize('orientation', range(1, 9))
-def test_exif_turns_a_picture_as_pillow_turns_it(kind, orientation):
+def test_exif_turns_an_image_as_pillow_turns_it(kind, orientation):
     exif = Image.Exif()
     exif[0x0112] = orientation
-    content = by_pillow(picture(), kind, exif=exif, lossless=True)
+    content = by_pillow(image(), kind, exif=exif, lossless=True)
     with Image.open(io.BytesIO(content)) as stored:
         from PIL import ImageOps
 
@@ -77,16 +77,16 @@ def test_exif_turns_a_picture_as_pillow_turns_it(kind, orientation):
 @pytest.mark.parametrize('extension', ['.png', '.jpg', '.webp', '.tif', '.bmp'])
 @pytest.mark.parametrize('share', [0.3, 0.9, 0.99])
 def test_a_file_that_is_cut_short_is_refused(extension, share):
-    content = encode(extension, picture(60, 80))
-    with pytest.raises(InputError, match=r'^x cannot be decoded: it is damaged, cut short or no picture; get the file'):
+    content = encode(extension, image(60, 80))
+    with pytest.raises(InputError, match=r'^x cannot be decoded: it is damaged, cut short or no image; get the file'):
         decode(content[: int(len(content) * share)], 'x')
 
 
-def test_a_jpeg_that_ends_in_its_picture_is_refused_even_if_opencv_fills_it_up(monkeypatch):
+def test_a_jpeg_that_ends_in_its_image_is_refused_even_if_opencv_fills_it_up(monkeypatch):
     exif = Image.Exif()
     exif[0x010E] = 'a thumbnail ends with \xff\xd9'
-    content = by_pillow(picture(60, 80), 'JPEG', exif=exif.tobytes() + b'\xff\xd8 thumbnail \xff\xda \xff\xd9')
-    monkeypatch.setattr(cv2, 'imdecode', lambda *_: picture())
+    content = by_pillow(image(60, 80), 'JPEG', exif=exif.tobytes() + b'\xff\xd8 thumbnail \xff\xda \xff\xd9')
+    monkeypatch.setattr(cv2, 'imdecode', lambda *_: image())
     assert decode(content, 'x').shape == (20, 24, 3)
     assert decode(content + b'what a camera adds \xff\xda', 'x').shape == (20, 24, 3)
     for length in (2, 40, len(content) // 2, len(content) - 1):
@@ -98,13 +98,13 @@ def test_a_jpeg_that_ends_in_its_picture_is_refused_even_if_opencv_fills_it_up(m
     ('content', 'message'),
     [
         (b'', r'^x is empty \(0 bytes\); get'),
-        (b'GIF89a', 'no picture'),
-        (b'%PDF-1.4 not a picture at all', 'no picture'),
+        (b'GIF89a', 'no image'),
+        (b'%PDF-1.4 not an image at all', 'no image'),
         (b'\xff\xd8', 'cut short'),
         (b'RIFF\x00\x00\x00\x00WEBPEXIF', 'damaged'),
     ],
 )
-def test_what_is_no_picture_is_refused(content, message):
+def test_what_is_no_image_is_refused(content, message):
     with pytest.raises(InputError, match=message):
         decode(content, 'x', keep_16_bits=True)
 
@@ -113,7 +113,7 @@ def test_what_is_no_picture_is_refused(content, message):
 @pytest.mark.parametrize('extension', ['.tif', '.hdr', '.pfm'])
 @pytest.mark.parametrize('keep_16_bits', [False, True])
 def test_floating_point_values_are_refused(extension, channels, keep_16_bits):
-    content = encode(extension, (picture() / np.float32(255))[..., :channels])
+    content = encode(extension, (image() / np.float32(255))[..., :channels])
     with pytest.raises(InputError, match=r'^x holds floating-point values; save it with 8 or 16 bits'):
         decode(content, 'x', keep_16_bits)
 
@@ -121,14 +121,14 @@ def test_floating_point_values_are_refused(extension, channels, keep_16_bits):
 @pytest.mark.parametrize('type_', [np.int16, np.int32])
 def test_signed_numbers_are_refused(type_):
     with pytest.raises(InputError, match=f'^x holds values of type {type_.__name__}; save it'):
-        decode(encode('.tif', picture().astype(type_)), 'x')
+        decode(encode('.tif', image().astype(type_)), 'x')
 
 
 @pytest.mark.parametrize('mode', ['1', 'L', 'LA', 'P', 'RGBA', 'CMYK', 'YCbCr'])
 @pytest.mark.parametrize('compression', ['raw', 'tiff_lzw'])
-def test_every_tiff_of_eight_bits_is_read_as_the_toolbox_reads_it(mode, compression):
+def test_every_tiff_of_eight_bits_is_read_as_basicsr_reads_it(mode, compression):
     file = io.BytesIO()
-    Image.fromarray(picture()).convert(mode).save(file, 'TIFF', compression=compression)
+    Image.fromarray(image()).convert(mode).save(file, 'TIFF', compression=compression)
     for keep_16_bits in (False, True):
         assert np.array_equal(decode(file.getvalue(), 'x', keep_16_bits), imfrombytes(file.getvalue()))
 
@@ -160,7 +160,7 @@ def test_a_jpeg_may_have_fill_bytes_before_its_markers():
 
 @pytest.mark.parametrize('end', [b'\xff', b'\xff\xff', b'\xff\x00', b'\xff\xe0', b'\xff\xe0\x00'])
 def test_a_jpeg_that_ends_in_a_marker_is_cut_short(end, monkeypatch):
-    monkeypatch.setattr(cv2, 'imdecode', lambda *_: picture())
+    monkeypatch.setattr(cv2, 'imdecode', lambda *_: image())
     with pytest.raises(InputError, match='cut short'):
         decode(b'\xff\xd8' + end, 'x')
 
@@ -172,16 +172,16 @@ def test_what_opencv_decodes_between_odd_segments_is_no_damage():
     assert np.array_equal(decode(odd, 'x'), imfrombytes(odd))
 
 
-def test_a_picture_with_too_many_pixels_is_refused():
+def test_an_image_with_too_many_pixels_is_refused():
     header = bytearray(encode('.bmp'))
     header[18:26] = (60_000).to_bytes(4, 'little') + (60_000).to_bytes(4, 'little')
     with pytest.raises(InputError, match='cannot be decoded'):
         decode(bytes(header), 'x')
 
 
-@pytest.mark.parametrize('img', [picture(), picture()[3:11, 2:10], picture()[:, ::-1], picture().transpose(1, 0, 2)])
+@pytest.mark.parametrize('img', [image(), image()[3:11, 2:10], image()[:, ::-1], image().transpose(1, 0, 2)])
 @pytest.mark.parametrize('color', [None, 'y'])
-def test_tensors_have_the_toolboxs_values(img, color):
+def test_tensors_have_the_basicsrs_values(img, color):
     from basicsr.utils import bgr2ycbcr
 
     expected = img.astype(np.float32) / 255.0
@@ -192,13 +192,13 @@ def test_tensors_have_the_toolboxs_values(img, color):
 
 
 def test_resizing_is_by_area_only_when_it_shrinks():
-    assert np.array_equal(resized(picture(), 10, 12), cv2.resize(picture(), (12, 10), interpolation=cv2.INTER_AREA))
-    assert np.array_equal(resized(picture(), 40, 12), cv2.resize(picture(), (12, 40), interpolation=cv2.INTER_LINEAR))
+    assert np.array_equal(resized(image(), 10, 12), cv2.resize(image(), (12, 10), interpolation=cv2.INTER_AREA))
+    assert np.array_equal(resized(image(), 40, 12), cv2.resize(image(), (12, 40), interpolation=cv2.INTER_LINEAR))
 
 
 def test_only_a_white_frame_is_cut_off():
-    framed = cv2.copyMakeBorder(picture(), 10, 10, 10, 10, cv2.BORDER_CONSTANT, value=(255, 255, 255))
-    assert np.array_equal(cut_white_frame(framed, (20, 24), 'x'), picture())
+    framed = cv2.copyMakeBorder(image(), 10, 10, 10, 10, cv2.BORDER_CONSTANT, value=(255, 255, 255))
+    assert np.array_equal(cut_white_frame(framed, (20, 24), 'x'), image())
     assert cut_white_frame(framed, (40, 44), 'x') is framed
     framed[1, 7] = 0
     with pytest.raises(InputError, match='has no white frame to be cut off'):
