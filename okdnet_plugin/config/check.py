@@ -6,7 +6,7 @@ import difflib
 import os
 import sys
 from collections.abc import Iterator, Mapping
-from typing import Any, get_args
+from typing import Any, cast, get_args
 
 from pydantic import TypeAdapter, ValidationError
 
@@ -186,7 +186,7 @@ def _wrong(path: KeyPath, value: object, annotation: Any, key: Key) -> Iterator[
     is_one = len(kinds) == 1 and not is_told_as_a_whole(annotation)  # else the whole is told
     if is_one:
         try:
-            TypeAdapter(kinds[0]).validate_python(value)
+            TypeAdapter(cast('Any', kinds[0])).validate_python(value)
         except ValidationError as error:
             places = [one['loc'] for one in error.errors(include_url=False, include_context=False, include_input=False)]
     item = item_type(kinds[0], value) if is_one else None

@@ -79,4 +79,4 @@ class OnlineDistillationLoss(nn.Module):
                 f'OnlineDistillationLoss: student_weights names {", ".join(unknown)}, but the students are '
                 f'{", ".join(names)}'
             )
-        return weights
+        return {str(name): weight for name, weight in weights.items()}

@@ -97,8 +97,8 @@ class RestorationModel(Checkpointing, Validation):
             False, description='the same numbers each time on a GPU, or an error for what cannot give them'
         )
         sync_bn: bool | None = Field(False, description='BatchNorm over the images of all processes')
-        train: Train = Train()
-        logger: Logger = Logger()
+        train: Train = Field(default_factory=lambda: RestorationModel.Options.Train.model_validate({}))
+        logger: Logger = Field(default_factory=lambda: RestorationModel.Options.Logger.model_validate({}))
 
     # Block of the option file under `train` -> name of its value in the log. Each of them is a loss between the
     # restored image and the clear one, but for those that compute_losses() computes otherwise.

@@ -99,7 +99,8 @@ def _wandb(opt: Mapping) -> Iterator[Mistake]:
 def _weights_of_a_key(opt: Mapping, absent: set) -> Iterator[Mistake]:
     """BasicSR takes `params` silently where the key that is asked for is missing."""
     paths = opt.get('path')
-    for name, file in paths.items() if isinstance(paths, Mapping) else ():
+    paths = paths if isinstance(paths, Mapping) else {}
+    for name, file in paths.items():
         letter = str(name).removeprefix('pretrain_network_')
         key = paths.get(f'param_key_{letter}', 'params')
         if letter == name or ('path', name) in absent or not isinstance(file, str):
