@@ -36,7 +36,7 @@ def test_shipped_schema_is_up_to_date():
 
 def test_shipped_schema_is_small_and_the_page_of_keys_is_up_to_date():
     """`basicsr options --write-docs` makes both."""
-    assert (OPTIONS / 'schema.json').stat().st_size <= 60_000
+    assert (OPTIONS / 'schema.json').stat().st_size <= 90_000
     assert (REPOSITORY / 'docs/config_reference.md').read_text(encoding='utf-8') == page()
 
 

@@ -86,7 +86,7 @@ def test_the_option_that_said_it_is_its_place(write):
         ('nothing.here=_delete_', r'there is no nothing to take out'),
         ('_base_=other.yml', r'^--set _base_: a file says what it builds on'),
         ('train._delete_=true', r'write KEY=_delete_ to take a key out'),
-        ('title=[1', r'^--set title: the value has a value with the tag'),
+        ('title=[1', r'^--set title: the value is not valid YAML'),
         ('title=!!python/object/apply:os.getcwd []', r'^--set title: the value has a value with the tag'),
         ('title=' + '[' * 100_000, r'^--set title: the value has more than 30 levels'),
         ('title=&a [*a]', r'^--set title: the value has more than 30 levels'),
