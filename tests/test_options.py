@@ -136,8 +136,10 @@ def test_every_training_passes_the_check_of_options(name, pairs):
 @pytest.fixture
 def recipe(tmp_path, pairs, monkeypatch):
     """Places that scripts/train_weights.sh gives to the stages of the shipped weights."""
-    for side in ('clear', 'depth'):
-        shutil.copytree(pairs / 'clear', tmp_path / 'rgbd' / side)
+    shutil.copytree(pairs / 'clear', tmp_path / 'rgbd' / 'clear')
+    (tmp_path / 'rgbd' / 'depth').mkdir()
+    for path in (pairs / 'clear').iterdir():
+        cv2.imwrite(str(tmp_path / 'rgbd' / 'depth' / path.name), cv2.imread(str(path), cv2.IMREAD_GRAYSCALE))
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv('NYU', str(tmp_path / 'rgbd'))
     monkeypatch.setenv('OUTDOOR', str(tmp_path / 'rgbd'))
