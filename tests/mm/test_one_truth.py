@@ -12,6 +12,7 @@ from mmengine.registry import DATASETS, MODELS
 
 import okdnet_plugin.mm  # noqa: F401
 from conftest import REPOSITORY
+from okdnet_plugin import config
 
 OPTIONS = REPOSITORY / 'options'
 # Keys of BasicSR's loader, which MMEngine has under other names.
@@ -79,11 +80,11 @@ def test_data_sets_of_both_sides_are_the_same(model_options):
     assert all(torch.equal(ours[i]['lq'], theirs[i]['lq']) for i in range(len(ours)))
 
 
-@pytest.mark.parametrize(('yaml', 'config'), [('okdnet.yml', 'okdnet_mm.py'),
-                                              ('okdnet_quickstart.yml', 'okdnet_mm_demo.py')])  # fmt: skip
-def test_the_shipped_experiment_is_that_of_basicsr(yaml, config):
+@pytest.mark.parametrize(('yaml', 'mm_config'), [('okdnet.yml', 'okdnet_mm.py'),
+                                                 ('okdnet_quickstart.yml', 'okdnet_mm_demo.py')])  # fmt: skip
+def test_the_shipped_experiment_is_that_of_basicsr(yaml, mm_config):
     opt = config.load(str(OPTIONS / yaml))
-    cfg = Config.fromfile(str(OPTIONS / config), import_custom_modules=False)
+    cfg = Config.fromfile(str(OPTIONS / mm_config), import_custom_modules=False)
     train = opt['train']
 
     assert cfg.train_cfg.max_iters == cfg.param_scheduler.end == train['total_iter']
