@@ -111,7 +111,7 @@ def test_the_shipped_experiment_is_that_of_basicsr(yaml, mm_config):
         assert loader.dataset.type == block['type']
     assert cfg.train_dataloader.batch_size == opt['datasets']['train']['batch_size_per_gpu']
     metrics = [{**metric, 'type': metric['function']} for metric in cfg.val_evaluator]
-    assert [{k: v for k, v in metric.items() if k != 'function'} for metric in metrics] == list(
+    assert [{k: v for k, v in metric.items() if k not in ('function', 'name')} for metric in metrics] == list(
         opt['val']['metrics'].values()
     )
     assert cfg.train_cfg.val_interval == min(opt['val']['val_freq'], train['total_iter'])
