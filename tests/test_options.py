@@ -130,6 +130,8 @@ def test_every_training_passes_the_check_of_options(name, pairs):
     for phase, block in options['datasets'].items():
         block |= {'phase': phase, 'scale': 1, 'layout': 'its'}
         block |= {'dataroot_lq': str(pairs / 'hazy'), 'dataroot_gt': str(pairs / 'clear')}
+    train = options['datasets']['train']  # the images are few and small
+    train |= {'batch_size_per_gpu': 2} | ({'gt_size': 32} if 'gt_size' in train else {})
     prepare(options)
 
 

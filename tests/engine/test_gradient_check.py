@@ -87,10 +87,10 @@ def faulty(monkeypatch):
     """Calls of the faulty kernel, which is in the place of avg_pool2d as a GPU would choose it."""
     calls = []
 
-    def pool(x, size, stride=None, padding=0, ceil_mode=False, count_include_pad=True):
+    def pool(x, size, stride=None, padding=0, ceil_mode=False, count_include_pad=True, divisor_override=None):
         is_innermost = x.dim() == 4 and torch._prims_common.suggest_memory_format(x) == torch.channels_last
         if not is_innermost or pair(padding) == (0, 0):
-            return POOL(x, size, stride, padding, ceil_mode, count_include_pad)
+            return POOL(x, size, stride, padding, ceil_mode, count_include_pad, divisor_override)
         calls.append(size)
         return FaultyPool.apply(x, pair(size), pair(padding), count_include_pad)
 
@@ -169,7 +169,7 @@ def test_the_check_sees_a_wrong_kernel_in_the_memory_format_that_has_it(faulty):
 @pytest.mark.parametrize('name', sorted(gradient_check.registered_networks()))
 def test_no_network_takes_a_padded_pool_with_innermost_channels(name, faulty):
     net = small(gradient_check.registered_networks()[name], {}).to(memory_format=torch.channels_last)
-    hazy = torch.rand(SHAPE).contiguous(memory_format=torch.channels_last).as_subclass(OnCuda)
+    hazy = torch.rand(SHAPE).contiguous(memory_format=torch.channels_last)
     net(hazy.requires_grad_()).sum().backward()
     assert faulty == []
 

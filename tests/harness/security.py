@@ -230,7 +230,8 @@ def _attack(attack: Callable[[], None], folder: str, said: int) -> None:
     except MemoryError:
         words = f'NEEDS more than {MEMORY >> 30} GiB'
     except BaseException as error:
-        words = f'{"refused" if type(error).__name__ == "InputError" else type(error).__name__}: {error}'
+        is_ours = any(kind.__name__ == 'InputError' for kind in type(error).__mro__)  # its module may not be there
+        words = f'{"refused" if is_ours else type(error).__name__}: {error}'
     os.write(said, ' '.join(words.split())[:200].encode())
     os._exit(0)
 
