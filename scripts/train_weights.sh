@@ -59,10 +59,10 @@ estimate() {
 import json
 import sys
 
-from okdnet_plugin import option_file
+from okdnet_plugin import config
 
 file, journal, *more = sys.argv[1:]
-steps = option_file.load(file)['train']['total_iter']
+steps = config.load(file)['train']['total_iter']
 steps = next((int(text.partition('=')[2]) for text in more if text.startswith('train.total_iter=')), steps)
 with open(journal, encoding='utf-8') as lines:
     times = sorted(entry['time'] for entry in map(json.loads, lines) if entry.get('iter', 0) > 2 and 'time' in entry)
