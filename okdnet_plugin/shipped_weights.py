@@ -1,4 +1,4 @@
-"""Weights that come with the package, NAME.safetensors each in this folder: their names, files and metadata.
+"""Weights that come with the package, NAME.safetensors each in `weights/`: their names, files and metadata.
 
 Nothing here needs torch.
 """
@@ -10,7 +10,7 @@ from os import path as osp
 
 from okdnet_plugin.errors import InputError
 
-FOLDER = osp.dirname(__file__)
+FOLDER = osp.join(osp.dirname(__file__), 'weights')
 DEFAULT = 'okdnet'
 """What is used where no weights are named."""
 _ENDING = '.safetensors'

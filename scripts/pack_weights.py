@@ -21,10 +21,11 @@ from safetensors.torch import save
 from torch import Tensor
 
 import okdnet_plugin
+from okdnet_plugin import shipped_weights
 from okdnet_plugin.engine import checkpoints
 from okdnet_plugin.errors import InputError, SaveError
 from okdnet_plugin.inference.export.metadata import describe
-from okdnet_plugin.weights import reading, shipped
+from okdnet_plugin.weights import reading
 from okdnet_plugin.weights.loading import Weights, build, load
 
 LARGEST = 6_000_000  # bytes
@@ -70,7 +71,7 @@ def pack(args: argparse.Namespace) -> Path:
     content = save(state, metadata)
     if len(content) > LARGEST:
         raise InputError(f'{args.checkpoint} would be {len(content) / 1e6:.1f} MB, and {LARGEST / 1e6:.0f} are allowed')
-    path = args.out or Path(shipped.FOLDER, f'{args.name}.safetensors')
+    path = args.out or Path(shipped_weights.FOLDER, f'{args.name}.safetensors')
     checkpoints.write(content, str(path))
     return path
 
@@ -125,7 +126,7 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument('--terms', required=True, metavar='TEXT', help='terms of use of that data')
     parser.add_argument('--licence', default='Apache-2.0', metavar='TEXT', help='of the weights (default: %(default)s)')
     parser.add_argument('--commit', metavar='TEXT', help='of the code that trained them (default: the present one)')
-    parser.add_argument('--name', default=shipped.DEFAULT, metavar='NAME', help='default: %(default)s')
+    parser.add_argument('--name', default=shipped_weights.DEFAULT, metavar='NAME', help='default: %(default)s')
     parser.add_argument('-o', '--out', type=Path, metavar='FILE', help='other place than the package')
     return parser.parse_args(argv)
 

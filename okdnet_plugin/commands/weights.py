@@ -5,7 +5,7 @@ import json
 from collections.abc import Mapping
 from os import path as osp
 
-from okdnet_plugin.weights import shipped
+from okdnet_plugin import shipped_weights
 
 _METRICS = {'psnr': ('PSNR, dB', 2), 'ssim': ('SSIM', 4), 'ciede2000': ('CIEDE2000', 2), 'loe': ('LOE', 1)}
 _FACTS = ('recipe', 'training_data', 'terms', 'licence', 'commit', 'made')
@@ -29,11 +29,15 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument('names', nargs='*', metavar='NAME', help='which of them (default: all)')
     parser.add_argument('--json', action='store_true', help='all that the files tell, as JSON')
     args = parser.parse_args(argv)
-    files = {name: shipped.path_of(name) for name in args.names or shipped.names()}
+    files = {name: shipped_weights.path_of(name) for name in args.names or shipped_weights.names()}
     if args.json:
-        print(json.dumps({name: {'path': path, **shipped.metadata_of(path)} for name, path in files.items()}, indent=1))
+        print(
+            json.dumps(
+                {name: {'path': path, **shipped_weights.metadata_of(path)} for name, path in files.items()}, indent=1
+            )
+        )
         return 0
-    print('\n\n'.join(described(name, path, shipped.metadata_of(path)) for name, path in files.items()))
+    print('\n\n'.join(described(name, path, shipped_weights.metadata_of(path)) for name, path in files.items()))
     return 0
 
 
@@ -46,7 +50,7 @@ def described(name: str, path: str, metadata: Mapping[str, str]) -> str:
         metadata: what it tells.
     """
     network = json.loads(metadata.get('network', '{}'))
-    default = ', used where nothing is named' if name == shipped.DEFAULT else ''
+    default = ', used where nothing is named' if name == shipped_weights.DEFAULT else ''
     lines = [
         f'{name} ({network.get("type", "unknown network")}, {osp.getsize(path) / 1e6:.1f} MB{default})',
         f'  {path}',

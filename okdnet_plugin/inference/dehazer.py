@@ -14,6 +14,7 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
+from okdnet_plugin import shipped_weights
 from okdnet_plugin.archs.arch_util import SMALLEST
 from okdnet_plugin.errors import InputError
 from okdnet_plugin.files import shown
@@ -22,7 +23,6 @@ from okdnet_plugin.inference.backends import Restored
 from okdnet_plugin.inference.backends.base import continued
 from okdnet_plugin.inference.images.reading import OpenedImage, without_other_limits
 from okdnet_plugin.inference.transfer import Transfer, from_float, to_float
-from okdnet_plugin.weights import shipped
 from okdnet_plugin.weights.loading import Weights, build, load
 
 _SHARE = 0.5  # of the available memory that an image, or on a GPU a tile, may need
@@ -92,7 +92,9 @@ class Dehazer:
         self.strength, self.tile, self.maps = _checked_strength(strength), tile, maps
         net = _network(weights, opt, param_key)
         self.network = type(net).__name__
-        self._origin = f' (weights {shipped.DEFAULT} of this package)' if weights is None and opt is None else ''
+        self._origin = (
+            f' (weights {shipped_weights.DEFAULT} of this package)' if weights is None and opt is None else ''
+        )
         self._notify = notify or _warn
         self._estimates_airlight = hasattr(net, 'estimate_airlight')
         has_maps = 'return_branches' in inspect.signature(net.forward).parameters
@@ -350,7 +352,7 @@ def _network(
         return copy.deepcopy(given).cpu().eval().requires_grad_(False)
     if isinstance(given, Weights):
         return build(given)
-    path = (shipped.DEFAULT if opt is None else None) if given is None else os.path.expanduser(fspath(given))
+    path = (shipped_weights.DEFAULT if opt is None else None) if given is None else os.path.expanduser(fspath(given))
     return build(load(path, None if opt is None else fspath(opt), param_key))
 
 

@@ -10,10 +10,10 @@ from os import path as osp
 
 from torch import Tensor, nn
 
-from okdnet_plugin import config
+from okdnet_plugin import config, shipped_weights
 from okdnet_plugin.errors import InputError, UnknownNameError
 from okdnet_plugin.plugins import load_plugins, whose
-from okdnet_plugin.weights import arch_detection, reading, shipped
+from okdnet_plugin.weights import arch_detection, reading
 
 _METADATA = 'the metadata of the weights'
 _SAVED = re.compile(r'net_g_(\d+)\.pth')
@@ -50,7 +50,7 @@ def load(path: str | None, opt: str | None = None, param_key: str | None = None)
     they fit.
 
     Args:
-        path: .pth of BasicSR or as published, .safetensors, or a name of `weights.shipped`; by default what the
+        path: .pth of BasicSR or as published, .safetensors, or a name of `shipped_weights`; by default what the
             option file has as `path: pretrain_network_g`, and no weights at all for a network that has none.
         opt: option file with a block `network_g`.
         param_key: which of the file's sets of weights is taken; by default `params_ema`, else `params`, else what
@@ -70,7 +70,7 @@ def load(path: str | None, opt: str | None = None, param_key: str | None = None)
         assert options is not None
         return Weights(options['network_g'], {}, origin=f'option file {opt}', opt=options)
 
-    path = shipped.resolve(path)
+    path = shipped_weights.resolve(path)
     content = reading.read(path, param_key)
     network, origin, options = _network_of(content, path, options, opt)
     try:
@@ -108,7 +108,7 @@ def weights_for(path: str | None, opt: str | None, network: str | None, param_ke
             raise InputError(f'--network {network}: {network} has weights to load; give -w WEIGHTS in its place')
         return Weights({'type': network}, {}, origin='--network')
     if path is None and opt is None:
-        path = shipped.DEFAULT
+        path = shipped_weights.DEFAULT
     return load(path or (opt and _of_run(config.load(opt))) or None, opt, param_key)
 
 

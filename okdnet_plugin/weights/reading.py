@@ -14,10 +14,9 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from okdnet_plugin import files
+from okdnet_plugin import files, shipped_weights
 from okdnet_plugin.engine import checkpoints
 from okdnet_plugin.errors import InputError, did_you_mean, one_line
-from okdnet_plugin.weights import shipped
 
 KEYS = ('params_ema', 'params')
 """Under which BasicSR saves weights; the first that is there is taken."""
@@ -70,14 +69,14 @@ def read(path: str, key: str | None = None, first: Sequence[str] = KEYS) -> Cont
 
     Args:
         path: a .pth of BasicSR, of another trainer (whatever the weights are nested in) or as published, a
-            .safetensors, or a name of `weights.shipped`.
+            .safetensors, or a name of `shipped_weights`.
         key: which of several sets of weights is taken. Default: the first of `first`, else the likeliest.
         first: keys that are looked for before all others.
 
     Raises:
         InputError: there is no such file, it holds no weights or none of that key, or some are not finite.
     """
-    path = shipped.resolve(path)
+    path = shipped_weights.resolve(path)
     _check_is_file(path)
     if _is_safetensors(path):
         state, metadata = _read_safetensors(path)
@@ -126,7 +125,7 @@ def _check_is_file(path: str) -> None:
     if not osp.exists(path):
         folder = osp.dirname(path) or os.curdir
         names = [name for name in os.listdir(folder) if name.endswith(_ENDINGS)] if osp.isdir(folder) else []
-        names += [] if osp.dirname(path) else shipped.names()
+        names += [] if osp.dirname(path) else shipped_weights.names()
         hint = did_you_mean(osp.basename(path), names) if osp.isdir(folder) else f' (there is no folder {folder})'
         raise InputError(f'weights {path}: there is no such file{hint}')
     files.check_regular_file(path, f'weights {path}:')

@@ -9,7 +9,7 @@ import safetensors.torch
 import torch
 from basicsr.archs import build_network
 
-from okdnet_plugin.weights import shipped
+from okdnet_plugin import shipped_weights
 from okdnet_plugin.weights.loading import build, load
 
 SCRIPT = Path(__file__).parents[2] / 'scripts' / 'pack_weights.py'
@@ -44,7 +44,7 @@ def pack(script, checkpoint, *more):
 def test_the_average_in_half_precision_comes_back_as_the_network_that_it_was(script, checkpoint):
     code, out = pack(script, checkpoint, '--commit', 'abc1234')
     assert code == 0
-    metadata = shipped.metadata_of(str(out))
+    metadata = shipped_weights.metadata_of(str(out))
     assert json.loads(metadata['network']) == SMALL
     assert json.loads(metadata['metrics']) == {'o_haze': {'images': 1, 'psnr': 20.5}}
     told = [metadata[key] for key in ('recipe', 'training_data', 'terms', 'commit')]

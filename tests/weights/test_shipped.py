@@ -11,19 +11,18 @@ import torch
 from safetensors import safe_open
 
 from conftest import REPOSITORY, basicsr, write_options
-from okdnet_plugin import Dehazer
+from okdnet_plugin import Dehazer, shipped_weights
 from okdnet_plugin.commands import weights as command
 from okdnet_plugin.errors import InputError
 from okdnet_plugin.models.okdnet_model import OKDNetModel
-from okdnet_plugin.weights import shipped
 from okdnet_plugin.weights.loading import build, load, weights_for
 
-DEFAULT = shipped.path_of(shipped.DEFAULT)
+DEFAULT = shipped_weights.path_of(shipped_weights.DEFAULT)
 
 
 def test_the_file_is_small_in_half_precision_and_tells_how_it_was_made():
     assert Path(DEFAULT).stat().st_size <= 6_000_000
-    metadata = shipped.metadata_of(DEFAULT)
+    metadata = shipped_weights.metadata_of(DEFAULT)
     with safe_open(DEFAULT, 'pt') as file:
         assert metadata == file.metadata()
         kinds = {file.get_tensor(name).dtype for name in file.keys()}  # noqa: SIM118
@@ -46,16 +45,16 @@ def test_names_and_metadata_need_no_torch():
         'assert shipped.metadata_of(shipped.path_of("okdnet"))["network"]\n'
         'assert "torch" not in sys.modules\n'
     )
-    done = subprocess.run([sys.executable, '-c', code, shipped.__file__], capture_output=True, text=True)
+    done = subprocess.run([sys.executable, '-c', code, shipped_weights.__file__], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
 
 
 def test_a_name_stands_for_the_file_unless_a_file_has_that_name(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    assert shipped.resolve('okdnet') == DEFAULT
-    assert shipped.resolve('okdnet.pth') == 'okdnet.pth'
+    assert shipped_weights.resolve('okdnet') == DEFAULT
+    assert shipped_weights.resolve('okdnet.pth') == 'okdnet.pth'
     (tmp_path / 'okdnet').touch()
-    assert shipped.resolve('okdnet') == 'okdnet'
+    assert shipped_weights.resolve('okdnet') == 'okdnet'
 
 
 @pytest.mark.parametrize(
@@ -64,7 +63,7 @@ def test_a_name_stands_for_the_file_unless_a_file_has_that_name(tmp_path, monkey
 def test_a_damaged_file_is_one_line(tmp_path, content):
     (tmp_path / 'x.safetensors').write_bytes(content)
     with pytest.raises(InputError, match='no whole safetensors file'):
-        shipped.metadata_of(str(tmp_path / 'x.safetensors'))
+        shipped_weights.metadata_of(str(tmp_path / 'x.safetensors'))
 
 
 def test_they_are_used_where_nothing_is_named_and_say_so():
@@ -98,7 +97,7 @@ def test_a_name_that_is_misspelt_is_a_missing_file(train_options, tmp_path):
 def test_the_command_lists_them_with_their_metric_values(capsys):
     assert command.main([]) == 0
     said = capsys.readouterr().out
-    values = json.loads(shipped.metadata_of(DEFAULT)['metrics'])['sots_indoor_val']
+    values = json.loads(shipped_weights.metadata_of(DEFAULT)['metrics'])['sots_indoor_val']
     assert said.startswith('okdnet (OKDNet, ')
     row = next(line.split() for line in said.splitlines() if line.split()[0] == 'sots_indoor_val')
     assert row[1:3] == [str(values['images']), f'{values["psnr"]:.2f}']

@@ -13,9 +13,10 @@ import torch
 from basicsr.utils.registry import ARCH_REGISTRY
 
 from conftest import write_options
+from okdnet_plugin import shipped_weights
 from okdnet_plugin.errors import InputError, UnknownNameError
 from okdnet_plugin.inference.dehazer import Dehazer
-from okdnet_plugin.weights import arch_detection, reading, shipped
+from okdnet_plugin.weights import arch_detection, reading
 from okdnet_plugin.weights.loading import Weights, build, load
 
 pytest_plugins = ['made_distribution']
@@ -437,7 +438,7 @@ def test_a_pipe_is_refused_and_not_waited_for(tmp_path, place):
 
 
 def test_a_name_stands_for_the_weights_of_the_package(tmp_path, aodnet, monkeypatch):
-    monkeypatch.setattr(shipped, 'FOLDER', str(tmp_path))
+    monkeypatch.setattr(shipped_weights, 'FOLDER', str(tmp_path))
     safetensors.torch.save_file(aodnet, tmp_path / 'small.safetensors')
     assert load('small').network == {'type': 'AODNet'}
     with pytest.raises(InputError, match=r'no such file \(did you mean small\?\)'):

@@ -11,11 +11,11 @@ from typing import Any
 
 import torch
 
+from okdnet_plugin import shipped_weights
 from okdnet_plugin.config.messages import Mistake
 from okdnet_plugin.config.types import Place, note_of
 from okdnet_plugin.config.walk import Phase, nodes_of
 from okdnet_plugin.errors import did_you_mean
-from okdnet_plugin.weights import shipped
 
 _STATE = re.compile(r'(\d+)\.state')
 _USUAL_KEYS = ('params', 'params_ema')
@@ -30,7 +30,7 @@ def missing(opt: Mapping, phase: Phase) -> Iterator[Mistake]:
             place = note_of(key.annotation, Place) if key is not None and key.inside is None else None
             if place is None or not isinstance(value, str | os.PathLike):
                 continue
-            is_shipped = name.startswith('pretrain_network') and value in shipped.names()
+            is_shipped = name.startswith('pretrain_network') and value in shipped_weights.names()
             text = None if is_shipped else _absent(osp.expanduser(os.fspath(value)), place.kind)
             if text is not None:
                 absent.add((*node.path, name))
