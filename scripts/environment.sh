@@ -64,4 +64,5 @@ install() {
     "${pip[@]}" --no-deps --force-reinstall opencv-python-headless
     "$venv/bin/python" -c 'import cv2'
   fi
+  "$venv/bin/basicsr" options --schema >"$root/options/schema.json"  # for editors
 }

@@ -53,7 +53,6 @@ IterationsFromZero = Annotated[Iterations, Field(ge=0, le=10**9)]
 Number = Annotated[float, Strict(), Field(allow_inf_nan=False)]
 NotNegative = Annotated[Number, Field(ge=0)]
 Positive = Annotated[Number, Field(gt=0)]
-Share = Annotated[Number, Field(ge=0, le=1)]
 Switch = Annotated[bool, Strict()]
 Text = Annotated[str, Strict()]
 Name = Annotated[Text, Field(min_length=1), Says('a string (quote numbers)')]
@@ -84,8 +83,8 @@ def _even(value: int) -> int:
     return value
 
 
-Odd = Annotated[int, AfterValidator(_odd), Ge(1), Le(1001), Says('an odd whole number from 1 to 1001')]
-Even = Annotated[int, AfterValidator(_even), Ge(2), Le(1000), Says('an even whole number from 2 to 1000')]
+Odd = Annotated[int, Ge(1), Le(1001), AfterValidator(_odd), Says('an odd whole number from 1 to 1001')]
+Even = Annotated[int, Ge(2), Le(1000), AfterValidator(_even), Says('an even whole number from 2 to 1000')]
 
 
 def from_hint(hint: object) -> Any:

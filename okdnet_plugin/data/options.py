@@ -44,9 +44,12 @@ class TrainingOptions(BaseModel):
     """How images get a size and are turned."""
 
     gt_size: Pixels | None = Field(None, description='edge in px of the random crop')
-    resize: Annotated[Size | dict, Says('a number of px, [height, width], or {shorter: [low, high]}')] | None = Field(
-        None, description='size to which images are brought, before the crop if there is one'
-    )
+    resize: (
+        Annotated[
+            Size | dict[Literal['shorter'], Size], Says('a number of px, [height, width], or {shorter: [low, high]}')
+        ]
+        | None
+    ) = Field(None, description='size to which images are brought, before the crop if there is one')
     use_hflip: bool | None = Field(False, description='flip images at random')
     use_rot: bool | None = Field(False, description='turn images by 90 degrees at random')
 

@@ -1,15 +1,13 @@
 """The schema that editors read: it is one, it is that of this version, and it says what the check says."""
 
-import json
 import re
 
 import jsonschema
 import pytest
-import torch
 import yaml
 
 from conftest import REPOSITORY
-from okdnet_plugin.config.json_schema import json_schema, text_of
+from okdnet_plugin.config.json_schema import json_schema
 from okdnet_plugin.config.reference import page
 
 OPTIONS = REPOSITORY / 'options'
@@ -24,19 +22,8 @@ def validator():
     return jsonschema.Draft202012Validator(schema)
 
 
-def test_shipped_schema_is_up_to_date():
-    """`basicsr options --schema > options/schema.json` makes it; optimisers are those of the torch that made it."""
-    shipped, made = json.loads((OPTIONS / 'schema.json').read_text()), json.loads(text_of(json_schema()))
-    pinned = re.search(r'^torch==(\d+\.\d+)', (REPOSITORY / 'constraints.txt').read_text(), re.MULTILINE)
-    if not torch.__version__.startswith(f'{pinned[1]}.'):
-        for schema in (shipped, made):
-            schema['$defs'] = {key: one for key, one in schema['$defs'].items() if 'optimizer' not in key}
-    assert shipped == made
-
-
-def test_shipped_schema_is_small_and_the_page_of_keys_is_up_to_date():
-    """`basicsr options --write-docs` makes both."""
-    assert (OPTIONS / 'schema.json').stat().st_size <= 90_000
+def test_page_of_keys_is_up_to_date():
+    """`basicsr options --write-docs` makes it."""
     assert (REPOSITORY / 'docs/config_reference.md').read_text(encoding='utf-8') == page()
 
 

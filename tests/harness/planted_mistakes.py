@@ -30,6 +30,7 @@ from okdnet_plugin.errors import InputError
 _OF_THE_USER = {('methods',), ('metrics',), ('val', 'metrics'), ('datasets', 'train', 'parts')}
 
 _EMPTIED = 'emptied block'
+_BLOCK_OR_NUMBER = {'resize'}  # where a number is no mistake
 
 
 @dataclass
@@ -204,7 +205,7 @@ def _spoilt(text: str, spot: Spot, phase: Phase, is_required: bool) -> Iterator[
         for kind, name in _misspellings(text[start:end]):
             yield kind, text[:start] + name + text[end:]
     start, end = spot.value.start_mark.index, _end(spot.value)
-    for kind, value in _mistypings(spot.value):
+    for kind, value in _mistypings(str(spot.path[-1]), spot.value):
         yield kind, text[:start] + value + text[end:]
     if is_required and isinstance(spot.value, yaml.MappingNode):
         yield _EMPTIED, text[:start] + ' ~' + text[end:]
@@ -235,8 +236,10 @@ def _misspellings(name: str) -> Iterator[tuple[str, str]]:
     yield 'misspelt: a letter too few', name[: middle - 1] + name[middle:] if len(name) > 2 else name[:1] + 'x'
 
 
-def _mistypings(value: yaml.Node) -> Iterator[tuple[str, str]]:
+def _mistypings(name: str, value: yaml.Node) -> Iterator[tuple[str, str]]:
     if isinstance(value, yaml.MappingNode):
+        if name in _BLOCK_OR_NUMBER:
+            return
         yield 'mistyped: a number for a block', ' 7'
     elif isinstance(value, yaml.SequenceNode):
         yield 'mistyped: a text for a list', 'many'

@@ -450,6 +450,12 @@ def test_a_mistake_is_named(options, spoil, message):
         plan.read(options)
 
 
+def test_a_misspelt_argument_of_a_metric_of_basicsr_is_a_warning(options, capsys):
+    put('metrics:psnr:cropborder', 1)(options)
+    plan.read(options)
+    assert 'metrics:psnr:cropborder: nothing is known to read it (did you mean crop_border?)' in capsys.readouterr().err
+
+
 def test_the_command_writes_all_files_and_goes_on(options, tmp_path, capsys):
     (tmp_path / 'own.yml').write_text(yaml.safe_dump(options, sort_keys=False))
     assert command.main(['-opt', 'own.yml', '--ablation']) == 0
