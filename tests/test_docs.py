@@ -80,6 +80,16 @@ def test_every_shipped_script_and_option_file_is_named():
     assert [path for path in commands if str(path.relative_to(REPOSITORY)) not in ALL] == []
 
 
+SCRIPTS = '\n'.join(path.read_text(encoding='utf-8') for path in sorted((REPOSITORY / 'scripts').glob('*.sh')))
+
+
+@pytest.mark.parametrize(
+    'line', sorted(set(re.findall(r'^ *((?:from|import) okdnet_plugin\b.*)$', SCRIPTS, re.MULTILINE)))
+)
+def test_what_shell_scripts_import_is_there(line):
+    exec(line, {})
+
+
 @pytest.mark.parametrize('layout', LAYOUTS)
 def test_every_layout_is_listed(layout):
     assert f'`{layout}`' in PAGES['docs/data.md']
