@@ -137,3 +137,16 @@ def test_weights_of_another_network_are_refused(model_config, prefix):
     with pytest.raises(InputError, match=r'preprocess\.0\.weight is \(4, 3, 3, 3\) instead of \(8, 3, 3, 3\)'):
         load_state_dict(MODELS.build(model_config), weights)
     load_state_dict(MODELS.build(model_config | {'strict_load': False}), {})
+
+
+def test_images_go_to_the_device_without_waiting(batch):
+    asked = []
+
+    class Pinned(torch.Tensor):
+        def to(self, *arguments, **keywords):
+            asked.append(keywords.get('non_blocking', False))
+            return super().to(*arguments, **keywords)
+
+    images = {key: batch[key].as_subclass(Pinned) for key in ('lq', 'gt')}
+    DehazeDataPreprocessor()(images)
+    assert asked == [True, True]
