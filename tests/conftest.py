@@ -11,6 +11,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+from collections import Counter
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
@@ -29,6 +30,16 @@ from basicsr.utils import set_random_seed
 okdnet_plugin.register()
 
 REPOSITORY = Path(__file__).parent.parent
+
+
+def pytest_unconfigure(config):
+    """The last line says what was left out, and why."""
+    reporter = config.pluginmanager.getplugin('terminalreporter')
+    skipped = reporter.stats.get('skipped', []) if reporter else []
+    if skipped:
+        reasons = Counter(str(report.longrepr[2]).removeprefix('Skipped: ') for report in skipped)
+        listed = '; '.join(f'{count} x {reason}' for reason, count in reasons.most_common())
+        reporter.write_line(f'left out: {len(skipped)} tests: {listed}')
 
 
 @pytest.fixture(autouse=True)
