@@ -57,13 +57,15 @@ def test_a_part_of_the_training_steps_passes_on_a_cpu(check, step, part, lines):
     assert len(step.rows) == lines
 
 
-def test_a_network_with_wrong_gradients_is_found(check, step, monkeypatch):
+@pytest.mark.parametrize(('share', 'failing'), [(0.5, ['NCHW', 'NHWC']), (0.95, [])])
+def test_wrong_gradients_are_found_and_roundings_are_told_from_them(check, step, monkeypatch, share, failing):
+    """Gradients that are a little off in float32 alone are a rounding that crosses a bend; more is not."""
     from okdnet_plugin.engine import gradient_check
 
     class Wrong(torch.nn.Conv2d):
         def forward(self, x):
             result = super().forward(x)
-            return result if x.dtype is torch.float64 else result.detach() + 0.5 * (result - result.detach())
+            return result if x.dtype is torch.float64 else result.detach() + share * (result - result.detach())
 
     class Net(torch.nn.Module):
         def __init__(self):
@@ -75,7 +77,15 @@ def test_a_network_with_wrong_gradients_is_found(check, step, monkeypatch):
 
     monkeypatch.setattr(gradient_check, 'registered_networks', lambda: {'Net': Net})
     check.gradients(step)
-    assert [name for name, *_ in failures(step)] == ['gradients of Net, NCHW', 'gradients of Net, NHWC']
+    assert [name for name, *_ in failures(step)] == [f'gradients of Net, {layout}' for layout in failing]
+    assert len([text for _, _, text in step.rows if 'in float64' in text]) == 2 - len(failing)
+
+
+@pytest.mark.parametrize('value', [float('inf'), float('nan')])
+def test_a_number_that_is_not_finite_fails_and_is_none_of_json(check, tmp_path, capsys, value):
+    check.Step('cpu', tmp_path, compiles=False).below('a', value, 1)
+    row = json.loads(capsys.readouterr().out.removeprefix(check.MARK), parse_constant=pytest.fail)
+    assert (row['passed'], row['value'], row['limit']) == (False, None, 1)
 
 
 def test_an_error_within_a_case_is_a_line_and_the_others_go_on(check, step, monkeypatch):
