@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from basicsr.utils.registry import ARCH_REGISTRY
 from torch import Tensor, nn
+from torch.jit._trace import is_tracing
 from torch.nn import functional as F
 
 SMALLEST = 16
@@ -43,6 +44,11 @@ def pad_to_multiple(x: Tensor, multiple: int, smallest: int = 0) -> Tensor:
     # Not by F.pad, whose borders end with the image, so that a traced graph is right at any size.
     rows, columns = _reflected(height, 0, bottom, x.device), _reflected(width, 0, right, x.device)
     return x.index_select(-2, rows).index_select(-1, columns)
+
+
+def is_exported() -> bool:
+    """Whether a network is being written down for another program, where there is no gradient."""
+    return is_tracing() or getattr(torch.compiler, 'is_exporting', bool)()
 
 
 def crop_to(x: Tensor, height: int, width: int) -> Tensor:

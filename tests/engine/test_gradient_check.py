@@ -5,6 +5,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from okdnet_plugin.archs import epdn_arch
 from okdnet_plugin.archs.arch_util import RDB
 from okdnet_plugin.archs.dcp_arch import box_mean
 from okdnet_plugin.archs.depthguidedfusenet_arch import DepthGuidedFuseNet
@@ -191,6 +192,15 @@ def test_no_network_takes_a_padded_pool_with_innermost_channels(name, faulty):
     net = small(gradient_check.registered_networks()[name], {}).to(memory_format=torch.channels_last)
     hazy = torch.rand(SHAPE).contiguous(memory_format=torch.channels_last)
     net(hazy.requires_grad_()).sum().backward()
+    assert faulty == []
+
+
+def test_a_padded_pool_of_an_image_does_not_rely_on_how_it_is_padded(faulty, monkeypatch):
+    monkeypatch.setattr(
+        epdn_arch, 'pad_to_multiple', lambda *_, **__: hazy.contiguous(memory_format=torch.channels_last)
+    )
+    hazy = torch.rand(2, 3, 64, 64).requires_grad_()
+    small(epdn_arch.EPDN, {})(hazy).sum().backward()
     assert faulty == []
 
 
