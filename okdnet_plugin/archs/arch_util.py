@@ -56,6 +56,12 @@ def crop_to(x: Tensor, height: int, width: int) -> Tensor:
     return x.narrow(-2, 0, height).narrow(-1, 0, width)
 
 
+def luma(x: Tensor) -> Tensor:
+    """Brightness of RGB images, shape (N, 3, H, W), on their scale, shape (N, 1, H, W). Source: ITU-R BT.601."""
+    red, green, blue = x.split(1, 1)
+    return 0.299 * red + 0.587 * green + 0.114 * blue
+
+
 def build_part(owner: nn.Module, key: str, block: Mapping[str, Any]) -> nn.Module:
     """A registered network that is a part of another.
 
