@@ -14,6 +14,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from okdnet_plugin.archs.dcp_arch import DCP
+from okdnet_plugin.archs.fused_okdnet import fuse
+from okdnet_plugin.archs.okdnet_arch import OKDNet
 from okdnet_plugin.engine.gradient_check import registered_networks, small_arguments
 
 NETWORKS = registered_networks()
@@ -41,18 +43,20 @@ LOSSES = [
 
 
 class _Watch(TorchDispatchMode):
-    """Notes operations that have to do with values on the CPU."""
+    """Notes operations that have to do with values on the CPU, or only those that mix them with others."""
 
     def __init__(self):
         super().__init__()
-        self.found = []
+        self.found, self.mixed = [], []
 
     def __torch_dispatch__(self, operation, types, args=(), kwargs=None):
         result = operation(*args, **(kwargs or {}))
         tensors = [leaf for leaf in tree_leaves((args, kwargs, result)) if isinstance(leaf, Tensor)]
-        is_of_cpu = any(tensor.device.type == 'cpu' and tensor.numel() for tensor in tensors)
-        if is_of_cpu or 'check_errors' in str(operation):
+        is_of_cpu = [tensor.device.type == 'cpu' for tensor in tensors if tensor.numel()]
+        if any(is_of_cpu) or 'check_errors' in str(operation):
             self.found.append(str(operation))
+        if any(is_of_cpu) and not all(is_of_cpu):
+            self.mixed.append(str(operation))
         return result
 
 
@@ -91,6 +95,15 @@ def test_a_loss_computes_where_its_images_are(watch, name, options, shapes):
     with watch:
         loss(*images).backward()
     assert watch.found == []
+
+
+@pytest.mark.parametrize('variant', [{}, {'attention': False}, {'aggregation': 'fau'}])
+def test_okdnet_is_fused_where_it_is(watch, variant):
+    net = OKDNet(num_feat=8, num_blocks=(1, 1, 1), growth=4, **variant).to('meta').eval()
+    with watch:
+        fused = fuse(net)
+    assert watch.mixed == []
+    assert {value.device.type for value in fused.state_dict().values()} == {'meta'}
 
 
 def test_what_is_made_on_the_cpu_is_seen(watch):
