@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from basicsr.utils.registry import ARCH_REGISTRY
 from torch import Tensor, nn
+from torch.jit._trace import is_tracing
 from torch.nn import functional as F
 
 SMALLEST = 16
@@ -45,9 +46,20 @@ def pad_to_multiple(x: Tensor, multiple: int, smallest: int = 0) -> Tensor:
     return x.index_select(-2, rows).index_select(-1, columns)
 
 
+def is_exported() -> bool:
+    """Whether a network is being written down for another program, where there is no gradient."""
+    return is_tracing() or getattr(torch.compiler, 'is_exporting', bool)()
+
+
 def crop_to(x: Tensor, height: int, width: int) -> Tensor:
     """The upper left corner; of a slice, torch.export would not know that it is as large as it says."""
     return x.narrow(-2, 0, height).narrow(-1, 0, width)
+
+
+def luma(x: Tensor) -> Tensor:
+    """Brightness of RGB images, shape (N, 3, H, W), on their scale, shape (N, 1, H, W). Source: ITU-R BT.601."""
+    red, green, blue = x.split(1, 1)
+    return 0.299 * red + 0.587 * green + 0.114 * blue
 
 
 def build_part(owner: nn.Module, key: str, block: Mapping[str, Any]) -> nn.Module:

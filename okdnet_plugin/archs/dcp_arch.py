@@ -8,7 +8,7 @@ from basicsr.utils.registry import ARCH_REGISTRY
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from okdnet_plugin.archs.arch_util import check_size
+from okdnet_plugin.archs.arch_util import check_size, luma
 from okdnet_plugin.config.types import Odd
 
 
@@ -182,5 +182,4 @@ class DCP(nn.Module):
     def estimate_transmission(self, x: Tensor, airlight: Tensor) -> Tensor:
         """The refined transmission, at most about 1, shape (N, 1, H, W) (Eq. 12)."""
         t = raw_transmission(x, airlight, self.patch_size, self.omega)
-        grey = (x * x.new_tensor([0.299, 0.587, 0.114])[:, None, None]).sum(1, keepdim=True)
-        return guided_filter(grey, t, self.radius, self.eps)
+        return guided_filter(luma(x), t, self.radius, self.eps)

@@ -7,7 +7,14 @@ from basicsr.utils.registry import ARCH_REGISTRY
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from okdnet_plugin.archs.arch_util import ReflectConv, accept_published_keys, check_size, pad_to_multiple, reflect
+from okdnet_plugin.archs.arch_util import (
+    ReflectConv,
+    accept_published_keys,
+    check_size,
+    is_exported,
+    pad_to_multiple,
+    reflect,
+)
 from okdnet_plugin.archs.gunet_arch import SKFusion, init_residual
 
 # Source: the names of the modules that the authors published. Their file holds the weights under `state_dict`.
@@ -30,6 +37,7 @@ _PUBLISHED_KEYS = {
     r'\.mlp\.mlp\.': '.mlp.',
 }
 _UNUSED = (r'\.relative_positions$',)  # is computed
+_MOST_WINDOWS = 2**16 - 1  # that CUDA's kernels of older versions of torch take at once (pytorch issue 146704)
 
 
 class RescaleNorm(nn.Module):
@@ -126,7 +134,11 @@ class WindowMixer(ConvMixer):
         parts = parts.permute(1, 0, 4, 6, 2, 5, 7, 3).reshape(3, num * rows * columns, self.num_heads, window**2, -1)
         query, key, value = parts.unbind(0)
         bias = self.position(self.distances).permute(2, 0, 1)[None].to(query.dtype)
-        out = F.scaled_dot_product_attention(query, key, value, attn_mask=bias)
+        if is_exported() or len(query) <= _MOST_WINDOWS:
+            out = F.scaled_dot_product_attention(query, key, value, attn_mask=bias)
+        else:
+            pieces = zip(*(part.split(_MOST_WINDOWS) for part in (query, key, value)), strict=True)
+            out = torch.cat([F.scaled_dot_product_attention(*piece, attn_mask=bias) for piece in pieces])
         out = out.reshape(num, rows, columns, self.num_heads, window, window, -1).permute(0, 3, 6, 1, 4, 2, 5)
         out = out.reshape(num, -1, rows * window, columns * window)
         return out[..., shift : shift + height, shift : shift + width]

@@ -7,7 +7,7 @@ import torch
 from basicsr.utils.registry import ARCH_REGISTRY
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torchvision.ops import stochastic_depth
+from torchvision.ops import StochasticDepth
 
 from okdnet_plugin.archs.arch_util import check_size, crop_to, pad_to_multiple
 
@@ -94,7 +94,7 @@ class AttentionBlock(nn.Module):
 
     def __init__(self, dim: int, heads: int, reduction: int, ratio: int, drop_path: float, is_guided: bool):
         super().__init__()
-        self.drop_path = drop_path
+        self.drop_path = StochasticDepth(drop_path, 'row')
         self.norm_guide = nn.LayerNorm(dim, 1e-6) if is_guided else None
         self.norm1 = nn.LayerNorm(dim, 1e-6)
         self.attention = ReducedAttention(dim, heads, reduction)
@@ -104,11 +104,8 @@ class AttentionBlock(nn.Module):
     def forward(self, tokens: Tensor, height: int, width: int, guide: Tensor | None = None) -> Tensor:
         normed = self.norm1(tokens)
         asking = normed if guide is None or self.norm_guide is None else self.norm_guide(guide)
-        tokens = tokens + self._drop(self.attention(asking, normed, height, width))
-        return tokens + self._drop(self.mlp(self.norm2(tokens), height, width))
-
-    def _drop(self, tokens: Tensor) -> Tensor:
-        return stochastic_depth(tokens, self.drop_path, 'row', self.training)
+        tokens = tokens + self.drop_path(self.attention(asking, normed, height, width))
+        return tokens + self.drop_path(self.mlp(self.norm2(tokens), height, width))
 
 
 class SmoothUp(nn.Module):

@@ -145,7 +145,8 @@ class EPDN(nn.Module):
         """
         height, width = check_size(self, x)
         hazy = pad_to_multiple(2 * x - 1, self.multiple, smallest=2 * self.multiple)
-        coarse = self.coarse(F.avg_pool2d(hazy, 3, 2, 1, count_include_pad=False))
+        # Contiguous: where channels are innermost, CUDA's gradient of a padded window is wrong (pytorch issue 188344).
+        coarse = self.coarse(F.avg_pool2d(hazy.contiguous(), 3, 2, 1, count_include_pad=False))
         translated = self.fine_out(self.fine_in(hazy) + coarse)
         first, second = self.enhancers
         output = second(translated, first(translated, hazy))

@@ -16,10 +16,9 @@ import torch
 from annotated_types import Ge, Gt, Le, Len, Lt
 from basicsr.utils.registry import ARCH_REGISTRY
 from torch import Tensor, nn
-from torch.jit._trace import is_tracing
 from torch.nn import functional as F
 
-from okdnet_plugin.archs.arch_util import RDB, check_size, make_down, make_up, pad_to_multiple
+from okdnet_plugin.archs.arch_util import RDB, check_size, is_exported, make_down, make_up, pad_to_multiple
 
 
 class OKDNetBranches(NamedTuple):
@@ -178,17 +177,12 @@ def average_of_window(x: Tensor, size: int) -> Tensor:
     """
     if size == 1:
         return x
-    if _is_exported():
+    if is_exported():
         return F.avg_pool2d(x, size, 1, size // 2, count_include_pad=False)
     num = x.shape[1]
     sums = F.conv2d(x, x.new_ones(num, 1, size, size), padding=size // 2, groups=num)
     inside = F.conv2d(x.new_ones(1, 1, *x.shape[-2:]), x.new_ones(1, 1, size, size), padding=size // 2)
     return sums * inside.float().reciprocal().to(sums.dtype)
-
-
-def _is_exported() -> bool:
-    """Whether the network is being written down for another program, where there is no gradient."""
-    return is_tracing() or getattr(torch.compiler, 'is_exporting', bool)()
 
 
 class FAB(nn.Module):

@@ -12,6 +12,8 @@ from basicsr.data import build_dataset
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from okdnet_plugin.engine.validation import without_kernel_search
+
 _ROUNDS = 6
 _SETTLED = 0.01  # change of the statistics, in standard deviations, from which on another round is not worth its time
 # Of a training alone; what gives samples their size is among them.
@@ -44,7 +46,8 @@ def recalibrate(net: nn.Module, images: Callable[[], Iterable[Tensor]]) -> int:
     try:
         net.eval()
         for _ in range(_ROUNDS):
-            with torch.no_grad(), torch.autocast(next(net.parameters()).device.type, enabled=False):
+            device = next(net.parameters()).device
+            with torch.no_grad(), torch.autocast(device.type, enabled=False), without_kernel_search():
                 for batch in images():
                     net(batch.float())
             if max(moments.move(layer) for layer, moments in layers.items()) < _SETTLED:

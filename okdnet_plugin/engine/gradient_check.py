@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 import torch
 from basicsr.utils.registry import ARCH_REGISTRY
 from torch import Tensor, nn
+from torchvision.ops import StochasticDepth
 
 INPUT = 'input'
 Gradients = dict[str, list[Tensor | None]]
@@ -41,19 +42,26 @@ def variants_of(network: type[nn.Module]) -> dict[str, dict]:
     return variants
 
 
+def steady_arguments(network: type[nn.Module]) -> dict:
+    """Arguments by which a network can be built at its own size and checked.
+
+    No transmission is so small that to divide by it makes much of a rounding error. A network that is built around
+    another gets a small one.
+    """
+    steady = {'t_min': 0.1, 'restorer': {'type': 'AODNet'}}
+    parameters = inspect.signature(network).parameters
+    return {name: value for name, value in steady.items() if name in parameters}
+
+
 def small_arguments(network: type[nn.Module]) -> dict:
     """Arguments by which a network is as narrow and shallow as it can be, for a quick check.
 
-    Widths (`num_feat`, `growth`) become 4, other numbers of things (`num_…`) 1, as far as the network accepts it.
-    Nothing is dropped by chance, and no transmission is so small that it makes much of a rounding error. A network that
-    is built around another gets a small one.
+    Widths (`num_feat`, `growth`) become 4, other numbers of things (`num_…`) 1, as far as the network accepts it; the
+    others are those of `steady_arguments`.
     """
-    small: dict = {}
-    fixed = {'drop_path': 0.0, 't_min': 0.1, 'restorer': {'type': 'AODNet'}}
+    small = steady_arguments(network)
     for name, parameter in inspect.signature(network).parameters.items():
-        if name in fixed:
-            small[name] = fixed[name]
-        if name in fixed or name == 'num_channels':
+        if name in small or name == 'num_channels':
             continue
         least = {'num_feat': 4, 'growth': 4}.get(name, 1 if name.startswith('num_') else None)
         if least is None or parameter.default is parameter.empty:
@@ -77,8 +85,8 @@ def check_gradients(
 ) -> dict[str, float]:
     """Compare gradients of a network in train mode on a device with those of float64 on the CPU.
 
-    What is differentiated is the product of the output with random numbers. Dropout is switched off, because devices
-    and precisions draw different numbers, and so is TF32, whose errors are not float32's.
+    What is differentiated is the product of the output with random numbers. Nothing is dropped by chance, because
+    devices and precisions draw different numbers. TF32 is off, whose errors are not float32's.
 
     Args:
         net: stays as it is.
@@ -120,7 +128,7 @@ def _numbers(shape: Sequence[int], seed: int) -> tuple[Tensor, Tensor]:
 def _copy_of(net: nn.Module, device: torch.device, dtype: torch.dtype) -> nn.Module:
     copied = copy.deepcopy(net).to(device, dtype).train()
     for module in copied.modules():
-        if isinstance(module, nn.modules.dropout._DropoutNd):
+        if isinstance(module, nn.modules.dropout._DropoutNd | StochasticDepth):
             module.eval()
     return copied
 

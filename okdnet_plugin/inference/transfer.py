@@ -5,8 +5,9 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from okdnet_plugin.archs.arch_util import luma
+
 _LARGEST = {torch.uint8: 2**8 - 1, torch.int16: 2**16 - 1}
-_LUMA = (0.299, 0.587, 0.114)  # of R, G and B; ITU-R BT.601
 
 
 class Sent(NamedTuple):
@@ -80,7 +81,7 @@ def to_float(values: Tensor) -> Tensor:
 def from_float(values: Tensor, dtype: torch.dtype, channels: int) -> Tensor:
     """What `to_float` takes, of values in [0, 1], (N, C, H, W); one channel of three is their luma."""
     if channels == 1 and values.shape[1] == 3:
-        values = (values * values.new_tensor(_LUMA)[:, None, None]).sum(1, keepdim=True)
+        values = luma(values)
     if dtype not in _LARGEST:
         return values.to(dtype)
     whole = (values.clamp(0, 1) * _LARGEST[dtype]).round()

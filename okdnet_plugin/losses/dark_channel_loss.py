@@ -33,7 +33,8 @@ def unexplained_variance(transmission: Tensor, image: Tensor, eps: float) -> Ten
     t = t.transpose(1, 2)[..., None]
     covariance = colour @ colour.transpose(2, 3) / 9 + eps / 9 * torch.eye(3, device=image.device)
     with_t = colour @ t / 9
-    explained = (with_t * torch.linalg.solve(covariance, with_t)).sum((2, 3))
+    # Without a look at whether it can be solved, for which a GPU would be waited.
+    explained = (with_t * torch.linalg.solve_ex(covariance, with_t)[0]).sum((2, 3))
     return t.square().mean((2, 3)) - explained
 
 

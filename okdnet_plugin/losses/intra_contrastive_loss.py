@@ -7,6 +7,7 @@ from basicsr.utils.registry import LOSS_REGISTRY
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from okdnet_plugin.archs.arch_util import luma
 from okdnet_plugin.losses.feature_extractor import FeatureExtractor, Kind
 
 
@@ -38,8 +39,7 @@ def brightest_and_darkest(x: Tensor, size: int, count: int) -> Tensor:
     Raises:
         ValueError: an image has fewer than two patches.
     """
-    luminance = (x * x.new_tensor([0.299, 0.587, 0.114])[:, None, None]).sum(1, keepdim=True)
-    means = cut_patches(luminance, size).mean((2, 3, 4))
+    means = cut_patches(luma(x), size).mean((2, 3, 4))
     if means.shape[1] < 2:
         raise ValueError(
             f'IntraContrastiveLoss: images of {x.shape[-2]}x{x.shape[-1]} have {means.shape[1]} patches of '

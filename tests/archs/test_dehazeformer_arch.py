@@ -4,7 +4,9 @@ import math
 
 import pytest
 import torch
+from torch.nn import functional as F
 
+from okdnet_plugin.archs import dehazeformer_arch
 from okdnet_plugin.archs.arch_util import reflect
 from okdnet_plugin.archs.dehazeformer_arch import DehazeFormer, RescaleNorm, WindowMixer, log_distances
 from okdnet_plugin.archs.gunet_arch import SKFusion, gUNet
@@ -41,6 +43,20 @@ def test_attention_weighs_the_values_of_each_window(shift, size):
                 expected[:, 3 * head : 3 * head + 3, row : row + 4, column : column + 4] = out.view(2, 3, 4, 4)
     expected = expected[..., shift : shift + height, shift : shift + width]
     torch.testing.assert_close(mixer(x), mixer.project(mixer.conv(mixer.value(x)) + expected))
+
+
+def test_windows_beyond_what_a_kernel_takes_are_attended_to_in_pieces(monkeypatch):
+    mixer, x, counts = WindowMixer(6, num_heads=2, window=4, shift=2), torch.rand(2, 6, 13, 18), []
+    expected, attend = mixer(x), F.scaled_dot_product_attention
+
+    def counted(query, *others, **keywords):
+        counts.append(len(query))
+        return attend(query, *others, **keywords)
+
+    monkeypatch.setattr(F, 'scaled_dot_product_attention', counted)
+    monkeypatch.setattr(dehazeformer_arch, '_MOST_WINDOWS', 16)
+    torch.testing.assert_close(mixer(x), expected)
+    assert counts == [16, 16, 8]
 
 
 def test_normalisation_tells_what_brings_the_feature_back():

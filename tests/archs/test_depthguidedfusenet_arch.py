@@ -66,7 +66,7 @@ def test_any_reduction_takes_any_size(sr):
 
 def test_blocks_are_left_out_at_the_published_rates_and_only_in_training():
     net = DepthGuidedFuseNet()
-    rates = [block.drop_path for block in [*net.cross, *net.self_blocks]]
+    rates = [block.drop_path.p for block in [*net.cross, *net.self_blocks]]
     assert rates == pytest.approx([0, 0.1 / 7, 0.2 / 7, 0.3 / 7])
     block = AttentionBlock(8, 1, 1, 2, 0.999, is_guided=False)
     tokens = torch.rand(1, 24, 8)

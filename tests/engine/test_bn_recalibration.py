@@ -51,6 +51,15 @@ def test_a_layer_that_sees_one_value_of_an_image_keeps_its_statistics():
     assert all(torch.equal(value, before[name]) for name, value in net[1].state_dict().items())
 
 
+def test_no_kernels_are_searched_for_the_many_sizes_of_whole_images(monkeypatch):
+    net, searched = nn.Sequential(nn.BatchNorm2d(3), nn.Conv2d(3, 1, 1)), []
+    monkeypatch.setattr(torch.backends.cudnn, 'benchmark', True)
+    net.register_forward_hook(lambda *_: searched.append(torch.backends.cudnn.benchmark))
+    bn_recalibration.recalibrate(net, lambda: [torch.rand(1, 3, 8, 8)])
+    assert set(searched) == {False}
+    assert torch.backends.cudnn.benchmark
+
+
 def test_a_network_without_batch_norm_is_left_alone():
     assert bn_recalibration.recalibrate(nn.Conv2d(3, 3, 1), lambda: pytest.fail('no image is needed')) == 0
 

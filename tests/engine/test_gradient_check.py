@@ -5,8 +5,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from okdnet_plugin.archs import epdn_arch
 from okdnet_plugin.archs.arch_util import RDB
 from okdnet_plugin.archs.dcp_arch import box_mean
+from okdnet_plugin.archs.depthguidedfusenet_arch import DepthGuidedFuseNet
 from okdnet_plugin.archs.okdnet_arch import average_of_window
 from okdnet_plugin.engine import gradient_check
 from okdnet_plugin.engine.gradient_check import (
@@ -14,13 +16,15 @@ from okdnet_plugin.engine.gradient_check import (
     check_gradients,
     reference_gradients,
     small_arguments,
+    steady_arguments,
     variants_of,
 )
 
 SHAPE = 2, 3, 16, 20
+NETWORKS = sorted(gradient_check.registered_networks().items())
 VARIANTS = [
     pytest.param(network, arguments, id=f'{name}, {variant}')
-    for name, network in sorted(gradient_check.registered_networks().items())
+    for name, network in NETWORKS
     for variant, arguments in variants_of(network).items()
 ]
 # A value that rounding takes to the other side of a ReLU changes a gradient by more than rounding does.
@@ -48,6 +52,23 @@ def test_networks_and_their_variants_come_from_the_registry_and_the_signatures()
     assert 'SwinIR' not in networks  # of BasicSR
     variants = variants_of(networks['OKDNet'])
     assert {'default', 'attention=False', 'multi_scale=False', 'aggregation=fau', 'gate=softmax'} <= variants.keys()
+
+
+@pytest.mark.parametrize('network', [pytest.param(net, id=name) for name, net in NETWORKS])
+def test_each_network_can_be_built_at_its_own_size_to_be_checked(network):
+    with torch.device('meta'):
+        assert isinstance(network(**steady_arguments(network)), nn.Module)
+
+
+def test_nothing_is_left_out_by_chance():
+    torch.manual_seed(0)
+    net = DepthGuidedFuseNet(dim=8, depths=(1, 1), drop_path=0.9)
+    assert max(check_gradients(net, shape=SHAPE).values()) < TOLERANCE
+
+
+def test_a_transmission_that_is_divided_by_makes_little_of_a_rounding():
+    network = gradient_check.registered_networks()['DCPDN']
+    assert steady_arguments(network)['t_min'] == small_arguments(network)['t_min'] == 0.1
 
 
 # ------------------------------------------------------------ CUDA's avg_pool2d of channels-last tensors, on a CPU
@@ -171,6 +192,15 @@ def test_no_network_takes_a_padded_pool_with_innermost_channels(name, faulty):
     net = small(gradient_check.registered_networks()[name], {}).to(memory_format=torch.channels_last)
     hazy = torch.rand(SHAPE).contiguous(memory_format=torch.channels_last)
     net(hazy.requires_grad_()).sum().backward()
+    assert faulty == []
+
+
+def test_a_padded_pool_of_an_image_does_not_rely_on_how_it_is_padded(faulty, monkeypatch):
+    monkeypatch.setattr(
+        epdn_arch, 'pad_to_multiple', lambda *_, **__: hazy.contiguous(memory_format=torch.channels_last)
+    )
+    hazy = torch.rand(2, 3, 64, 64).requires_grad_()
+    small(epdn_arch.EPDN, {})(hazy).sum().backward()
     assert faulty == []
 
 

@@ -11,7 +11,6 @@ from PIL import Image
 from torch import nn
 
 import okdnet_plugin
-from okdnet_plugin.archs.fused_okdnet import fuse
 from okdnet_plugin.errors import InputError
 from okdnet_plugin.inference import backends, memory, tiling
 from okdnet_plugin.inference import dehazer as module
@@ -405,13 +404,6 @@ def test_back_ends_of_the_cpu_run_there_though_there_is_a_gpu(gpu, monkeypatch, 
     assert made[0][3] == torch.device('cpu')
     with pytest.raises(InputError, match='runs on the CPU alone, not on cuda:0'):
         backends.make(Squared(), name, device='cuda')
-
-
-@pytest.mark.parametrize('variant', [{}, {'attention': False}, {'aggregation': 'fau'}])
-def test_a_network_is_fused_where_it_is(variant):
-    with torch.device('meta'):  # which, like a GPU, computes with tensors of its own alone
-        net = build_network(OKDNET | variant).eval()
-    assert {value.device.type for value in fuse(net).state_dict().values()} == {'meta'}
 
 
 @pytest.mark.parametrize(
