@@ -29,7 +29,7 @@ setup(
     license='Apache-2.0',
     packages=find_packages(include=['okdnet_plugin', 'okdnet_plugin.*']),
     package_data={'okdnet_plugin.report': ['report.*'], 'okdnet_plugin.weights': ['*.safetensors']},
-    python_requires='>=3.10,<3.13',
+    python_requires='>=3.10',
     install_requires=[
         'torch>=2.1',
         'torchvision>=0.16',

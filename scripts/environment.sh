@@ -7,11 +7,11 @@ root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 
 say() { printf '\n== %s\n' "$*"; }
 
-fits() { "$1" -c 'import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, '"${2:-12}"'))' 2>/dev/null; }
+fits() { "$1" -c 'import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, '"$2"'))' 2>/dev/null; }
 
 find_python() {
-  local candidate last=${1:-12}
-  for candidate in ${PYTHON:+"$PYTHON"} python3 python3.12 python3.11 python3.10; do
+  local candidate last=$1
+  for candidate in ${PYTHON:+"$PYTHON"} python3 python3.13 python3.12 python3.11 python3.10; do
     if fits "$candidate" "$last"; then
       command -v "$candidate"
       return
@@ -26,10 +26,10 @@ find_python() {
 make_environment() {
   local extra=${1:-} set=${2:-} python stamp recipe
   # torch 2.1 has no wheels for Python 3.12.
-  local last=$([[ $set == oldest ]] && echo 11 || echo 12)
+  local last=$([[ $set == oldest ]] && echo 11 || echo 13)
   venv=$root/.venv${set:+-$set}
   stamp=$venv/.made-from${extra:+-$extra}
-  recipe=$({ echo "$root"; cat "$root"/constraints*.txt "$root/setup.py" "$root/scripts/environment.sh"; } | cksum)
+  recipe=$({ echo "$root"; cat "$root"/constraints*.txt "$root"/setup.py "$root"/scripts/{environment.sh,install.py}; } | cksum)
   [[ $set != newest ]] || recipe+=$(date +' %F')  # tomorrow pip may give something else
   if [[ -f $stamp && $(<"$stamp") == "$recipe" ]] && fits "$venv/bin/python" "$last"; then
     say "environment: $venv is up to date"
@@ -46,23 +46,12 @@ make_environment() {
 }
 
 install() {
-  local extra=$1 set=$2 pip=("$venv/bin/python" -m pip --disable-pip-version-check install --quiet)
-  case $set in
-    newest) pip+=(--upgrade --upgrade-strategy eager) ;;
-    oldest) pip+=(--constraint "$root/constraints-oldest.txt") ;;
-    *) pip+=(--constraint "$root/constraints.txt") ;;
+  local extras=() versions=()
+  IFS=, read -r -a extras <<<"$1"
+  case $2 in
+    newest) versions=(--upgrade) ;;
+    oldest) versions=(--constraint "$root/constraints-oldest.txt") ;;
   esac
-  say 'environment: torch and the build tools (some minutes, about 5 GB on Linux)'
-  "${pip[@]}" torch torchvision numpy setuptools wheel cython
-  # Built without isolation, basicsr finds torch here; pip would otherwise download a second one to build with.
-  say 'environment: basicsr, a build from source, and what it needs'
-  "${pip[@]}" --no-build-isolation basicsr
-  say "environment: this package${extra:+ with [$extra]}"
-  "${pip[@]}" --no-build-isolation --editable "$root${extra:+[$extra]}"
-  if ! "$venv/bin/python" -c 'import cv2' 2>/dev/null; then
-    say 'environment: OpenCV lacks a system library for its windows (libGL): the same version without windows goes over it'
-    "${pip[@]}" --no-deps --force-reinstall opencv-python-headless
-    "$venv/bin/python" -c 'import cv2'
-  fi
+  "$venv/bin/python" "$root/scripts/install.py" --editable ${versions[@]+"${versions[@]}"} ${extras[@]+"${extras[@]}"}
   "$venv/bin/basicsr" options --schema >"$root/options/schema.json"  # for editors
 }

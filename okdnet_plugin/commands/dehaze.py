@@ -19,14 +19,18 @@ def main(argv: list[str] | None = None) -> int:
         InputError: nothing can be done with what was given.
     """
     args = _parse(argv)
+    from okdnet_plugin.compat.devices import refuse_processes_without_launcher
     from okdnet_plugin.inference import jobs as plan
     from okdnet_plugin.inference import run_jobs as run
+    from okdnet_plugin.inference import shares
     from okdnet_plugin.inference.dehazer import Dehazer
     from okdnet_plugin.inference.images import extras as extra_images
     from okdnet_plugin.inference.images.writing import KINDS
     from okdnet_plugin.inference.video import Encoding
     from okdnet_plugin.weights.loading import weights_for
 
+    refuse_processes_without_launcher('dehaze -i INPUT -o OUTPUT', args.launcher)
+    share = shares.launched(args.launcher)
     extension = args.format and f'.{args.format}'
     extras = plan.Extras(args.compare, args.save_transmission, args.save_airlight)
     jobs = plan.jobs(
@@ -36,14 +40,14 @@ def main(argv: list[str] | None = None) -> int:
         extension=extension,
         extras=extras,
         overwrite=args.overwrite,
-        notify=_say,
+        notify=_say if share.index == 0 else None,
     )
     weights = weights_for(args.weights, args.opt, args.network, args.param_key)
     dehazer = Dehazer(
         weights,
         backend=args.backend,
         precision=args.precision,
-        device=args.device,
+        device=share.device(args.device),
         tile=args.tile,
         strength=args.strength,
         maps=args.save_transmission or args.save_airlight,
@@ -51,14 +55,16 @@ def main(argv: list[str] | None = None) -> int:
     )
     if dehazer.maps:
         extra_images.check_maps(dehazer, args.save_transmission, args.save_airlight)
-    sys.stderr.write(f'{weights}; {dehazer.description}\n')
+    if share.index == 0:
+        sys.stderr.write(f'{weights}; {dehazer.description}\n')
     return run.run(
-        jobs,
+        share.of(jobs, args.output),
         dehazer,
         run.Writing(args.quality, extension and KINDS[extension], args.max_megapixels),
         run.VideoSettings(args.compare, args.smoothing, Encoding(args.codec, args.crf)),
         overwrite=args.overwrite,
         quiet_output=args.output == plan.STANDARD,
+        share=share,
     )
 
 
@@ -87,6 +93,12 @@ def _parse(argv: list[str] | None) -> argparse.Namespace:
         required=True,
         metavar='OUTPUT',
         help='folder for the results; for a single input also a file name; - for standard output',
+    )
+    parser.add_argument(
+        '--launcher',
+        default='none',
+        choices=('none', 'pytorch', 'slurm'),
+        help='each of several processes, of torchrun, srun or an array of jobs, takes its share of the files',
     )
     network = parser.add_argument_group('network')
     network.add_argument(

@@ -40,7 +40,7 @@ def take_the_gpus_that_there_are() -> None:
         from okdnet_plugin.engine.devices import usable_gpus
 
         command = 'train' if is_train else 'test'
-        _refuse_processes_without_launcher(command)
+        refuse_processes_without_launcher(f'{command} -opt FILE', _launcher())
         opt, args = original(root_path, is_train)
         # BasicSR's parser has put a number in place of `auto`; what it was given has the path's place.
         written = getattr(args.opt, 'opt', {})
@@ -55,25 +55,29 @@ def take_the_gpus_that_there_are() -> None:
 
 # What tells that a launcher has started several processes: the variable, and the command that would be right.
 _STARTED = {
-    'WORLD_SIZE': ('RANK', 'torchrun --nproc_per_node={} -m okdnet_plugin {} -opt FILE --launcher pytorch'),
+    'WORLD_SIZE': ('RANK', 'torchrun --nproc_per_node={} -m okdnet_plugin {} --launcher pytorch'),
     # Not SLURM_NTASKS, which a script of a job has too where it starts one process.
-    'SLURM_STEP_NUM_TASKS': ('SLURM_PROCID', 'srun --ntasks={} basicsr {} -opt FILE --launcher slurm'),
+    'SLURM_STEP_NUM_TASKS': ('SLURM_PROCID', 'srun --ntasks={} basicsr {} --launcher slurm'),
 }
 
 
-def _refuse_processes_without_launcher(command: str) -> None:
+def refuse_processes_without_launcher(command: str, launcher: str) -> None:
     """
+    Args:
+        command: of `basicsr`, for the advice.
+        launcher: what its command line says.
+
     Raises:
         InputError: this process is one of several, and nothing on its command line says so.
     """
-    if _launcher() != 'none':
+    if launcher != 'none':
         return
     for size, (rank, right) in _STARTED.items():
         count = os.environ.get(size, '')
         if count.isdigit() and int(count) > 1 and rank in os.environ:
             raise InputError(
-                f'{size} is {count}, so this is one of {count} processes, but --launcher is missing: each would be a '
-                f'run of its own in the same folder; start `{right.format(count, command)}`'
+                f'{size} is {count}, so this is one of {count} processes, but --launcher is missing: each would do '
+                f'all of the work, in the same folder; start `{right.format(count, command)}`'
             )
 
 

@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from os import path as osp
+from typing import TextIO
 
 from tqdm import tqdm
 
@@ -17,6 +18,7 @@ from okdnet_plugin.inference.dehazer import Dehazer
 from okdnet_plugin.inference.images.pipeline import Pipeline, Writing
 from okdnet_plugin.inference.images.reading import without_other_limits
 from okdnet_plugin.inference.jobs import STANDARD, Job, failure
+from okdnet_plugin.inference.shares import Share
 from okdnet_plugin.inference.video import SMOOTHING, Encoding, dehaze_video
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
@@ -39,21 +41,23 @@ def run(
     video: VideoSettings | None = None,
     overwrite: bool = False,
     quiet_output: bool = False,
+    share: Share | None = None,
 ) -> int:
     """Dehaze files.
 
     Args:
-        jobs: what `jobs.jobs` has made.
+        jobs: what `jobs.jobs` has made, of which this process does its share.
         dehazer: restores them.
         writing: how images are written.
         video: how videos are restored and written.
         overwrite: replace results that are there; else they are passed over.
         quiet_output: say the summary on the standard error, too.
+        share: which of several processes this is; the first says the summary of all.
 
     Returns:
         The exit code: 0, 1 if a file has failed, 130 after Ctrl-C and 143 after SIGTERM.
     """
-    begin = time.monotonic()
+    begin, share = time.monotonic(), share or Share()
     # By the result alone: one that is there, made however, is not replaced for what is missing beside it.
     waiting = [job for job in jobs if overwrite or job.target == STANDARD or not osp.lexists(job.target)]
     images = [job for job in waiting if not job.is_video]
@@ -63,7 +67,7 @@ def run(
     failed: list[str] = []
     pixels = 0
     if images:
-        with _bar(len(images)) as bar, without_other_limits():
+        with _bar(len(images), share.index == 0) as bar, without_other_limits():
             pipeline = Pipeline(dehazer, writing, _teller(bar), bar.update)
             with _Signals(pipeline.stop) as signals:
                 outcome = pipeline.run(images)
@@ -71,16 +75,25 @@ def run(
     for job in videos:
         if stopped is None:
             stopped = _dehaze_video(job, dehazer, video or VideoSettings(), overwrite, done, failed)
-    out = sys.stderr if quiet_output else sys.stdout
-    _summarise(jobs, waiting, done, failed, pixels, time.monotonic() - begin, out)
+    own = _Summary(len(jobs), len(jobs) - len(waiting), len(done), failed, pixels, time.monotonic() - begin)
+    # A process that was told to stop waits for no other.
+    all_of_them = [own] if stopped is not None else share.gathered(own)
+    code = 1 if failed else 0
+    if all_of_them is not None:
+        summary = _together(all_of_them)
+        code = 1 if summary.failed else 0
+        is_part = share.count > 1 and len(all_of_them) == 1
+        summary.say(
+            f'share {share.index + 1} of {share.count}: ' if is_part else '', sys.stderr if quiet_output else sys.stdout
+        )
     if stopped is not None:
         sys.stderr.write('basicsr: interrupted: finished files stay, and the same command goes on with the others\n')
         return 128 + stopped
-    return 1 if failed else 0
+    return code
 
 
-def _bar(total: int) -> tqdm:
-    return tqdm(total=total, bar_format=_BAR, dynamic_ncols=True, disable=None)
+def _bar(total: int, is_shown: bool) -> tqdm:
+    return tqdm(total=total, bar_format=_BAR, dynamic_ncols=True, disable=None if is_shown else True)
 
 
 def _teller(bar: tqdm) -> Callable[[str, bool], None]:
@@ -118,17 +131,36 @@ def _raise_interrupt() -> None:
     raise KeyboardInterrupt
 
 
-def _summarise(jobs, waiting, done, failed, pixels, seconds, out) -> None:
-    parts = [f'{len(done)} of {len(jobs)} file{"s" * (len(jobs) != 1)} dehazed in {seconds:.1f} s']
-    if pixels:
-        parts[0] += f' ({pixels / 1e6:.1f} megapixels)'
-    if len(waiting) < len(jobs):
-        parts.append(f'{len(jobs) - len(waiting)} were there already (--overwrite makes them anew)')
-    if failed:
-        parts.append(f'{len(failed)} failed')
-    print('; '.join(parts), file=out, flush=True)
-    if len(failed) > 1 or (failed and len(jobs) > 1):
-        sys.stderr.write('failed:\n' + ''.join(f'  {message}\n' for message in failed))
+@dataclass
+class _Summary:
+    """What has become of the files of a process, or of several."""
+
+    files: int
+    there: int
+    """Whose results were there before."""
+    done: int
+    failed: list[str]
+    pixels: int
+    seconds: float
+
+    def say(self, whose: str, out: TextIO) -> None:
+        parts = [f'{whose}{self.done} of {self.files} file{"s" * (self.files != 1)} dehazed in {self.seconds:.1f} s']
+        if self.pixels:
+            parts[0] += f' ({self.pixels / 1e6:.1f} megapixels)'
+        if self.there:
+            parts.append(f'{self.there} were there already (--overwrite makes them anew)')
+        if self.failed:
+            parts.append(f'{len(self.failed)} failed')
+        print('; '.join(parts), file=out, flush=True)
+        if len(self.failed) > 1 or (self.failed and self.files > 1):
+            sys.stderr.write('failed:\n' + ''.join(f'  {message}\n' for message in self.failed))
+
+
+def _together(parts: Sequence[_Summary]) -> _Summary:
+    counts = [sum(column) for column in zip(*((p.files, p.there, p.done, p.pixels) for p in parts), strict=True)]
+    files, there, done, pixels = counts
+    failed = [message for part in parts for message in part.failed]
+    return _Summary(files, there, done, failed, pixels, max(part.seconds for part in parts))
 
 
 class _Signals:
