@@ -9,6 +9,7 @@ os.environ['GRADIO_ANALYTICS_ENABLED'] = 'False'  # before the import: nothing i
 os.environ.setdefault('HF_HUB_OFFLINE', '1')
 
 import gradio
+from gradio.themes import Default
 
 from okdnet_plugin.demo.worker import Worker
 from okdnet_plugin.errors import InputError, SaveError
@@ -129,7 +130,7 @@ def serve(page: gradio.Blocks, host: str, port: int | None, max_file_size: int) 
             enable_monitoring=False,
             pwa=False,
             mcp_server=False,
-            theme=gradio.themes.Default(font=_FONT, font_mono=_FONT_OF_CODE),
+            theme=Default(font=_FONT, font_mono=_FONT_OF_CODE),
         )
     except (OSError, ValueError) as error:
         place = f'{host}:{port}' if port else host
