@@ -10,6 +10,7 @@ for line in (here / 'okdnet_plugin' / '__init__.py').read_text(encoding='utf-8')
 
 # What adds a feature; `all` is for those who want every one, as the test suite does.
 extras = {
+    'demo': ['gradio>=5'],  # the page of `basicsr demo`
     'heif': ['pillow-heif>=0.16'],
     'mm': ['mmengine>=0.10.7', 'mmcv-lite>=2.1,<2.2'],
     'nyu': ['h5py'],  # scripts/prepare_nyu.py reads the original .mat file
@@ -47,7 +48,16 @@ setup(
         'tqdm>=4.64',
     ],
     extras_require={
-        'dev': ['pytest', 'pytest-xdist', 'hypothesis', 'jsonschema', 'ruff', 'pyright[nodejs]', 'scikit-image'],
+        'dev': [
+            'pytest',
+            'pytest-xdist',
+            'hypothesis',
+            'jsonschema',
+            'playwright',
+            'ruff',
+            'pyright[nodejs]',
+            'scikit-image',
+        ],
         'brisque': ['brisque>=0.2,<0.3', 'scipy<2'],
         **extras,
     },
@@ -56,6 +66,7 @@ setup(
         'basicsr.plugins': ['okdnet = okdnet_plugin:register'],
         'basicsr.commands': [
             'check = okdnet_plugin.commands.check:main',
+            'demo = okdnet_plugin.commands.demo:main',
             'dehaze = okdnet_plugin.commands.dehaze:main',
             'doctor = okdnet_plugin.commands.doctor:main',
             'export = okdnet_plugin.commands.export:main',

@@ -1,0 +1,1 @@
+"""The page on which dehazing is tried out in a browser."""
