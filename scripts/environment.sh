@@ -10,7 +10,7 @@ say() { printf '\n== %s\n' "$*"; }
 fits() { "$1" -c 'import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, '"$2"'))' 2>/dev/null; }
 
 find_python() {
-  local candidate last=$1
+  local candidate last=${1:-13}
   for candidate in ${PYTHON:+"$PYTHON"} python3 python3.13 python3.12 python3.11 python3.10; do
     if fits "$candidate" "$last"; then
       command -v "$candidate"
