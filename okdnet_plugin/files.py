@@ -3,7 +3,11 @@
 import contextlib
 import itertools
 import os
+import re
+import socket
 import stat
+import time
+import zlib
 from collections.abc import Iterator
 from os import PathLike, fspath
 from os import path as osp
@@ -11,8 +15,9 @@ from typing import BinaryIO
 
 from okdnet_plugin.errors import InputError, SaveError
 
-TEMPORARY = r'\.okdnet-\d+-\d+\.tmp'
-"""Pattern of the names under which files are written before they get their own."""
+_TEMPORARY = re.compile(r'\.okdnet-([0-9a-f]{8})-(\d+)-\d+\.tmp')
+_HOST = f'{zlib.crc32(socket.gethostname().encode()):08x}'
+_FOREIGN = 86400  # seconds without a change after which a file of another machine is taken for left behind
 _KINDS = {
     stat.S_IFDIR: 'a folder',
     stat.S_IFIFO: 'a named pipe',
@@ -108,7 +113,7 @@ def begin(path: str) -> str:
 
     It has nothing of the file's own name, which may be as long as a name can be.
     """
-    temporary = osp.join(osp.dirname(path), f'.okdnet-{os.getpid()}-{next(_counter)}.tmp')
+    temporary = osp.join(osp.dirname(path), f'.okdnet-{_HOST}-{os.getpid()}-{next(_counter)}.tmp')
     with contextlib.suppress(OSError, ValueError):  # of a process of this number that was killed
         os.remove(temporary)
     _unfinished.add(temporary)
@@ -140,6 +145,22 @@ def discard_all() -> None:
     """Leave nothing of what this process is writing, before it ends at once."""
     for temporary in list(_unfinished):
         discard(temporary)
+
+
+def is_left_behind(path: str) -> bool:
+    """Whether a file is one of `begin`, of a process that is no more."""
+    match = _TEMPORARY.fullmatch(osp.basename(path))
+    if match is None:
+        return False
+    try:
+        if match[1] != _HOST:
+            return time.time() - os.stat(path, follow_symlinks=False).st_mtime > _FOREIGN
+        os.kill(int(match[2]), 0)
+    except (ProcessLookupError, OverflowError):
+        return True
+    except OSError:  # another user's process, or the file is gone
+        return False
+    return int(match[2]) == os.getpid() and path not in _unfinished
 
 
 def save_error(path: str, error: Exception, advice: str = '') -> SaveError:

@@ -45,7 +45,7 @@ from basicsr.models.sr_model import SRModel  # noqa: E402
 from basicsr.train import create_train_val_dataloader, load_resume_state  # noqa: E402
 from basicsr.utils import MessageLogger  # noqa: E402
 from basicsr.utils.dist_util import init_dist  # noqa: E402
-from basicsr.utils.misc import make_exp_dirs, set_random_seed  # noqa: E402
+from basicsr.utils.misc import make_exp_dirs, mkdir_and_rename, set_random_seed  # noqa: E402
 from basicsr.utils.options import ordered_yaml, parse_options  # noqa: E402
 from basicsr.utils.registry import DATASET_REGISTRY, MODEL_REGISTRY, Registry  # noqa: E402
 
@@ -90,6 +90,13 @@ defects['suggest_registered_names'] = 'OKDNet' not in str(raises(KeyError, regis
 (FOLDER / 'run').mkdir()
 wrong = {'is_train': True, 'model_type': 'Missing', 'path': {'experiments_root': str(FOLDER / 'run')}}
 defects['look_before_moving_an_earlier_run'] = not raises(KeyError, make_exp_dirs, wrong)
+
+time_of_day, time.strftime = time.strftime, lambda *_: '20220830_120000'
+paths = {'experiments_root': str(FOLDER / 'same'), 'models': str(FOLDER / 'same' / 'models')}
+starts = [raises(Exception, make_exp_dirs, {'is_train': True, 'path': dict(paths)}) for _ in range(2)]
+defects['keep_two_runs_apart'] = not any(starts) and (FOLDER / 'same_archived_20220830_120000').exists()
+defects['give_each_earlier_run_its_own_name'] = raises(OSError, mkdir_and_rename, str(FOLDER / 'same'))
+time.strftime = time_of_day
 
 
 class Three(torch.utils.data.Dataset):

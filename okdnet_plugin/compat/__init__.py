@@ -19,7 +19,7 @@ from okdnet_plugin.compat.patches import APPLIED, PATCHES, Patch, apply_noted
 __all__ = ['APPLIED', 'PATCHES', 'Patch', 'apply', 'apply_on_import']
 
 _SUBJECTS = (
-    *('importing', 'option_files', 'launching', 'devices', 'resuming', 'checking', 'data_order'),
+    *('importing', 'option_files', 'launching', 'devices', 'resuming', 'checking', 'data_order', 'locking'),
     *('networks', 'losses', 'saving', 'prefetching', 'looking_up'),
 )
 

@@ -33,6 +33,11 @@ def handing_over(run: object) -> Iterator[None]:
         _run_in_hand.reset(token)
 
 
+def run_in_hand() -> Any:
+    """The run of the pipeline that is at work; None outside of one."""
+    return _run_in_hand.get()
+
+
 def option_file_in_hand() -> OptionFile | None:
     """What BasicSR's parser is being given, as long as it parses."""
     return _in_hand.get()

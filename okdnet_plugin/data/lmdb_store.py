@@ -22,7 +22,6 @@ from os import path as osp
 import cv2
 import lmdb
 import numpy as np
-from filelock import FileLock, Timeout
 from tqdm import tqdm
 
 from okdnet_plugin.data import options
@@ -31,6 +30,7 @@ from okdnet_plugin.data.image_sources import IMAGE_EXTENSIONS, ImageFolder, name
 from okdnet_plugin.data.images import cut_white_frame, decode, resized
 from okdnet_plugin.data.layouts import LAYOUTS, Layout, layout_from_template, pair_names, stem
 from okdnet_plugin.errors import InputError, SaveError, did_you_mean
+from okdnet_plugin.locks import Lock
 
 MANIFEST = 'manifest.jsonl'
 FORMAT = 1
@@ -255,23 +255,13 @@ class _Build:
         self._errors: list[InputError] = []
 
     def run(self, encode: Callable[[str], tuple[Record, bytes]], workers: int) -> None:
-        folder, name = osp.split(osp.abspath(self.target))
-        lock = FileLock(osp.join(folder, f'.{name}.lock'), timeout=0)
         with self._saving():
-            os.makedirs(folder, exist_ok=True)
-            try:
-                lock.acquire()
-            except Timeout:
-                raise InputError(f'{self.target} is being made by another process; wait for it, or end it') from None
+            lock = Lock(self.target, 'is being made', 'wait for it, or end it')
         try:
             with self._saving():
                 self._run(encode, workers)
         finally:
-            with contextlib.suppress(OSError):
-                os.remove(lock.lock_file)
             lock.release()
-            with contextlib.suppress(OSError):
-                os.rmdir(folder)  # if nothing has come of it
 
     def _run(self, encode: Callable[[str], tuple[Record, bytes]], workers: int) -> None:
         if osp.exists(self.target):

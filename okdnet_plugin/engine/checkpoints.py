@@ -140,12 +140,13 @@ def states_of(folder: str) -> list[tuple[int, str]]:
 
 
 def remove_leftovers(*folders: str) -> None:
-    """Remove temporary files that a killed process has left."""
+    """Remove temporary files that killed processes have left in folders and what is below them."""
     for folder in folders:
-        for name in os.listdir(folder) if osp.isdir(folder) else ():
-            if re.fullmatch(files.TEMPORARY, name):
-                with contextlib.suppress(OSError):
-                    os.remove(osp.join(folder, name))
+        for place, _, names in os.walk(folder):
+            for path in (osp.join(place, name) for name in names):
+                if files.is_left_behind(path):
+                    with contextlib.suppress(OSError):
+                        os.remove(path)
 
 
 def keep_newest(count: int, newest: int, models: str, states: str) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 from torch.utils.data import DataLoader
 
 from okdnet_plugin.engine.journal import Journal
+from okdnet_plugin.locks import Lock
 
 
 @dataclass(eq=False)
@@ -27,6 +28,10 @@ class Run:
     """The loop has made its loaders; false for a model that is built by hand."""
     is_checked: bool = False
     """The options have been held against what reads them, and the data sets are made."""
+    is_held: bool = False
+    """Its folder is locked."""
+    lock: Lock | None = None
+    """In the first process."""
     data_sets: dict[str, Made] = field(default_factory=dict)
     """By the key of their block, until the loop asks for them."""
 

@@ -28,6 +28,7 @@ from mmengine.runner import CheckpointLoader, Runner, checkpoint
 from torch._utils import _rebuild_parameter, _rebuild_tensor_v2
 
 from okdnet_plugin.errors import InputError
+from okdnet_plugin.locks import Lock
 
 _PATCHED = '_patched_by_okdnet_plugin'
 # What tensors are made of, for versions of torch that do not say so themselves.
@@ -38,6 +39,7 @@ def apply() -> None:
     """Patch what is broken here; may run twice."""
     load_checkpoints_without_running_code()
     distribute_without_gpu()
+    keep_two_runs_apart()
     if importlib.util.find_spec('mmagic') is not None:
         stand_in_for_what_mmagic_lacks()
 
@@ -201,6 +203,40 @@ def _wrap_model(original: Callable, runner: Runner, model_wrapper_cfg: dict | No
             model_wrapper_cfg = {'broadcast_buffers': False, 'find_unused_parameters': unused}
         model_wrapper_cfg = {**model_wrapper_cfg, 'device_ids': None}
     return original(runner, model_wrapper_cfg, model)
+
+
+def keep_two_runs_apart() -> None:
+    """A second training in one `work_dir` writes over the checkpoints of the first, and removes them.
+
+    The folder is locked from before its config is written to the end of the training. Can go when MMEngine locks it.
+    """
+    if not hasattr(Runner.train, _PATCHED):
+        Runner.dump_config = _patched(Runner.dump_config, _dump_config)
+        Runner.train = _patched(Runner.train, _train)
+
+
+def _hold(runner: Any) -> Lock:
+    if not hasattr(runner, '_lock_of_work_dir'):
+        cure = 'wait for it, end it, or give another --work-dir'
+        runner._lock_of_work_dir = Lock(runner.work_dir, 'is being trained in', cure)
+    return runner._lock_of_work_dir
+
+
+def _dump_config(original: Callable, runner: Runner) -> None:
+    if runner.rank == 0 and runner._train_loop is not None:
+        _hold(runner)
+    original(runner)
+
+
+def _train(original: Callable, runner: Runner) -> torch.nn.Module:
+    if runner.rank != 0:
+        return original(runner)
+    lock = _hold(runner)
+    try:
+        return original(runner)
+    finally:
+        lock.release()
+        del runner._lock_of_work_dir
 
 
 def stand_in_for_what_mmagic_lacks() -> None:

@@ -180,7 +180,8 @@ class RestorationModel(Checkpointing, Validation):
         if self.run.is_begun:
             self.stop_request.install()
             if self.opt['rank'] == 0:
-                checkpoints.remove_leftovers(*(self.opt['path'][key] for key in ('models', 'training_states', 'log')))
+                folders = ('experiments_root', 'models', 'training_states', 'visualization')  # any may be a link
+                checkpoints.remove_leftovers(*(self.opt['path'][key] for key in folders))
 
     def setup_ema(self) -> None:
         """Make the averaged copy of the network, from the resumed or pretrained file where there is one."""

@@ -1,5 +1,6 @@
 """A report from its option file to its pages, by one process or several."""
 
+import contextlib
 import datetime
 import json
 from collections.abc import Mapping
@@ -11,6 +12,7 @@ import torch.distributed
 from basicsr.utils.dist_util import get_dist_info, init_dist
 
 from okdnet_plugin import files
+from okdnet_plugin.locks import Lock
 from okdnet_plugin.report import page, plan
 from okdnet_plugin.report.collect import collect, failures_of, measured, write_csv
 from okdnet_plugin.report.evaluate import Evaluation
@@ -29,25 +31,34 @@ def make(opt: Mapping, folder: str, launcher: str, command: str) -> tuple[dict |
         The report as in report.json, in the first process; and what could not be restored or measured, a line each.
 
     Raises:
-        InputError: the option file is wrong.
+        InputError: the option file is wrong, or another process writes to the folder.
         StoreError: the images of a set cannot be read at all.
         SaveError: the folder cannot be written.
     """
     rank, world_size, group = _start(launcher)
     this = plan.read(opt)
-    evaluation = Evaluation(this, folder, rank, world_size)
+    with contextlib.ExitStack() as stack:
+        if rank == 0:
+            lock = Lock(folder, 'is being written', 'wait for it, which ends with what this one would make, or give -o')
+            stack.callback(lock.release)
+        return _make(this, Evaluation(this, folder, rank, world_size), command, group)
+
+
+def _make(
+    this: plan.Plan, evaluation: Evaluation, command: str, group: torch.distributed.ProcessGroup | None
+) -> tuple[dict | None, list[str]]:
     evaluation.run()
     _wait(group)
     report = None
-    if rank == 0:
+    if evaluation.rank == 0:
         report = collect(this, evaluation, command)
-        write_csv(osp.join(folder, 'pictures.csv'), chain.from_iterable(measured(this, evaluation).values()))
+        write_csv(osp.join(evaluation.folder, 'pictures.csv'), chain.from_iterable(measured(this, evaluation).values()))
         for name, text in {
             'report.json': json.dumps(report, indent=1, ensure_ascii=False) + '\n',
             'report.md': page.markdown(report),
             'report.html': page.html(report),
         }.items():
-            files.write(osp.join(folder, name), text.encode())
+            files.write(osp.join(evaluation.folder, name), text.encode())
     _wait(group)
     return report, failures_of(this, evaluation)
 

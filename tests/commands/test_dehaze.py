@@ -17,6 +17,7 @@ import yaml
 from basicsr.archs import build_network
 from PIL import Image, PngImagePlugin
 
+from conftest import basicsr_of_ranks
 from okdnet_plugin import cli
 from okdnet_plugin import files as result_files
 from okdnet_plugin.inference import run_jobs as run
@@ -523,3 +524,14 @@ def test_ctrl_c_leaves_whole_files_only_and_the_same_command_goes_on(capsys):
     assert dehaze('-i', 'in', '-o', 'out', *DCP) == 0
     assert files() == files('in')
     assert f'{len(done)} were there already' in capsys.readouterr().out
+
+
+def test_four_processes_may_write_to_one_folder(tmp_path):
+    for number in range(6):
+        image(f'in/{number}.png')
+    assert cli.main(['dehaze', '-i', 'in', '-o', 'alone', *DCP]) == 0
+    everyone = [{} for _ in range(4)]
+    done = basicsr_of_ranks('dehaze', '-i', 'in', '-o', 'out', *DCP, '--compare', cwd=tmp_path, environments=everyone)
+    assert done.returncode == 0, done.stderr
+    assert len(os.listdir('out')) == 12
+    assert all(content_of(f'out/{name}') == content_of(f'alone/{name}') for name in os.listdir('alone'))

@@ -438,7 +438,7 @@ def test_two_builds_of_one_lmdb_do_not_meet(tmp_path, its, monkeypatch):
         if not met:
             met.append(path)
             with pytest.raises(
-                InputError, match=r'hazy\.lmdb is being made by another process; wait for it, or end it'
+                InputError, match=rf'hazy\.lmdb is being made by process {os.getpid()} on .*; wait for it, or end it'
             ):
                 lmdb_store.build(*arguments)
         return encode(self, path)

@@ -7,11 +7,13 @@ import os
 import pickle
 import resource
 import signal
+import subprocess
 from pathlib import Path
 
 import pytest
 import torch
 
+from okdnet_plugin import files
 from okdnet_plugin.engine import checkpoints
 from okdnet_plugin.errors import InputError, SaveError
 
@@ -133,12 +135,25 @@ def test_process_killed_in_a_write_leaves_the_old_file_whole_and_what_can_be_rem
     assert names(tmp_path) == ['file']
 
 
-def test_only_temporary_files_are_removed_as_leftovers(tmp_path):
-    kept = ['.gitignore', '.net.tmp', '4.state', 'net_g_4.pth', '.important.2024.tmp', '.okdnet-1-2.tmp.bak']
-    for name in [*kept, '.okdnet-12-0.tmp', '.okdnet-12345-678.tmp']:
+def test_only_temporary_files_of_processes_that_are_no_more_are_removed(tmp_path):
+    began = os.path.basename(files.begin(str(tmp_path / 'x')))  # by this process, which is at it
+    host, alive = began.split('-')[1], os.getppid()
+    ended = subprocess.Popen(['true'])
+    ended.wait()
+    foreign = f'.okdnet-{"0" * 8}-1-0.tmp'
+    kept = ['.gitignore', '.net.tmp', '4.state', '.important.2024.tmp', f'.okdnet-{host}-1-2.tmp.bak', began, foreign]
+    kept += [f'.okdnet-{host}-{alive}-0.tmp']
+    (tmp_path / 'visualization' / 'a').mkdir(parents=True)
+    gone = [f'.okdnet-{host}-{ended.pid}-0.tmp', f'visualization/a/.okdnet-{host}-{ended.pid}-678.tmp']
+    for name in [*kept, *gone]:
         (tmp_path / name).touch()
     checkpoints.remove_leftovers(str(tmp_path), str(tmp_path / 'nowhere'))
-    assert names(tmp_path) == sorted(kept)
+    assert names(tmp_path) == sorted([*kept, 'visualization'])
+    assert not list((tmp_path / 'visualization' / 'a').iterdir())
+    os.utime(tmp_path / foreign, (0, 0))
+    checkpoints.remove_leftovers(str(tmp_path))
+    assert not (tmp_path / foreign).exists()
+    files.discard(str(tmp_path / began))
 
 
 # -------------------------------------------------------------------------------------------------------------- linking

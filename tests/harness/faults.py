@@ -583,7 +583,7 @@ def killed(bench: Bench, name: str, rng: random.Random, strikes: Sequence[Callab
         if child.wait() != 128 + signal.SIGKILL:  # it has ended before
             break
         case.kills += 1
-        case.kills_in_a_write += any(path.name.startswith(f'.okdnet-{child.pid}-') for path in training.temporaries())
+        case.kills_in_a_write += any(f'-{child.pid}-' in path.name for path in training.temporaries())
         case.expect_start(child, newest)
         case.expect_whole_files(training)
         _remove_first_tries(case, training)

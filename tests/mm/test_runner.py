@@ -2,6 +2,7 @@
 
 import copy
 import importlib
+import os
 import shutil
 import sys
 from pathlib import Path
@@ -19,6 +20,7 @@ from mmengine.utils.dl_utils import mmcv_full_available
 import okdnet_plugin.mm
 from conftest import run
 from okdnet_plugin.errors import InputError
+from okdnet_plugin.locks import Lock
 from okdnet_plugin.mm import compat
 from okdnet_plugin.mm.__main__ import main
 from okdnet_plugin.mm.checkpoint import convert
@@ -72,6 +74,19 @@ def test_command_trains_tests_and_converts(runner_config, tmp_path, capsys):
     assert 'params_ema' in capsys.readouterr().out
     assert main(['convert', str(tmp_path / 'run/iter_2.pth'), str(tmp_path / 'net_g.pth')]) == 2
     assert 'is there already' in capsys.readouterr().err
+
+
+def test_a_training_in_the_folder_of_another_is_refused_before_it_changes_anything(runner_config, tmp_path, capsys):
+    config = written(runner_config, tmp_path / 'config.py')
+    (tmp_path / 'run').mkdir()
+    (tmp_path / 'run' / 'config.py').write_text('# of the other')
+    lock = Lock(str(tmp_path / 'run'), 'is being trained in', 'wait')
+    assert main(['train', config, '--work-dir', str(tmp_path / 'run'), '--resume']) == 2
+    (error,) = [line for line in capsys.readouterr().err.splitlines() if 'error' in line]
+    assert f'run is being trained in by process {os.getpid()} on' in error
+    assert (tmp_path / 'run' / 'config.py').read_text() == '# of the other'
+    assert not list((tmp_path / 'run').glob('*.pth'))
+    lock.release()
 
 
 def test_command_says_in_one_line_what_is_wrong(tmp_path, capsys):

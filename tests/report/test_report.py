@@ -20,8 +20,10 @@ from conftest import basicsr, run, two_of_basicsr
 from okdnet_plugin.commands import report as command
 from okdnet_plugin.errors import InputError
 from okdnet_plugin.inference.dehazer import Dehazer
+from okdnet_plugin.locks import Lock
 from okdnet_plugin.report import collect, cost, page, plan
 from okdnet_plugin.report.evaluate import Evaluation
+from okdnet_plugin.report.make import make
 from okdnet_plugin.report.published import TABLES
 
 WEIGHTS = 'experiments/small/models/net_g_latest.pth'
@@ -470,6 +472,14 @@ def test_the_command_writes_all_files_and_goes_on(options, tmp_path, capsys):
     assert report['command'] == 'basicsr report -opt own.yml --ablation'
     said = capsys.readouterr().out
     assert said == 'reports/small/report.html: 2 methods on 2 test sets; without figures: DCPDN, MSBDN, EPDN\n'
+
+
+def test_a_report_that_another_process_writes_is_left_alone(options, tmp_path):
+    lock = Lock(str(tmp_path / 'reports' / 'small'), 'is being written', 'wait')
+    with pytest.raises(InputError, match=r'small is being written by process \d+ on'):
+        make(options, 'reports/small', 'none', '')
+    assert not (tmp_path / 'reports' / 'small').exists()
+    lock.release()
 
 
 def test_the_installed_command_is_found_and_its_mistakes_are_one_line(tmp_path):
