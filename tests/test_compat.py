@@ -283,6 +283,7 @@ def test_local_rank_of_slurm_or_torchrun_decides_the_gpu(slurm, monkeypatch):
 def saved_run(train_options, tmp_path):
     """Options as BasicSR's trainer has them, and states of iterations 900 and 1000 with their networks."""
     folders = {'models': str(tmp_path), 'training_states': str(tmp_path)}
+    train_options['train']['total_iter'] = 2000
     options = train_options | {'auto_resume': True, 'is_train': True, 'path': folders}
     for phase, dataset in options['datasets'].items():
         dataset.update(phase=phase, scale=1)
@@ -328,6 +329,12 @@ def test_auto_resume_passes_over_a_foreign_file(saved_run, tmp_path, capsys):
     torch.save({'params': {}}, tmp_path / '2000.state')
     assert resume(saved_run)['iter'] == 1000
     assert '2000.state is no training state' in capsys.readouterr().out
+
+
+def test_a_state_behind_the_end_of_the_training_is_refused(saved_run):
+    saved_run['train']['total_iter'] = 999
+    with pytest.raises(InputError, match=r'total_iter is 999, but .*1000\.state.* is of iteration 1000'):
+        resume(saved_run)
 
 
 def test_auto_resume_with_nothing_but_ruins_does_not_start_anew(saved_run, tmp_path):

@@ -45,6 +45,7 @@ def save_whole_files() -> None:
             'epoch': epoch,
             'iter': current_iter,
             'seed': Run.of(self.opt).seed,
+            'facts': Run.of(self.opt).facts,
             'optimizers': [optimizer.state_dict() for optimizer in self.optimizers],
             'schedulers': [scheduler.state_dict() for scheduler in self.schedulers],
         }
