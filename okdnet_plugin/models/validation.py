@@ -1,10 +1,10 @@
 """The validation of a training, and the test: restored images, metric values and their means."""
 
 import contextlib
+import functools
 import os
 from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import Future
-from functools import partial
 from itertools import chain
 from os import path as osp
 from typing import Any, ClassVar, cast
@@ -21,6 +21,7 @@ from torch.utils.data import DataLoader
 from tqdm import tqdm
 
 from okdnet_plugin.engine import checkpoints, validation
+from okdnet_plugin.engine.any_size import AnySize
 from okdnet_plugin.engine.ordered_work import OrderedWork
 from okdnet_plugin.engine.run import Run
 from okdnet_plugin.engine.signals import StopRequest
@@ -123,7 +124,7 @@ class Validation(SRModel):
                 path = self._image_path(lq_path, name, current_iter) if save_img else None
                 pixels = tensors['result'].shape[-2] * tensors['result'].shape[-1]
                 take(work.room_for(pixels))
-                work.add(partial(self._measured, tensors, index, lq_path, path), path, pixels)
+                work.add(functools.partial(self._measured, tensors, index, lq_path, path), path, pixels)
             take(work.rest())
         return share
 
@@ -241,6 +242,24 @@ class Validation(SRModel):
         if 'gt' in tensors:
             del self.gt
         return tensors
+
+    def test(self) -> None:
+        """As in BasicSR, `output` of `lq`; images are padded for networks that take multiples of a window only."""
+        image = self.lq
+
+        def run(padded: Tensor) -> list[Tensor]:
+            self.lq = padded
+            super(Validation, self).test()
+            return [self.output]
+
+        try:
+            (self.output,) = self._any_size(image, run)
+        finally:
+            self.lq = image
+
+    @functools.cached_property
+    def _any_size(self) -> AnySize:
+        return AnySize(self.get_bare_model(self.net_g), self.opt.get('scale') or 1)
 
     def _test_image(self) -> None:
         try:
