@@ -187,6 +187,9 @@ build_model({'model_type': 'OnCPU'})
 defects['say_which_device'] = bool(said) and not any('Device' in line for line in said)
 
 
+BaseModel.print_network(SimpleNamespace(get_bare_model=lambda net: net), torch.nn.ReLU())
+defects['print_layers_to_the_file_alone'] = 'ReLU()' in said
+
 basic_loss = importlib.import_module('basicsr.losses.basic_loss')
 basic_loss.VGGFeatureExtractor = lambda **_: torch.nn.Identity()  # instead of a download
 defects['measure_features_by_squares'] = raises(

@@ -6,13 +6,14 @@ import logging
 import math
 import os
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from os import path as osp
 from typing import Any
 
 from tqdm import tqdm
 
 from okdnet_plugin.engine import checkpoints
+from okdnet_plugin.progress import fitting
 
 NAME = 'metrics.jsonl'
 
@@ -48,7 +49,7 @@ class Journal:
         elif osp.exists(self.path):
             os.remove(self.path)
         if sys.stderr.isatty():
-            self._bar = tqdm(total=total_iter, initial=start_iter, unit='it', dynamic_ncols=True, smoothing=0.1)
+            self._bar = tqdm(total=total_iter, initial=start_iter, unit='it', **fitting(), smoothing=0.1)
             for handler in logger.handlers:
                 if type(handler) is logging.StreamHandler:
                     handler.setStream(_AboveTheBar())
@@ -66,14 +67,8 @@ class Journal:
     @contextlib.contextmanager
     def only_to_file(self, logger: logging.Logger):
         """Keep what the bar shows anyway from the terminal."""
-        handlers = [] if self._bar is None else [h for h in logger.handlers if type(h) is logging.StreamHandler]
-        for handler in handlers:
-            handler.addFilter(_nothing)
-        try:
+        with contextlib.nullcontext() if self._bar is None else only_to_file(logger):
             yield
-        finally:
-            for handler in handlers:
-                handler.removeFilter(_nothing)
 
     def advance(self) -> None:
         """One iteration more."""
@@ -95,6 +90,19 @@ class Journal:
                 change(self._bar)
             except OSError:  # the terminal is gone, and the training goes on to save
                 self._bar = None
+
+
+@contextlib.contextmanager
+def only_to_file(logger: logging.Logger) -> Iterator[None]:
+    """Keep from the terminal what is logged meanwhile."""
+    handlers = [handler for handler in logger.handlers if type(handler) is logging.StreamHandler]
+    for handler in handlers:
+        handler.addFilter(_nothing)
+    try:
+        yield
+    finally:
+        for handler in handlers:
+            handler.removeFilter(_nothing)
 
 
 class _AboveTheBar:

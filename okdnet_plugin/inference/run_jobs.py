@@ -18,6 +18,7 @@ from okdnet_plugin.inference.images.pipeline import Pipeline, Writing
 from okdnet_plugin.inference.images.reading import without_other_limits
 from okdnet_plugin.inference.jobs import STANDARD, Job, failure
 from okdnet_plugin.inference.video import SMOOTHING, Encoding, dehaze_video
+from okdnet_plugin.progress import fitting
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 _BAR = '{percentage:3.0f}%|{bar}| {n:.1f}/{total} [{elapsed}<{remaining}]'
@@ -80,7 +81,7 @@ def run(
 
 
 def _bar(total: int) -> tqdm:
-    return tqdm(total=total, bar_format=_BAR, dynamic_ncols=True, disable=None)
+    return tqdm(total=total, bar_format=_BAR, **fitting(), disable=None)
 
 
 def _teller(bar: tqdm) -> Callable[[str, bool], None]:

@@ -29,6 +29,7 @@ from okdnet_plugin.engine.torch_versions import uncompiled
 from okdnet_plugin.engine.validation import Mean, MetricValues
 from okdnet_plugin.errors import InputError, StoreError, message_of
 from okdnet_plugin.map_dataset import MapDataset
+from okdnet_plugin.progress import fitting
 
 _USUAL_SIZE = 256, 256
 _PIXELS_AT_ONCE = 4_000_000  # of images that wait for their metrics: SSIM takes some 300 bytes for each
@@ -117,7 +118,9 @@ class Validation(SRModel):
                     share.append(future.result())
 
         is_hidden = opt['rank'] != 0 or not opt['val'].get('pbar', False)
-        read = tqdm(self._read(loader, failures), None, len(loader), leave=False, unit='image', disable=is_hidden)
+        read = tqdm(
+            self._read(loader, failures), None, len(loader), leave=False, unit='image', disable=is_hidden, **fitting()
+        )
         threads = validation.metric_threads(opt['world_size']) if self.metric_threads is None else self.metric_threads
         with validation.without_kernel_search(), OrderedWork[MetricValues](threads, _PIXELS_AT_ONCE) as work:
             for tensors, index, lq_path in self._restored_ones(self._until_stopped(read), failures, where):
@@ -310,9 +313,10 @@ class Validation(SRModel):
         tb_logger: Any,
     ) -> None:
         self.metric_results = {metric: mean.value for metric, mean in means.items()}
-        self._initialize_best_metric_results(dataset_name)
-        for metric, value in self.metric_results.items():
-            self._update_best_metric_result(dataset_name, metric, value, current_iter)
+        if self.is_train:  # a test has no best iteration
+            self._initialize_best_metric_results(dataset_name)
+            for metric, value in self.metric_results.items():
+                self._update_best_metric_result(dataset_name, metric, value, current_iter)
         self._log_validation_metric_values(current_iter, dataset_name, tb_logger)
         infinite = {metric: mean.infinite for metric, mean in means.items() if mean.infinite}
         for metric, count in infinite.items():
