@@ -130,6 +130,9 @@ def test_a_finished_run_says_how_it_would_go_on(train_options, tmp_path):
     again = basicsr('train', '-opt', options, '--auto_resume', cwd=tmp_path)
     assert again.returncode == 0
     assert 'run is finished' in again.stdout + again.stderr
+    anew = basicsr('train', '-opt', options, cwd=tmp_path)
+    assert 'had made 2 iterations' in anew.stdout
+    assert '--auto_resume' in anew.stdout
     less = basicsr('train', '-opt', options, '--auto_resume', '--set', 'train.total_iter=1', cwd=tmp_path)
     assert less.returncode == 2
     assert 'is of iteration 2: nothing would be trained' in less.stderr
