@@ -175,6 +175,15 @@ with contextlib.redirect_stdout(io.StringIO()):
 defects['take_the_gpus_that_there_are'] = parsed['num_gpu'] == 1
 
 
+class NoImages(list):
+    dataset = SimpleNamespace(opt={'name': 'none'})
+
+
+options = {'is_train': False, 'path': {'results_root': str(FOLDER / 'results')}, 'val': {'metrics': None}}
+SRModel.nondist_validation(SimpleNamespace(opt=options), NoImages(), 'x', None, False)
+defects['keep_the_results_of_a_test'] = not (FOLDER / 'results').exists()
+
+
 @MODEL_REGISTRY.register()
 class OnCPU:
     def __init__(self, opt):

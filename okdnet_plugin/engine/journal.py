@@ -57,7 +57,7 @@ class Journal:
     def report(self, entry: Mapping) -> None:
         """Add a line."""
         if self.path is not None:
-            line = json.dumps({key: _plain(value) for key, value in entry.items()}, allow_nan=False) + '\n'
+            line = json.dumps({key: plain(value) for key, value in entry.items()}, allow_nan=False) + '\n'
             try:
                 with open(self.path, 'a', encoding='utf-8') as file:
                     file.write(line)
@@ -132,13 +132,14 @@ def _lines_until(path: str, iteration: int, is_validated: bool) -> list[str]:
     return kept
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
+    """A value as JSON has it; numbers that are not finite, which it has not, are strings."""
     if isinstance(value, Mapping):
-        return {key: _plain(item) for key, item in value.items()}
+        return {key: plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
+        return [plain(item) for item in value]
     if hasattr(value, 'tolist'):  # of numpy or torch
-        return _plain(value.tolist())
+        return plain(value.tolist())
     if isinstance(value, str | int | None):
         return value
     number = float(value)

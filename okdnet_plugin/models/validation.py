@@ -20,7 +20,7 @@ from torch.nn import functional as F
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
-from okdnet_plugin.engine import checkpoints, validation
+from okdnet_plugin.engine import checkpoints, results, validation
 from okdnet_plugin.engine.any_size import AnySize
 from okdnet_plugin.engine.ordered_work import OrderedWork
 from okdnet_plugin.engine.run import Run
@@ -100,6 +100,13 @@ class Validation(SRModel):
             if self._saved_iter == current_iter and self._is_validated():
                 self.save_training_state(0, self.current_iter)  # with the best figures, and that they are known
         else:
+            if opt['rank'] == 0 and 'results_root' in opt['path']:
+                told = {
+                    metric: {'mean': mean.value, 'infinite': mean.infinite, 'left_out': counts.get(metric, 0)}
+                    for metric, mean in means.items()
+                }
+                rows = sorted(figures, key=lambda row: row.index)
+                results.write(opt, dataset.opt, [(row.path, row.values) for row in rows], told)
             failures = list(chain.from_iterable(failures for _, failures, _ in shares))
             without = [f'{_place_of(dataset)}: {"; ".join(row.reasons.values())}' for row in figures if row.reasons]
             self._end_test_of(name, sorted(failures + without))
@@ -219,7 +226,7 @@ class Validation(SRModel):
             self._save_image(images, path)
         found = validation.metric_values_of(images, self.opt['val'].get('metrics') or {})
         reasons = {metric: f'{lq_path}: {metric}: {reason}' for metric, reason in found.reasons.items()}
-        return MetricValues(index, found.values, reasons)
+        return MetricValues(index, found.values, reasons, lq_path)
 
     def restore_image(self, data: dict) -> dict[str, np.ndarray]:
         """What becomes of one image of a test.
