@@ -1,5 +1,6 @@
 """Each patch: the released BasicSR needs it, and with it BasicSR works."""
 
+import io
 import json
 import logging
 import os
@@ -283,6 +284,7 @@ def test_local_rank_of_slurm_or_torchrun_decides_the_gpu(slurm, monkeypatch):
 def saved_run(train_options, tmp_path):
     """Options as BasicSR's trainer has them, and states of iterations 900 and 1000 with their networks."""
     folders = {'models': str(tmp_path), 'training_states': str(tmp_path)}
+    train_options['train']['total_iter'] = 2000
     options = train_options | {'auto_resume': True, 'is_train': True, 'path': folders}
     for phase, dataset in options['datasets'].items():
         dataset.update(phase=phase, scale=1)
@@ -328,6 +330,12 @@ def test_auto_resume_passes_over_a_foreign_file(saved_run, tmp_path, capsys):
     torch.save({'params': {}}, tmp_path / '2000.state')
     assert resume(saved_run)['iter'] == 1000
     assert '2000.state is no training state' in capsys.readouterr().out
+
+
+def test_a_state_behind_the_end_of_the_training_is_refused(saved_run):
+    saved_run['train']['total_iter'] = 999
+    with pytest.raises(InputError, match=r'total_iter is 999, but .*1000\.state.* is of iteration 1000'):
+        resume(saved_run)
 
 
 def test_auto_resume_with_nothing_but_ruins_does_not_start_anew(saved_run, tmp_path):
@@ -395,14 +403,6 @@ def test_too_few_samples_for_a_batch_are_raised_by_the_key_that_does_so(saved_ru
         create_train_val_dataloader(saved_run, logging.getLogger('probe'))
 
 
-def test_prefetching_to_a_gpu_that_there_is_not_hands_batches_on(saved_run):
-    from basicsr.data.prefetch_dataloader import CPUPrefetcher, CUDAPrefetcher
-
-    prefetcher = CUDAPrefetcher([1, 2], {'num_gpu': 0})
-    assert isinstance(prefetcher, CPUPrefetcher)
-    assert prefetcher.next() == 1
-
-
 def test_auto_resume_of_a_run_that_has_not_begun_starts_it(saved_run, tmp_path):
     saved_run['path']['training_states'] = str(tmp_path / 'none')
     assert resume(saved_run) is None
@@ -430,6 +430,35 @@ def parsed(train_options, tmp_path, monkeypatch):
 def test_a_run_takes_the_gpus_that_there_are_and_says_what_is_not_as_asked(parsed, gpus, num_gpu, taken, capsys):
     assert parsed(gpus, num_gpu=num_gpu)['num_gpu'] == taken
     assert ('WARNING: num_gpu' in capsys.readouterr().out) == ((gpus, num_gpu) in ((0, 1), (4, 'auto'), (4, 4)))
+
+
+@pytest.mark.parametrize(('gpus', 'num_gpu', 'mode'), [(0, 'auto', None), (1, 0, None), (1, 'auto', 'cuda')])
+def test_batches_are_not_fetched_to_a_gpu_that_there_is_not(parsed, train_options, gpus, num_gpu, mode):
+    train_options['datasets']['train'] |= {'prefetch_mode': 'cuda', 'pin_memory': True}
+    assert parsed(gpus, num_gpu=num_gpu)['datasets']['train']['prefetch_mode'] == mode
+
+
+def test_layers_of_a_network_go_to_the_log_file_and_their_number_to_the_terminal_too(tmp_path, monkeypatch):
+    logger, terminal = logging.Logger('run'), io.StringIO()
+    logger.addHandler(logging.StreamHandler(terminal))
+    logger.addHandler(logging.FileHandler(tmp_path / 'run.log'))
+    monkeypatch.setattr('basicsr.utils.get_root_logger', lambda: logger)
+    net = torch.nn.Sequential(torch.nn.Linear(100, 99), torch.nn.ReLU())
+    BaseModel.print_network(SimpleNamespace(get_bare_model=lambda net: net), net)
+    assert terminal.getvalue() == 'Network: Sequential, with parameters: 9,999\n'
+    assert (tmp_path / 'run.log').read_text() == f'{terminal.getvalue()}{net}\n'
+
+
+def test_a_training_ends_in_no_time(tmp_path, caplog):
+    from basicsr.train import MessageLogger
+
+    options = {'name': 'x', 'logger': {'print_freq': 1, 'use_tb_logger': False}, 'train': {'total_iter': 3}, 'rank': 0}
+    say = MessageLogger(options | {'path': {'log': str(tmp_path)}}, 0)
+    say.start_time, say.logger = say.start_time - 40, logging.Logger('run')
+    say.logger.addHandler(caplog.handler)
+    for iteration in (2, 3):
+        say({'epoch': 0, 'iter': iteration, 'lrs': [0.1], 'time': 1.0, 'data_time': 0.0})
+    assert [line.split('eta: ')[1][:7] for line in caplog.messages] == ['0:00:13', '0:00:00']
 
 
 def test_a_number_of_gpus_on_the_command_line_counts(parsed):

@@ -41,6 +41,7 @@ from basicsr.data.data_sampler import EnlargedSampler  # noqa: E402
 from basicsr.data.prefetch_dataloader import CUDAPrefetcher, PrefetchGenerator  # noqa: E402
 from basicsr.models import build_model  # noqa: E402
 from basicsr.models.base_model import BaseModel  # noqa: E402
+from basicsr.models.lr_scheduler import CosineAnnealingRestartLR  # noqa: E402
 from basicsr.models.sr_model import SRModel  # noqa: E402
 from basicsr.train import create_train_val_dataloader, load_resume_state  # noqa: E402
 from basicsr.utils import MessageLogger  # noqa: E402
@@ -75,6 +76,15 @@ defects['accept_local_rank_with_a_dash'] = raises(SystemExit, parse_options, str
 torch.save({'epoch': 0, 'iter': 1, 'optimizers': [], 'schedulers': []}, FOLDER / '1.state')
 options = {'auto_resume': False, 'path': {'resume_state': str(FOLDER / '1.state'), 'models': str(FOLDER)}}
 defects['resume_without_gpu'] = raises(Exception, load_resume_state, options)
+
+two = [
+    (optimizer := torch.optim.Adam(torch.nn.Linear(1, 1).parameters()), CosineAnnealingRestartLR(optimizer, [periods]))
+    for periods in (2, 4)
+]
+state = {'optimizers': [two[0][0].state_dict()], 'schedulers': [two[0][1].state_dict()]}
+longer = SimpleNamespace(optimizers=[two[1][0]], schedulers=[two[1][1]])
+BaseModel.resume_training(longer, state)
+defects['hold_a_state_against_the_option_file'] = raises(TypeError, lambda: [two[1][1].step() for _ in range(4)])
 
 net, net_ema = torch.nn.BatchNorm1d(2), torch.nn.BatchNorm1d(2)
 net.running_mean.fill_(1)
@@ -172,6 +182,15 @@ with contextlib.redirect_stdout(io.StringIO()):
 defects['take_the_gpus_that_there_are'] = parsed['num_gpu'] == 1
 
 
+class NoImages(list):
+    dataset = SimpleNamespace(opt={'name': 'none'})
+
+
+options = {'is_train': False, 'path': {'results_root': str(FOLDER / 'results')}, 'val': {'metrics': None}}
+SRModel.nondist_validation(SimpleNamespace(opt=options), NoImages(), 'x', None, False)
+defects['keep_the_results_of_a_test'] = not (FOLDER / 'results').exists()
+
+
 @MODEL_REGISTRY.register()
 class OnCPU:
     def __init__(self, opt):
@@ -183,6 +202,9 @@ logging.getLogger('basicsr').info = said.append
 build_model({'model_type': 'OnCPU'})
 defects['say_which_device'] = bool(said) and not any('Device' in line for line in said)
 
+
+BaseModel.print_network(SimpleNamespace(get_bare_model=lambda net: net), torch.nn.ReLU())
+defects['print_layers_to_the_file_alone'] = 'ReLU()' in said
 
 basic_loss = importlib.import_module('basicsr.losses.basic_loss')
 basic_loss.VGGFeatureExtractor = lambda **_: torch.nn.Identity()  # instead of a download

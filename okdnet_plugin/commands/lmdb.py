@@ -6,6 +6,7 @@ import sys
 from functools import partial
 
 from okdnet_plugin.data.layouts import LAYOUTS, RULES, Layout, layout_of
+from okdnet_plugin.progress import fitting
 
 ENCODINGS = ('keep', 'png', 'webp', 'bmp')  # those of lmdb_store, which imports OpenCV
 
@@ -99,7 +100,7 @@ def _verify(args: argparse.Namespace) -> int:
     found = 0
     for root in lmdb_check.find(args.paths):
         problems = 0
-        with tqdm(desc=root, unit='image', dynamic_ncols=True, disable=None) as bar:
+        with tqdm(desc=root, unit='image', **fitting(), disable=None) as bar:
             for problem in lmdb_check.verify(root, _layout(args), args.workers, partial(bar.update, 1)):
                 bar.write(problem)
                 problems += 1

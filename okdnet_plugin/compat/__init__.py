@@ -20,7 +20,7 @@ __all__ = ['APPLIED', 'PATCHES', 'Patch', 'apply', 'apply_on_import']
 
 _SUBJECTS = (
     *('importing', 'option_files', 'launching', 'devices', 'resuming', 'checking', 'data_order', 'locking'),
-    *('networks', 'losses', 'saving', 'prefetching', 'looking_up'),
+    *('networks', 'losses', 'saving', 'testing', 'prefetching', 'looking_up'),
 )
 
 

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 
 from okdnet_plugin.compat.patches import original_source_of, patch, replace_function, source_of
+from okdnet_plugin.errors import InputError
 
 
 def _moves_before_it_builds() -> bool:
@@ -27,12 +28,21 @@ def look_before_moving_an_earlier_run() -> None:
     `--auto_resume` then starts from nothing. Data sets are now built, and a first batch drawn, before a folder is made
     or renamed; the loop gets these data sets. Can go when BasicSR builds its data sets and networks before its folders.
     """
+    from okdnet_plugin.engine import checkpoints
+
     original = importlib.import_module('basicsr.utils.misc').make_exp_dirs
     build = importlib.import_module('basicsr.data').build_dataset
 
     def make_exp_dirs(opt):
         prepare(opt)
+        states = checkpoints.states_of(opt['path']['training_states']) if opt['is_train'] else []
         original(opt)
+        if states and opt['rank'] == 0:
+            print(
+                f'The earlier run of that name had made {states[0][0]} iterations. To go on with it instead, give it '
+                'its name back and start with --auto_resume.',
+                flush=True,
+            )
 
     @functools.wraps(build)
     def build_dataset(dataset_opt):
@@ -61,9 +71,10 @@ def prepare(opt: Any) -> None:
         opt: as BasicSR's parser returns it; its run keeps the data sets.
 
     Raises:
-        InputError: all mistakes that the option file shows by itself, or the first one of a data set or of the model.
+        InputError: all mistakes that the option file shows by itself, or those of its data sets, or of the model.
     """
     from okdnet_plugin.config import check, trial
+    from okdnet_plugin.config.messages import Mistake, error_of
     from okdnet_plugin.config.walk import model_of
     from okdnet_plugin.engine.run import Made, Run
 
@@ -73,10 +84,17 @@ def prepare(opt: Any) -> None:
     model: Any = model_of(opt)
     if hasattr(model, 'check_options'):
         model.check_options(opt)
-    made = {}
+    made, errors = {}, []
     for phase, block in opt['datasets'].items():
         with _records() as records:
-            made[phase] = Made(trial.construct({'phase': phase, **block}), records)
+            try:
+                made[phase] = Made(trial.construct({'phase': phase, **block}), records)
+            except InputError as error:
+                errors.append(error)
+    if len(errors) > 1:
+        raise error_of([Mistake((), str(error), 'wrong value') for error in errors])
+    if errors:
+        raise errors[0]
     if opt['is_train'] and 'train' in made:
         with _records(), _same_random_numbers():
             trial.first_batch(opt, made['train'].data_set, opt.get('world_size', 1))

@@ -30,6 +30,7 @@ def draw_images_by_the_seed() -> None:
     @functools.wraps(original)
     def create_train_val_dataloader(opt, logger):
         from okdnet_plugin.data.seeded_order import in_seeded_order
+        from okdnet_plugin.engine import resuming
         from okdnet_plugin.engine.run import Run
 
         train_loader, sampler, val_loaders, *totals = original(opt, logger)
@@ -37,6 +38,9 @@ def draw_images_by_the_seed() -> None:
         if opt['dist']:
             torch.distributed.broadcast_object_list(seed)
         this = Run.of(opt)
+        this.facts = resuming.facts_of(opt, len(train_loader.dataset))
+        if this.state is not None:
+            resuming.tell_changes(this.state, opt, this.facts, seed[0])
         state = this.state or {'iter': 0}
         this.seed = chosen = seed[0] if state.get('seed') is None else state['seed']
         this.val_loaders = val_loaders

@@ -5,7 +5,7 @@ from types import SimpleNamespace
 
 import torch
 
-from okdnet_plugin.compat.patches import patch, source_of
+from okdnet_plugin.compat.patches import original_source_of, patch, source_of
 
 
 @patch(lambda: 'get_bare_model' not in source_of('basicsr.models.sr_model:SRModel.test'))
@@ -28,6 +28,29 @@ def evaluate_the_bare_network() -> None:
             self.net_g = wrapped
 
     SRModel.test = test
+
+
+@patch(lambda: 'logger.info(net_str)' in original_source_of('basicsr.models.base_model:BaseModel.print_network'))
+def print_layers_to_the_file_alone() -> None:
+    """Before the first loss a training prints its whole network, which takes thousands of lines.
+
+    The line with its class and number of parameters stays; the layers go to the log file. Can go when BasicSR prints a
+    summary.
+    """
+    from basicsr.models.base_model import BaseModel
+
+    def print_network(self, net):
+        from basicsr.utils import get_root_logger
+
+        from okdnet_plugin.engine.journal import only_to_file
+
+        logger, bare = get_root_logger(), self.get_bare_model(net)
+        count = sum(parameter.numel() for parameter in bare.parameters())
+        logger.info(f'Network: {type(bare).__name__}, with parameters: {count:,d}')
+        with only_to_file(logger):
+            logger.info(str(bare))
+
+    BaseModel.print_network = print_network
 
 
 def _ema_forgets_buffers() -> bool:

@@ -1,11 +1,11 @@
 """Reading the next batches meanwhile."""
 
+import functools
 import importlib
-import inspect
 
 import torch
 
-from okdnet_plugin.compat.patches import patch, replace_function, source_of
+from okdnet_plugin.compat.patches import patch, replace_function, source_of, sources_of
 
 
 @patch(
@@ -38,17 +38,20 @@ def end_prefetching_with_its_error() -> None:
     PrefetchGenerator.__next__ = get_next
 
 
-@patch(lambda: inspect.isclass(importlib.import_module('basicsr.data.prefetch_dataloader').CUDAPrefetcher))
+@patch(lambda: 'prefetch_mode' not in sources_of('basicsr.utils.options:parse_options'))
 def prefetch_without_gpu() -> None:
     """`prefetch_mode: cuda` fails on a machine without a GPU, so that an option file fits one kind of machine only.
 
     There is nothing to prefetch to then, and batches are handed on as they are. Can go when BasicSR does so.
     """
-    prefetch = importlib.import_module('basicsr.data.prefetch_dataloader')
-    original = prefetch.CUDAPrefetcher
+    original = importlib.import_module('basicsr.utils.options').parse_options
 
-    def prefetcher(loader, opt):
-        on_gpu = torch.cuda.is_available() and opt['num_gpu'] != 0
-        return original(loader, opt) if on_gpu else prefetch.CPUPrefetcher(loader)
+    @functools.wraps(original)
+    def parse_options(root_path, is_train=True):
+        opt, args = original(root_path, is_train)
+        train = opt['datasets'].get('train') or {}
+        if train.get('prefetch_mode') == 'cuda' and not (torch.cuda.is_available() and opt['num_gpu'] != 0):
+            train['prefetch_mode'] = None
+        return opt, args
 
-    replace_function('basicsr.data.prefetch_dataloader:CUDAPrefetcher', prefetcher)
+    replace_function('basicsr.utils.options:parse_options', parse_options)

@@ -23,7 +23,7 @@ def resume_without_gpu() -> None:
     train = importlib.import_module('basicsr.train')
 
     def load_resume_state(opt):
-        from okdnet_plugin.engine import checkpoints
+        from okdnet_plugin.engine import checkpoints, resuming
         from okdnet_plugin.engine.run import Run
 
         if opt['auto_resume']:
@@ -36,11 +36,30 @@ def resume_without_gpu() -> None:
         _check_same_in_all_processes(state)
         Run.of(opt).state = state
         if state is not None:
+            resuming.is_finished(state, opt)
             prepare(opt)
             train.check_resume(opt, state['iter'])
         return state
 
     replace_function('basicsr.train:load_resume_state', load_resume_state)
+
+
+@patch(lambda: 'load_state_dict(s)' in source_of('basicsr.models.base_model:BaseModel.resume_training'))
+def hold_a_state_against_the_option_file() -> None:
+    """The schedule and the optimiser's settings of a state win over the option file's without a word.
+
+    Longer `periods` then end in a TypeError behind the old ones. What differs is now told, a line each, or refused;
+    with `train: resume_settings: file` the option file wins, see `okdnet_plugin.engine.resuming`. Can go when BasicSR
+    compares both.
+    """
+    from basicsr.models.base_model import BaseModel
+
+    def resume_training(self, resume_state):
+        from okdnet_plugin.engine import resuming
+
+        resuming.take_up(self.optimizers, self.schedulers, resume_state, self.opt['train'])
+
+    BaseModel.resume_training = resume_training
 
 
 def _newest_whole_state(opt: dict) -> tuple[dict | None, str | None]:

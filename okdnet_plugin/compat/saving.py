@@ -45,6 +45,7 @@ def save_whole_files() -> None:
             'epoch': epoch,
             'iter': current_iter,
             'seed': Run.of(self.opt).seed,
+            'facts': Run.of(self.opt).facts,
             'optimizers': [optimizer.state_dict() for optimizer in self.optimizers],
             'schedulers': [scheduler.state_dict() for scheduler in self.schedulers],
         }
@@ -107,6 +108,7 @@ def keep_a_journal() -> None:
             if self.is_master:
                 is_validated = (run.state or {}).get('is_validated', True)
                 self.journal.open(opt['path']['log'], start_iter, int(self.max_iters), self.logger, is_validated)
+            self.max_iters += 1  # by which BasicSR comes to one iteration too few, and at the end to -1 day
 
         def __call__(self, log_vars):
             if not self.is_master:

@@ -102,6 +102,9 @@ class Training(Keys):
     )
     optim_g: Optimizer = key('any optimiser of torch.optim with its arguments', _TRAIN)
     scheduler: Annotated[dict, Typed('scheduler')] = key('schedule of the learning rate', _TRAIN)
+    resume_settings: Literal['state', 'file'] | None = key(
+        "of a run that goes on: whose learning rate, optimiser settings and schedule count, the state's or the file's"
+    )
     ema_decay: Annotated[Number, Field(ge=0, lt=1)] = key('decay of the averaged weights; 0 for none')
 
 

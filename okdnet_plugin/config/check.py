@@ -64,6 +64,8 @@ def check(opt: Mapping, places: Places | None = None, phase: Phase = 'train', lo
     for mistake in consistency.contradictions(opt, phase, wrong):
         if not any(mistake.path[: len(path)] == path for path in wrong):
             found.append(mistake)
+    if look:
+        found += _of_data_sets(opt, phase, wrong)
     if look and phase != 'report':
         found += [mistake for mistake in on_disk.missing(opt, phase) if mistake.path not in wrong]
     return with_places(found, places)
@@ -155,6 +157,17 @@ def _of_keys(opt: Mapping, phase: Phase) -> Iterator[Mistake]:
                 continue
             yield from _of_key((*node.path, name), value, node, opt)
         yield from _missing(node, phase)
+
+
+def _of_data_sets(opt: Mapping, phase: Phase, wrong: set[KeyPath]) -> Iterator[Mistake]:
+    """What the classes of data sets say of their blocks beyond single keys, by a class method `complaints(block)`."""
+    for node in nodes_of(opt, phase):
+        complaints = getattr(find('dataset', node.value.get('type')), 'complaints', None)
+        if node.kind != 'dataset' or complaints is None:
+            continue
+        right = {name: one for name, one in node.value.items() if (*node.path, name) not in wrong}
+        for name, text in complaints(right):
+            yield Mistake((*node.path, name), text, 'wrong value')
 
 
 # ------------------------------------------------------------------------------------------------------------- one key

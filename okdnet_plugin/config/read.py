@@ -2,10 +2,10 @@
 
 A file with `_base_: FILE`, or a list of files, paths relative to it, is merged over these: mappings key by key, all
 else as a whole. `KEY: _delete_` takes out what the bases have there; a mapping with `_delete_: true` stands alone. A
-data set that is empty (`val: ~`) is taken out as well.
+data set, a part of one or a metric that is empty (`val: ~`) is taken out as well.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from os import path as osp
 
 from okdnet_plugin.config.items import BASE, DELETE, Item, KeyPath, Places
@@ -13,6 +13,9 @@ from okdnet_plugin.config.overrides import Override, apply
 from okdnet_plugin.config.references import resolve
 from okdnet_plugin.config.yaml_values import DEEPEST, neighbours, read
 from okdnet_plugin.errors import InputError, did_you_mean
+
+# Mappings of blocks under names of the user's.
+_OF_NAMED_BLOCKS = (('datasets',), ('datasets', '*', 'parts'), ('metrics',), ('val', 'metrics'))
 
 
 def load(path: str, overrides: Sequence[Override | str] = ()) -> dict:
@@ -39,9 +42,9 @@ def load_with_places(path: str, overrides: Sequence[Override | str] = ()) -> tup
 
 
 def read_tree(path: str, overrides: Sequence[Override | str] = ()) -> tuple[Item, bool]:
-    """As `load_with_places`: the tree of what a file says, and whether plain YAML has empty data sets instead."""
+    """As `load_with_places`: the tree of what a file says, and whether plain YAML has empty blocks instead."""
     read = resolve(apply(read_with_bases(path), overrides, _typed), _typed)
-    root = _without_empty_data_sets(read)
+    root = _without_empty_blocks(read)
     return root, root is not read
 
 
@@ -52,12 +55,17 @@ def _typed(root: Item, key_path: KeyPath, text: str) -> object:
     return typed(root.plain(), key_path, text)
 
 
-def _without_empty_data_sets(root: Item) -> Item:
-    sets = root.child('datasets')
-    if sets is None or not isinstance(sets.value, dict) or all(one.value is not None for one in sets.value.values()):
-        return root
-    kept = {name: one for name, one in sets.value.items() if one.value is not None}
-    return Item(root.value | {'datasets': Item(kept, sets.place)}, root.place)
+def _without_empty_blocks(item: Item, places: Collection[tuple[str, ...]] = _OF_NAMED_BLOCKS) -> Item:
+    """Without the empty blocks of mappings at these places; the same item if there are none."""
+    if not isinstance(item.value, dict):
+        return item
+    kept = {}
+    for key, child in item.value.items():
+        below = [place[1:] for place in places if place and place[0] in (key, '*')]
+        if child.value is not None or () not in places:
+            kept[key] = _without_empty_blocks(child, below) if below else child
+    is_same = len(kept) == len(item.value) and all(kept[key] is child for key, child in item.value.items())
+    return item if is_same else Item(kept, item.place)
 
 
 def merge(base: Item | None, change: Item) -> Item:

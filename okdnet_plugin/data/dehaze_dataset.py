@@ -2,7 +2,8 @@
 
 import random
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from os import path as osp
 from typing import Any, Literal
 
 import torch
@@ -12,7 +13,8 @@ from torch.utils.data import Dataset
 
 from okdnet_plugin.config.keys import options_of
 from okdnet_plugin.config.trial import where
-from okdnet_plugin.data.options import IoBackend, check_block, located
+from okdnet_plugin.data.image_sources import ImageFolder
+from okdnet_plugin.data.options import IoBackend, backend_of, check_block, located
 from okdnet_plugin.errors import InputError, StoreError
 
 _TRIES = 10
@@ -49,6 +51,28 @@ class DehazeDataset(Dataset, ABC):
             self._open()
         skipped = torch.zeros(self._count() if self._skips else 0, dtype=torch.bool)
         self.skipped = skipped.share_memory_() if self._skips else skipped
+
+    @classmethod
+    def complaints(cls, block: Mapping) -> Iterator[tuple[str, str]]:
+        """What is wrong in a block beyond the values of single keys, as the check of an option file tells it.
+
+        Args:
+            block: its keys have values of their types.
+
+        Yields:
+            Keys, and what is said of them.
+        """
+        for key in ('dataroot_lq', 'dataroot_gt'):
+            root = block.get(key)
+            if root is not None and osp.isdir(osp.expanduser(root)) and backend_of(block)['type'] == 'disk':
+                try:
+                    ImageFolder(osp.expanduser(root), cls._is_recursive(block)).refuse_if_empty()
+                except InputError as error:
+                    yield key, f': {error}'
+
+    @classmethod
+    def _is_recursive(cls, block: Mapping) -> bool:
+        return bool(block.get('recursive'))
 
     @abstractmethod
     def __len__(self) -> int: ...

@@ -46,10 +46,25 @@ class ImageFolder:
             seen.add(osp.realpath(folder))
             names += [osp.join(folder, name) for name in sorted(files) if self._is_image(name)]
         if not names:
-            kinds = ' '.join(self._extensions)
-            raise InputError(f'the folder {self.root} holds no image ({kinds}); give the folder that the files lie in')
+            raise self._empty()
         self._renamed = self._names_of_results(names)
         return names
+
+    def refuse_if_empty(self) -> None:
+        """Look for a first image, which `names` would look through all folders for.
+
+        Raises:
+            InputError: there is none.
+        """
+        walk = (
+            os.walk(self.root, onerror=_refuse_folder) if self._recursive else [next(os.walk(self.root), ('', [], []))]
+        )
+        if not any(any(map(self._is_image, files)) for _, _, files in walk):
+            raise self._empty()
+
+    def _empty(self) -> InputError:
+        kinds = ' '.join(self._extensions)
+        return InputError(f'the folder {self.root} holds no image ({kinds}); give the folder that the files lie in')
 
     def names_in(self, list_file: str) -> list[str]:
         """Names in a list of BasicSR's form, in its order."""

@@ -4,9 +4,11 @@ A rule looks at the stem of a file name: the name without its folder and without
 `0025_0.8_0.04.jpg` is `0025_0.8_0.04`. It finds the scene of a hazy and of a clear image; equal scenes make a pair.
 """
 
+import difflib
 import re
+import unicodedata
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from os import path as osp
 from string import Formatter
@@ -53,10 +55,11 @@ class Layout:
 
 
 def stem(name: str) -> str:
-    """File name without its folder and its last extension."""
-    return osp.splitext(osp.basename(name))[0]
+    """File name without its folder and its last extension, in NFC: a Mac writes accents as letters of their own."""
+    return unicodedata.normalize('NFC', osp.splitext(osp.basename(name))[0])
 
 
+_LOOKED_AT = 5000  # names, for the one that is nearest to another
 _NUMBER = r'\d+(?:\.\d+)?'
 
 _SCENE = r'(?i)(\d+)'  # copies of one data set differ in the case of GT and hazy
@@ -209,10 +212,11 @@ def pair_names(hazy: Sequence[str], clear: Sequence[str], layout: Layout) -> lis
         InputError: the rule does not match a hazy name, or finds no clear image for it, or more than one.
     """
     matches = match_names(hazy, clear, layout)
-    _refuse(matches.misfits, 'is not a hazy name of this rule', layout, hazy)
-    if matches.lonely:
-        scene = layout.hazy_scene(matches.lonely[0])
-        _refuse(matches.lonely, f"has no clear image of the scene '{scene}'", layout, hazy)
+    strangers = matches.misfits or matches.lonely
+    if strangers:
+        scene = layout.hazy_scene(strangers[0])
+        complaint = 'is not a hazy name of this rule' if scene is None else f"has no clear image of the scene '{scene}'"
+        _refuse(strangers, complaint, layout, hazy, _advice(strangers[0], hazy, clear))
     if matches.ambiguous:
         twice = list(matches.ambiguous)
         _refuse(twice, f'has several clear images ({", ".join(matches.ambiguous[twice[0]])})', layout, hazy)
@@ -240,6 +244,45 @@ def pair_listed(hazy: Sequence[str], clear: Sequence[str], layout: Layout) -> li
     return [(partner, name) for name, scene in zip(clear, scenes, strict=True) for partner in partners[scene]]
 
 
+def _advice(lonely: str, hazy: Sequence[str], clear: Sequence[str]) -> str:
+    """The clear image whose name is nearest to that of a hazy one, and a rule by which all of them pair."""
+    by_stem = {stem(name): name for name in clear[:_LOOKED_AT]}
+    inside = sorted((name for name in by_stem if name in stem(lonely)), key=len)
+    near = inside[-1:] or difflib.get_close_matches(stem(lonely), by_stem, n=1, cutoff=0.3)
+    partner = f'; the clear image with the nearest name is {by_stem[near[0]]}' if near else ''
+    for key, value in _likely_rules(stem(lonely), near[0] if near else ''):
+        found = match_names(hazy, clear, RULES[key](value))
+        if len(found.pairs) == len(set(hazy)):
+            return f"{partner}; `{key}: '{value}'` pairs all {len(found.pairs)}"
+    return partner
+
+
+def _likely_rules(hazy: str, clear: str) -> Iterator[tuple[str, str]]:
+    """Values of `pairing` and `layout` that are worth a try.
+
+    Args:
+        hazy, clear: stems, likely of one scene.
+    """
+    yield from (('pairing', pattern) for pattern in (r'(\d+)_.*', '([^_]+)_.*', '(.+)_[^_]*'))
+    common = _shared(hazy, clear)
+    if common:
+        ends = '|'.join(sorted({re.escape(name[common:]) for name in (hazy, clear)} - {''}, reverse=True))
+        yield 'pairing', f'(.+)(?:{ends})'
+    common = _shared(hazy[::-1], clear[::-1])
+    if common:
+        starts = '|'.join(sorted({re.escape(name[: len(name) - common]) for name in (hazy, clear)} - {''}))
+        yield 'pairing', f'(?:{starts})(.+)'
+    yield from (('layout', name) for name in LAYOUTS)
+
+
+def _shared(one: str, other: str) -> int:
+    """Letters with which both begin."""
+    return next(
+        (place for place, pair in enumerate(zip(one, other, strict=False)) if pair[0] != pair[1]),
+        min(len(one), len(other)),
+    )
+
+
 def _by_scene(names: Iterable[str], scene_of: Callable[[str], str | None]) -> dict[str | None, list[str]]:
     scenes = defaultdict(list)
     for name in names:
@@ -252,9 +295,9 @@ def _sort_key(name: str) -> tuple[str, str]:
     return osp.splitext(name)[0], name
 
 
-def _refuse(offending: Sequence[str], complaint: str, layout: Layout, names: Sequence[str]) -> None:
+def _refuse(offending: Sequence[str], complaint: str, layout: Layout, names: Sequence[str], advice: str = '') -> None:
     if offending:
         raise InputError(
-            f'{offending[0]} {complaint} ({len(offending)} of {len(names)} such); rule {layout.name}: {layout.rule}; '
-            'add, rename or remove these files, or give another rule (layout, pairing or filename_tmpl)'
+            f'{offending[0]} {complaint} ({len(offending)} of {len(names)} such); rule {layout.name}: {layout.rule}'
+            f'{advice}; add, rename or remove these files, or give another rule (layout, pairing or filename_tmpl)'
         )

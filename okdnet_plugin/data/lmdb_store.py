@@ -31,6 +31,7 @@ from okdnet_plugin.data.images import cut_white_frame, decode, resized
 from okdnet_plugin.data.layouts import LAYOUTS, Layout, layout_from_template, pair_names, stem
 from okdnet_plugin.errors import InputError, SaveError, did_you_mean
 from okdnet_plugin.locks import Lock
+from okdnet_plugin.progress import fitting
 
 MANIFEST = 'manifest.jsonl'
 FORMAT = 1
@@ -437,7 +438,7 @@ class _Build:
     def _bar(self) -> tqdm:
         folder = osp.basename(osp.dirname(osp.abspath(self.target)))
         title = osp.join(folder, osp.basename(self.target))
-        return tqdm(total=len(self.files), desc=title, unit='image', dynamic_ncols=True, disable=None)
+        return tqdm(total=len(self.files), desc=title, unit='image', **fitting(), disable=None)
 
 
 def is_intact(record: Record, content: bytes | None) -> bool:

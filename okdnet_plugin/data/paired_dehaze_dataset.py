@@ -1,5 +1,6 @@
 """Pairs of a hazy and a clear image, from folders or from LMDBs."""
 
+from collections.abc import Iterator, Mapping
 from typing import Any, Literal
 
 import numpy as np
@@ -13,8 +14,18 @@ from okdnet_plugin.data import options, sizes
 from okdnet_plugin.data.dehaze_dataset import DehazeDataset
 from okdnet_plugin.data.image_sources import ImageFolder, ImageLmdb, names_of_both_sides, open_source
 from okdnet_plugin.data.images import check_large_enough, cut_remainder, cut_white_frame, decode, resized, to_tensor
-from okdnet_plugin.data.layouts import LAYOUTS, Layout, layout_from_template, layout_of, pair_listed, pair_names, stem
+from okdnet_plugin.data.layouts import (
+    LAYOUTS,
+    RULES,
+    Layout,
+    layout_from_template,
+    layout_of,
+    pair_listed,
+    pair_names,
+    stem,
+)
 from okdnet_plugin.data.options import located
+from okdnet_plugin.errors import InputError
 
 
 @DATASET_REGISTRY.register()
@@ -48,6 +59,19 @@ class PairedDehazeDataset(DehazeDataset):
         meta_info_file: File | None = Field(
             None, description='list of the clear images to be used, one `NAME.ext (h,w,c)` a line; not for LMDBs'
         )
+
+    @classmethod
+    def complaints(cls, block: Mapping) -> Iterator[tuple[str, str]]:
+        try:
+            layout_of(block)
+        except InputError as error:
+            key = next(key for key in RULES if block.get(key) is not None)
+            yield key, f': {str(error).removeprefix(f"{key}: ")}'
+        yield from super().complaints(block)
+
+    @classmethod
+    def _is_recursive(cls, block: Mapping) -> bool:
+        return block.get('layout') in LAYOUTS and LAYOUTS[block['layout']].recursive
 
     def _open(self) -> None:
         opt = self.opt

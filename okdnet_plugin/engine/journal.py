@@ -6,13 +6,14 @@ import logging
 import math
 import os
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from os import path as osp
 from typing import Any
 
 from tqdm import tqdm
 
 from okdnet_plugin.engine import checkpoints
+from okdnet_plugin.progress import fitting
 
 NAME = 'metrics.jsonl'
 
@@ -48,7 +49,7 @@ class Journal:
         elif osp.exists(self.path):
             os.remove(self.path)
         if sys.stderr.isatty():
-            self._bar = tqdm(total=total_iter, initial=start_iter, unit='it', dynamic_ncols=True, smoothing=0.1)
+            self._bar = tqdm(total=total_iter, initial=start_iter, unit='it', **fitting(), smoothing=0.1)
             for handler in logger.handlers:
                 if type(handler) is logging.StreamHandler:
                     handler.setStream(_AboveTheBar())
@@ -56,7 +57,7 @@ class Journal:
     def report(self, entry: Mapping) -> None:
         """Add a line."""
         if self.path is not None:
-            line = json.dumps({key: _plain(value) for key, value in entry.items()}, allow_nan=False) + '\n'
+            line = json.dumps({key: plain(value) for key, value in entry.items()}, allow_nan=False) + '\n'
             try:
                 with open(self.path, 'a', encoding='utf-8') as file:
                     file.write(line)
@@ -66,14 +67,8 @@ class Journal:
     @contextlib.contextmanager
     def only_to_file(self, logger: logging.Logger):
         """Keep what the bar shows anyway from the terminal."""
-        handlers = [] if self._bar is None else [h for h in logger.handlers if type(h) is logging.StreamHandler]
-        for handler in handlers:
-            handler.addFilter(_nothing)
-        try:
+        with contextlib.nullcontext() if self._bar is None else only_to_file(logger):
             yield
-        finally:
-            for handler in handlers:
-                handler.removeFilter(_nothing)
 
     def advance(self) -> None:
         """One iteration more."""
@@ -95,6 +90,19 @@ class Journal:
                 change(self._bar)
             except OSError:  # the terminal is gone, and the training goes on to save
                 self._bar = None
+
+
+@contextlib.contextmanager
+def only_to_file(logger: logging.Logger) -> Iterator[None]:
+    """Keep from the terminal what is logged meanwhile."""
+    handlers = [handler for handler in logger.handlers if type(handler) is logging.StreamHandler]
+    for handler in handlers:
+        handler.addFilter(_nothing)
+    try:
+        yield
+    finally:
+        for handler in handlers:
+            handler.removeFilter(_nothing)
 
 
 class _AboveTheBar:
@@ -124,13 +132,14 @@ def _lines_until(path: str, iteration: int, is_validated: bool) -> list[str]:
     return kept
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
+    """A value as JSON has it; numbers that are not finite, which it has not, are strings."""
     if isinstance(value, Mapping):
-        return {key: _plain(item) for key, item in value.items()}
+        return {key: plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
+        return [plain(item) for item in value]
     if hasattr(value, 'tolist'):  # of numpy or torch
-        return _plain(value.tolist())
+        return plain(value.tolist())
     if isinstance(value, str | int | None):
         return value
     number = float(value)

@@ -21,6 +21,8 @@ class Run:
     """The training state that the run goes on from."""
     seed: int | None = None
     """What decides the order of the images and their augmentation; equal in all processes."""
+    facts: dict[str, Any] = field(default_factory=dict)
+    """What a state keeps of the option file; see `engine.resuming`."""
     val_loaders: Sequence[DataLoader] = ()
     tb_logger: object = None
     journal: Journal = field(default_factory=Journal)

@@ -32,6 +32,8 @@ class MetricValues(NamedTuple):
     values: dict[str, float]
     reasons: dict[str, str] = {}  # noqa: RUF012  a NamedTuple's default, which nothing changes
     """Why a metric has no value for it, by metric."""
+    path: str = ''
+    """Of its hazy image."""
 
 
 class Mean(NamedTuple):

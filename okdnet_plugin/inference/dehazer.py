@@ -16,11 +16,11 @@ from torch import Tensor, nn
 
 from okdnet_plugin import shipped_weights
 from okdnet_plugin.archs.arch_util import SMALLEST
+from okdnet_plugin.engine.any_size import continued
 from okdnet_plugin.errors import InputError
 from okdnet_plugin.files import shown
 from okdnet_plugin.inference import backends, memory, tiling
 from okdnet_plugin.inference.backends import Restored
-from okdnet_plugin.inference.backends.base import continued
 from okdnet_plugin.inference.images.reading import OpenedImage, without_other_limits
 from okdnet_plugin.inference.transfer import Transfer, from_float, to_float
 from okdnet_plugin.weights.loading import Weights, build, load

@@ -20,6 +20,7 @@ from okdnet_plugin.inference.images.reading import without_other_limits
 from okdnet_plugin.inference.jobs import STANDARD, Job, failure
 from okdnet_plugin.inference.shares import Share
 from okdnet_plugin.inference.video import SMOOTHING, Encoding, dehaze_video
+from okdnet_plugin.progress import fitting
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 _BAR = '{percentage:3.0f}%|{bar}| {n:.1f}/{total} [{elapsed}<{remaining}]'
@@ -93,7 +94,7 @@ def run(
 
 
 def _bar(total: int, is_shown: bool) -> tqdm:
-    return tqdm(total=total, bar_format=_BAR, dynamic_ncols=True, disable=None if is_shown else True)
+    return tqdm(total=total, bar_format=_BAR, **fitting(), disable=None if is_shown else True)
 
 
 def _teller(bar: tqdm) -> Callable[[str, bool], None]:

@@ -14,7 +14,7 @@ from torch.utils.data import DataLoader
 from okdnet_plugin.engine import bn_recalibration, checkpoints, finite, optimizers, randomness, validation
 from okdnet_plugin.engine.guard import UpdateGuard
 from okdnet_plugin.engine.run import Run
-from okdnet_plugin.errors import BadUpdatesError, InputError
+from okdnet_plugin.errors import BadUpdatesError
 from okdnet_plugin.map_dataset import MapDataset
 
 
@@ -131,9 +131,8 @@ class Checkpointing(SRModel):
         """Take optimisers, schedules, random numbers, best figures and counters up from a state.
 
         Raises:
-            InputError: the state is of another optimiser.
+            InputError: the state is of another optimiser or schedule.
         """
-        self._check_optimizer_of(resume_state)
         super().resume_training(resume_state)
         for optimizer in self.optimizers:
             optimizers.restore_layout(optimizer)
@@ -167,31 +166,7 @@ class Checkpointing(SRModel):
             self.scaler.load_state_dict(resume_state['scaler'])
         self.guard.load_state_dict(resume_state['guard'])
 
-    def _check_optimizer_of(self, state: dict) -> None:
-        """Say what of the option file does not count, because the state decides it."""
-        name = type(self.optimizer_g).__name__
-        if state.get('optimizer', name) != name:
-            raise InputError(
-                f'option train:optim_g:type is {name}, but the state is of {state["optimizer"]}; write that again, or '
-                'begin a new run from the weights by path:pretrain_network_g'
-            )
-        of_state = state['optimizers'][0]['param_groups'][0]
-        # How an update is computed is no part of what it is.
-        for group in state['optimizers'][0]['param_groups']:
-            group.update({key: self.optimizer_g.defaults[key] for key in ('fused', 'foreach') if key in group})
-        for key, wanted in self.optimizer_g.defaults.items():
-            saved = of_state.get('initial_lr' if key == 'lr' else key)  # the rate itself follows the schedule
-            if None not in (wanted, saved) and _plain(saved) != _plain(wanted):
-                get_root_logger().warning(
-                    f'option train:optim_g:{key} is {wanted}, but the run goes on with {saved}, as its state says; for '
-                    'another value begin a new run from the weights by path:pretrain_network_g'
-                )
-
 
 def _tensors_of(optimizer: Optimizer) -> list[Tensor]:
     states = optimizer.state.values()
     return [value for state in states for value in state.values() if isinstance(value, Tensor)]
-
-
-def _plain(value: Any) -> Any:
-    return list(value) if isinstance(value, tuple | list) else value

@@ -1,10 +1,10 @@
 """The validation of a training, and the test: restored images, metric values and their means."""
 
 import contextlib
+import functools
 import os
 from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import Future
-from functools import partial
 from itertools import chain
 from os import path as osp
 from typing import Any, ClassVar, cast
@@ -20,7 +20,8 @@ from torch.nn import functional as F
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
-from okdnet_plugin.engine import checkpoints, validation
+from okdnet_plugin.engine import checkpoints, results, validation
+from okdnet_plugin.engine.any_size import AnySize
 from okdnet_plugin.engine.ordered_work import OrderedWork
 from okdnet_plugin.engine.run import Run
 from okdnet_plugin.engine.signals import StopRequest
@@ -28,6 +29,7 @@ from okdnet_plugin.engine.torch_versions import uncompiled
 from okdnet_plugin.engine.validation import Mean, MetricValues
 from okdnet_plugin.errors import InputError, StoreError, message_of
 from okdnet_plugin.map_dataset import MapDataset
+from okdnet_plugin.progress import fitting
 
 _USUAL_SIZE = 256, 256
 _PIXELS_AT_ONCE = 4_000_000  # of images that wait for their metrics: SSIM takes some 300 bytes for each
@@ -98,6 +100,13 @@ class Validation(SRModel):
             if self._saved_iter == current_iter and self._is_validated():
                 self.save_training_state(0, self.current_iter)  # with the best figures, and that they are known
         else:
+            if opt['rank'] == 0 and 'results_root' in opt['path']:
+                told = {
+                    metric: {'mean': mean.value, 'infinite': mean.infinite, 'left_out': counts.get(metric, 0)}
+                    for metric, mean in means.items()
+                }
+                rows = sorted(figures, key=lambda row: row.index)
+                results.write(opt, dataset.opt, [(row.path, row.values) for row in rows], told)
             failures = list(chain.from_iterable(failures for _, failures, _ in shares))
             without = [f'{_place_of(dataset)}: {"; ".join(row.reasons.values())}' for row in figures if row.reasons]
             self._end_test_of(name, sorted(failures + without))
@@ -116,14 +125,16 @@ class Validation(SRModel):
                     share.append(future.result())
 
         is_hidden = opt['rank'] != 0 or not opt['val'].get('pbar', False)
-        read = tqdm(self._read(loader, failures), None, len(loader), leave=False, unit='image', disable=is_hidden)
+        read = tqdm(
+            self._read(loader, failures), None, len(loader), leave=False, unit='image', disable=is_hidden, **fitting()
+        )
         threads = validation.metric_threads(opt['world_size']) if self.metric_threads is None else self.metric_threads
         with validation.without_kernel_search(), OrderedWork[MetricValues](threads, _PIXELS_AT_ONCE) as work:
             for tensors, index, lq_path in self._restored_ones(self._until_stopped(read), failures, where):
                 path = self._image_path(lq_path, name, current_iter) if save_img else None
                 pixels = tensors['result'].shape[-2] * tensors['result'].shape[-1]
                 take(work.room_for(pixels))
-                work.add(partial(self._measured, tensors, index, lq_path, path), path, pixels)
+                work.add(functools.partial(self._measured, tensors, index, lq_path, path), path, pixels)
             take(work.rest())
         return share
 
@@ -215,7 +226,7 @@ class Validation(SRModel):
             self._save_image(images, path)
         found = validation.metric_values_of(images, self.opt['val'].get('metrics') or {})
         reasons = {metric: f'{lq_path}: {metric}: {reason}' for metric, reason in found.reasons.items()}
-        return MetricValues(index, found.values, reasons)
+        return MetricValues(index, found.values, reasons, lq_path)
 
     def restore_image(self, data: dict) -> dict[str, np.ndarray]:
         """What becomes of one image of a test.
@@ -241,6 +252,24 @@ class Validation(SRModel):
         if 'gt' in tensors:
             del self.gt
         return tensors
+
+    def test(self) -> None:
+        """As in BasicSR, `output` of `lq`; images are padded for networks that take multiples of a window only."""
+        image = self.lq
+
+        def run(padded: Tensor) -> list[Tensor]:
+            self.lq = padded
+            super(Validation, self).test()
+            return [self.output]
+
+        try:
+            (self.output,) = self._any_size(image, run)
+        finally:
+            self.lq = image
+
+    @functools.cached_property
+    def _any_size(self) -> AnySize:
+        return AnySize(self.get_bare_model(self.net_g), self.opt.get('scale') or 1)
 
     def _test_image(self) -> None:
         try:
@@ -291,9 +320,10 @@ class Validation(SRModel):
         tb_logger: Any,
     ) -> None:
         self.metric_results = {metric: mean.value for metric, mean in means.items()}
-        self._initialize_best_metric_results(dataset_name)
-        for metric, value in self.metric_results.items():
-            self._update_best_metric_result(dataset_name, metric, value, current_iter)
+        if self.is_train:  # a test has no best iteration
+            self._initialize_best_metric_results(dataset_name)
+            for metric, value in self.metric_results.items():
+                self._update_best_metric_result(dataset_name, metric, value, current_iter)
         self._log_validation_metric_values(current_iter, dataset_name, tb_logger)
         infinite = {metric: mean.infinite for metric, mean in means.items() if mean.infinite}
         for metric, count in infinite.items():

@@ -21,6 +21,7 @@ from okdnet_plugin import files
 from okdnet_plugin.engine.validation import loader_of, metric_values_of
 from okdnet_plugin.errors import InputError, SaveError, StoreError, one_line
 from okdnet_plugin.inference.dehazer import Dehazer
+from okdnet_plugin.progress import fitting
 from okdnet_plugin.report.plan import Method, Plan, TestSet
 from okdnet_plugin.weights.loading import load_for
 
@@ -118,7 +119,7 @@ class Evaluation:
     ) -> Iterator[dict]:
         batches = iter(loader_of(test_set.read(), places, self.plan.settings['num_worker']))
         title, is_shown = f'{method.label} on {test_set.label}', self.rank == 0
-        for index in tqdm(places, title, unit='picture', dynamic_ncols=True, disable=None if is_shown else True):
+        for index in tqdm(places, title, unit='picture', **fitting(), disable=None if is_shown else True):
             begin, seconds = time.perf_counter(), 0.0
             line = {
                 'fingerprint': fingerprint,

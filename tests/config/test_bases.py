@@ -108,3 +108,13 @@ def test_a_key_of_a_base_is_taken_out_by_delete(write):
 def test_an_empty_data_set_is_none(write):
     write('base.yml', 'datasets: {train: {type: A}, val: {type: B}}\n')
     assert load(write('own.yml', '_base_: base.yml\ndatasets: {val: ~}\n')) == {'datasets': {'train': {'type': 'A'}}}
+
+
+def test_an_empty_metric_or_part_is_none(write):
+    mixture = 'train: {type: MixedDataset, parts: {a: {type: A}, b: {type: B}}}'
+    write('base.yml', f'datasets: {{{mixture}}}\nval: {{metrics: {{psnr: {{type: p}}, ssim: {{type: s}}}}}}\n')
+    changes = '_base_: base.yml\ndatasets: {train: {parts: {b: ~}}}\nval: {suffix: ~, metrics: {psnr: ~}}\n'
+    assert load(write('own.yml', changes)) == {
+        'datasets': {'train': {'type': 'MixedDataset', 'parts': {'a': {'type': 'A'}}}},
+        'val': {'metrics': {'ssim': {'type': 's'}}, 'suffix': None},
+    }

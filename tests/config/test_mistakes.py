@@ -270,8 +270,35 @@ def test_part_of_a_mixture_has_its_keys_and_those_that_are_shared(train_options)
 
 def test_data_set_is_constructed_when_all_else_is_right(model_options):
     block = model_options['datasets']['train']
-    block['pairing'] = '('
+    block['dataroot_lq'] = block['dataroot_gt']
     with pytest.raises(InputError, match='phase train, data set Pairs: '):
+        prepare(model_options)
+
+
+def test_rules_of_names_and_empty_folders_are_told_with_the_other_mistakes(train_options, tmp_path):
+    (tmp_path / 'empty').mkdir()
+    val = train_options['datasets']['val']
+    train_options['datasets']['train'] |= {'layout': 'itz', 'dataroot_lq': str(tmp_path / 'empty')}
+    train_options['datasets']['val'] = {**val, 'layout': None, 'pairing': '(a)(b)', 'dataroot_gt': str(tmp_path)}
+    train_options['datasets']['val_2'] = val | {'pairing': '(.*)'}
+    found = told(train_options, look=True)
+    assert [line.split(' ')[1] for line in found] == [
+        'datasets:train:layout',
+        'datasets:train:dataroot_lq:',
+        'datasets:val:pairing:',
+        'datasets:val:dataroot_gt:',
+        'datasets:val_2:layout:',
+    ]
+    assert 'empty holds no image' in found[1]
+    assert 'layout and pairing are given' in found[4]
+
+
+def test_data_sets_that_cannot_be_made_are_told_together(model_options, tmp_path):
+    for phase, block in model_options['datasets'].items():
+        (tmp_path / phase).mkdir()
+        (tmp_path / phase / 'strange.png').touch()
+        block['dataroot_lq'] = str(tmp_path / phase)
+    with pytest.raises(InputError, match=r'(?s)2 mistakes.*data set Pairs: .*data set Held: '):
         prepare(model_options)
 
 

@@ -113,6 +113,32 @@ def test_listed_clear_images_keep_their_order_and_bring_all_their_hazy_ones():
     ]
 
 
+@pytest.mark.parametrize(
+    ('hazy', 'clear', 'near', 'rule'),
+    [
+        (['12_rain.png', '7_fog.png'], ['7.png', '12.png'], '12.png', r"`pairing: '(\d+)_.*'` pairs all 2"),
+        (['a hazy.jpg', 'b hazy.jpg'], ['a GT.jpg', 'b GT.jpg'], 'a GT.jpg', r"`pairing: '(.+)(?:hazy|GT)'` pairs all"),
+        (['hazy-a.png', 'hazy-b.png'], ['b.png', 'a.png'], 'a.png', "`pairing: '(?:hazy\\-)(.+)'` pairs all 2"),
+    ],
+)
+def test_names_that_do_not_pair_come_with_the_nearest_and_a_rule_that_works(hazy, clear, near, rule):
+    with pytest.raises(InputError) as caught:
+        pair_names(hazy, clear, SAME)
+    assert f'nearest name is {near};' in str(caught.value)
+    assert rule in str(caught.value)
+
+
+def test_no_rule_is_made_up_where_none_pairs_all():
+    with pytest.raises(InputError) as caught:
+        pair_names(['1_a.png', 'unlike.png'], ['1.png'], SAME)
+    assert 'pairs all' not in str(caught.value)
+
+
+def test_accents_pair_however_they_are_written():
+    template = layout_from_template('{}_1')
+    assert pair_names(['Bu\u0308hne_1.png'], ['B\u00fchne.png'], template) == [('Bu\u0308hne_1.png', 'B\u00fchne.png')]
+
+
 SAME = layout_from_template('{}')
 SOTS = LAYOUTS['sots_indoor']
 

@@ -18,10 +18,10 @@ from okdnet_plugin.engine.journal import NAME, Journal
 
 
 @contextlib.contextmanager
-def terminal():
-    """Make the standard error a terminal; gives a function that returns what it has shown so far."""
+def terminal(rows=24, columns=100):
+    """Make the standard error a terminal, which tells no size of 0; gives a function that returns what it shows."""
     master, slave = pty.openpty()
-    fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack('HHHH', 24, 100, 0, 0))
+    fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack('HHHH', rows, columns, 0, 0))
     os.set_blocking(master, False)
     shown = []
 
@@ -147,6 +147,16 @@ def test_bar_counts_from_where_the_run_goes_on(tmp_path):
         assert '10/10' in shown()
         assert 'l_pix=0.1235' in shown()
         assert shown().endswith('\n')
+
+
+def test_terminal_that_does_not_tell_its_width_shows_bar_and_losses(tmp_path, monkeypatch):
+    monkeypatch.delenv('COLUMNS', raising=False)
+    with terminal(0, 0) as shown:
+        journal, _ = begun(tmp_path)
+        journal.show(4, {'l_pix': 0.123456})
+        journal.close()
+        assert '4/10' in shown()
+        assert 'l_pix=0.1235' in shown()
 
 
 def test_log_lines_go_above_the_bar(tmp_path):

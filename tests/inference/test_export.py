@@ -56,6 +56,7 @@ def test_onnx_takes_any_batch_height_and_width(tmp_path, fuse):
     assert max(done.differences.values()) < 1e-4
     (hazy,), (dehazed,) = session.get_inputs(), session.get_outputs()
     assert hazy.shape == ['batch', 3, 'height', 'width']
+    assert dehazed.shape[1] == 3
     assert (hazy.name, dehazed.name) == ('hazy', 'dehazed')
     told = session.get_modelmeta().custom_metadata_map
     assert json.loads(told['network']) == network

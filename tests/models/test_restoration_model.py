@@ -600,6 +600,27 @@ def test_two_processes_name_the_bad_images_of_both(saving, tmp_path):
     assert len(list((tmp_path / 'images').glob('*/*'))) == 2
 
 
+SWINIR = {
+    'type': 'SwinIR', 'upscale': 1, 'img_size': 32, 'window_size': 8, 'depths': [2], 'embed_dim': 12, 'num_heads': [2],
+    'mlp_ratio': 2, 'upsampler': '', 'in_chans': 3,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize('is_train', [False, True])
+def test_a_network_of_windows_restores_images_of_any_size(is_train, saving, tmp_path):
+    del saving['train']['distill_opt']
+    model = build(saving | {'model_type': 'RestorationModel', 'network_g': SWINIR, 'is_train': is_train})
+    image = torch.rand(1, 3, 37, 50)
+    model.feed_data({'lq': image})
+    model.test()
+    net = (model.net_g_ema if is_train else model.net_g).eval()
+    rows = torch.cat([image, image[..., -3:, :].flip(2)], 2)
+    with torch.no_grad():
+        expected = net(torch.cat([rows, rows[..., -6:].flip(3)], 3))[..., :37, :50]
+    assert torch.equal(model.output, expected)
+    assert model.lq is image
+
+
 def test_means_of_a_test_are_those_of_the_images_that_are_done(tested, tmp_path, monkeypatch):
     monkeypatch.setitem(METRIC_REGISTRY._obj_map, 'brightness', brightness_of_large_images)
     model, [loader] = tested(folder_of(tmp_path / 'one', 'abc', [(20, 20)]))

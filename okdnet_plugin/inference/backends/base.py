@@ -4,15 +4,11 @@ import copy
 from abc import ABC, abstractmethod
 from typing import Any, ClassVar, NamedTuple
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
 from okdnet_plugin.archs.arch_util import check_size
-from okdnet_plugin.errors import InputError
-from okdnet_plugin.inference.memory import is_out_of_memory
-
-_PROBED = 48  # px, about, of what is tried
+from okdnet_plugin.engine.any_size import AnySize
 
 
 class Restored(NamedTuple):
@@ -52,16 +48,6 @@ class Core(nn.Module):
         return branches.output, branches.transmission
 
 
-def continued(x: Tensor, height: int, width: int) -> Tensor:
-    """Images continued to the right and downwards, by mirroring as often as it takes, to a size of at least theirs."""
-    for axis, wanted in ((2, height), (3, width)):
-        length = x.shape[axis]
-        if length < wanted:
-            there_and_back = np.pad(np.arange(length), (0, wanted - length), mode='symmetric')
-            x = x.index_select(axis, torch.from_numpy(there_and_back).to(x.device))
-    return x
-
-
 class BackEnd(ABC):
     """A network on its device, ready to run.
 
@@ -77,7 +63,7 @@ class BackEnd(ABC):
     def __init__(self, net: nn.Module, precision: str, device: torch.device, maps: bool):
         self.precision, self.device = precision, device
         self.core = Core(copy.deepcopy(net).requires_grad_(False), maps)
-        self._multiple: int | None = None  # of which sides have to be; not known before a size fails
+        self._any_size = AnySize(self.core.net)
 
     def estimate_airlight(self, hazy: Tensor) -> Tensor | None:
         """The airlight of images as the network sees it.
@@ -113,51 +99,11 @@ class BackEnd(ABC):
         else:
             airlight = None
         with torch.no_grad():
-            output, *maps = self._run_any_size(hazy, airlight)
+            # What is tried may be one image of several.
+            output, *maps = self._any_size(
+                hazy, lambda images: self._run(images, None if airlight is None else airlight[: len(images)])
+            )
         return Restored(output.float(), maps[0].float() if maps else None, airlight)
-
-    def _run_any_size(self, hazy: Tensor, airlight: Tensor | None) -> list[Tensor]:
-        """Run a network, padded where it takes multiples of something only, as those that look at windows do.
-
-        Of what is tried once, when a size fails or comes back as another.
-        """
-        try:
-            return self._run_padded(hazy, airlight, self._multiple or 1)
-        except (RuntimeError, ValueError, AssertionError, IndexError) as error:
-            if self._multiple is not None or is_out_of_memory(error):
-                raise
-            self._multiple = next((number for number in self._multiples() if self._takes(number)), 1)
-            if self._multiple == 1:
-                raise
-        return self._run_padded(hazy, airlight, self._multiple)
-
-    def _run_padded(self, hazy: Tensor, airlight: Tensor | None, multiple: int) -> list[Tensor]:
-        height, width = hazy.shape[-2:]
-        padded = continued(hazy, height + -height % multiple, width + -width % multiple)
-        results = self._run(padded, airlight)
-        for number, result in enumerate(results):
-            if result.shape[-2:] != padded.shape[-2:] or (number == 0 and result.shape != padded.shape):
-                raise InputError(
-                    f'{type(self.core.net).__name__} makes {tuple(result.shape[1:])} of {tuple(padded.shape[1:])}; '
-                    'only networks of scale 1 that give an image dehaze'
-                )
-        return [result[..., :height, :width] for result in results]
-
-    def _multiples(self) -> list[int]:
-        """What the network says of itself, then the usual numbers."""
-        said = (getattr(self.core.net, name, None) for name in ('img_multiple_of', 'window_size'))
-        return [number for number in said if isinstance(number, int) and number > 1] + [2, 4, 8, 16, 32, 64]
-
-    def _takes(self, multiple: int) -> bool:
-        """Whether sides that are odd multiples go through."""
-        odd = _PROBED // multiple | 1
-        hazy = torch.full((1, 3, odd * multiple, (odd + 2) * multiple), 0.5, device=self.device)
-        airlight = torch.full((1, 3, 1, 1), 0.8, device=self.device) if self.core.takes_airlight else None
-        try:
-            self._run_padded(hazy, airlight, 1)
-        except (RuntimeError, ValueError, AssertionError, IndexError):
-            return False
-        return True
 
     @abstractmethod
     def _run(self, hazy: Tensor, airlight: Tensor | None) -> tuple[Tensor, ...]:

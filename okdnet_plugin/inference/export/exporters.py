@@ -50,6 +50,8 @@ def _onnx(net: nn.Module, metadata: Mapping[str, str]) -> tuple[bytes, Run]:
     model.doc_string = (
         f'{INPUT}: float32 RGB in [0, 1], (N, 3, H, W). {OUTPUT}: the same without haze, of the same shape.'
     )
+    # The tracer does not know that it is as many as come in.
+    model.graph.output[0].type.tensor_type.shape.dim[1].dim_value = 3
     for key, value in metadata.items():
         model.metadata_props.add(key=key, value=value)
     content = model.SerializeToString()

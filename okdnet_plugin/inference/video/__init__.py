@@ -23,6 +23,7 @@ from okdnet_plugin.inference.video.source import SUFFIXES, VideoSource, is_video
 from okdnet_plugin.inference.video.target import VideoTarget
 from okdnet_plugin.inference.video.temporal import AirlightSmoother, SceneCuts
 from okdnet_plugin.inference.video.threads import Ahead, Channel, ClosedError
+from okdnet_plugin.progress import fitting
 
 if TYPE_CHECKING:
     from av.packet import Packet
@@ -118,6 +119,7 @@ def dehaze_video(
             total=reading.expected_frames(),
             unit='frame',
             desc=os.path.basename(source),
+            **fitting(),
             disable=None if progress is None else not progress,
         )
         with (
