@@ -74,7 +74,7 @@ def collect(plan: Plan, evaluation: Evaluation, command: str) -> dict:
         'results': results,
         'tables': [_table(number, plan, results, costs) for number in plan.settings['tables']],
         'curves': [curve for method in plan.methods for curve in _curves(method)],
-        'notes': failures_of(plan, evaluation),
+        'notes': [*_tiled(groups), *failures_of(plan, evaluation)],
     }
 
 
@@ -89,6 +89,19 @@ def measured(plan: Plan, evaluation: Evaluation) -> dict[tuple[str, str], list[d
                 places = [(fingerprint, index) for index in plan.places(test_set)]
                 groups[method.label, test_set.label] = [lines[place] for place in places if place in lines]
     return groups
+
+
+def _tiled(groups: Mapping[tuple[str, str], Sequence[Mapping]]) -> list[str]:
+    """Which images were restored in tiles, a line for each method and set."""
+    notes = []
+    for (method, test_set), lines in groups.items():
+        sides = [line['tile'] for line in lines if line.get('tile')]
+        if sides:
+            notes.append(
+                f'{method} on {test_set}: {len(sides)} of {len(lines)} images were restored in tiles of up to '
+                f'{max(sides)} px that overlap and share one airlight'
+            )
+    return notes
 
 
 def failures_of(plan: Plan, evaluation: Evaluation) -> list[str]:

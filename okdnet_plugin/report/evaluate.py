@@ -102,7 +102,7 @@ class Evaluation:
                 yield test_set, fingerprint, places
 
     def _dehazer(self, method: Method) -> Dehazer | None:
-        """What runs the network, as `basicsr dehaze` does, layer by layer and whole images; None for the hazy input.
+        """What runs the network, as `basicsr dehaze` does, layer by layer, whole images or tiles; None for hazy input.
 
         Raises:
             InputError: the weights cannot be read, or are of another network.
@@ -111,7 +111,8 @@ class Evaluation:
             return None
         weights = load_for(method.network, method.weights, method.path.get('param_key_g'))
         device = 'cpu' if self.plan.opt.get('num_gpu') == 0 else 'auto'
-        return Dehazer(weights, backend='eager', device=device, tile=0, notify=_warn)
+        tile = self.plan.settings['tile']
+        return Dehazer(weights, backend='eager', device=device, tile=None if tile == 'auto' else tile, notify=_warn)
 
     def _measure(
         self, method: Method, dehazer: Dehazer | None, test_set: TestSet, fingerprint: str, places: list[int]
@@ -136,6 +137,7 @@ class Evaluation:
                 started = _now()
                 restored = data['lq'] if dehazer is None else dehazer.restore(data['lq']).output
                 seconds = 0.0 if dehazer is None else _now() - started
+                line['tile'] = 0 if dehazer is None else dehazer.tile_of(1, *restored.shape[-2:])
                 images = {key: tensor2img(data[key]) for key in ('lq', 'gt') if key in data}
                 images['result'] = tensor2img(restored)
                 self._keep_thumbnails(fingerprint, test_set, index, images)

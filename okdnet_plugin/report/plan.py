@@ -32,6 +32,7 @@ _DEFAULTS = {
     'examples': 2,
     'num_worker': 1,
     'limit': None,
+    'tile': 0,
 }
 # What is measured of an image; PSNR and SSIM are of the luma with y, else of RGB.
 PROTOCOLS = {
@@ -175,6 +176,7 @@ class Plan:
         """What the figures of a method on a test set depend on; figures of another one are measured again."""
         weights = method.weights and _digest(method.weights)
         parts = (method.label, method.network, weights, method.param_key, test_set.label, test_set.block)
+        parts += (self.settings['tile'],) if self.settings['tile'] and method.network else ()
         parts += (test_set.content, self.available_metrics, okdnet_plugin.__version__, cv2.__version__)
         return hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()[:16]
 
@@ -189,7 +191,7 @@ def read(opt: Mapping) -> Plan:
             `missing`, a text that says why there are no figures. `datasets`: a block for each. `metrics`: as under
             `val`. `protocol`: rgb, y or resize256. `report`: tables of the paper to be set beside, cost_size
             [height, width] and cost_rounds of the cost, examples (best and worst images), num_worker, limit
-            (samples of a test set that are measured at most, at equal distances).
+            (samples of a test set that are measured at most, at equal distances), tile (0, auto or px).
 
     Raises:
         InputError: a key or a value is wrong, or a registered name unknown.
