@@ -186,6 +186,20 @@ class ReportSettings(Keys):
     )
 
 
+class Detection(Keys):
+    """`detection` of a report."""
+
+    model: Annotated[File, Says('one ONNX file of a NanoDet or a YOLOX')] = key(
+        'ONNX file of the detector', ('report',)
+    )
+    format: Literal['nanodet', 'yolox'] | None = key('what its outputs are; by default as they look')
+    classes: File | None = key('file with the name of a class in each line; needed with annotations')
+    annotations: dict[str, Text] | None = key(
+        'by test set: a folder of .xml of PASCAL VOC, or a .json of COCO; without, what is found in clear images counts'
+    )
+    score: Annotated[Number, Field(gt=0, lt=1)] | None = key('of boxes that count in clear images, and are drawn')
+
+
 class ReportTop(Keys):
     """The top of an option file of `basicsr report`."""
 
@@ -197,4 +211,5 @@ class ReportTop(Keys):
     datasets: DataSets = key('test sets, each under its name', ('report',))
     metrics: Metrics = key('metrics, each under a name of your own', ('report',))
     protocol: Literal['rgb', 'y', 'resize256'] | None = key('what is measured of an image')
+    detection: Detection | None = key('a detector that is run on what each method makes')
     report: ReportSettings | None = key('what is set beside the figures, and how much is measured')

@@ -55,6 +55,9 @@ class Evaluation:
             os.makedirs(self.folder, exist_ok=True)
         except OSError as error:
             raise SaveError(f'{self.folder} cannot be made ({error.strerror}); choose another folder') from error
+        self._clear_seen = {
+            (line['detector'], line['content'], line['index']) for line in self.lines() if 'clear_boxes' in line
+        }
         done = {(line['fingerprint'], line['index']) for line in self.lines() if not line['errors']}
         with open(osp.join(self.folder, f'figures-{self.rank}.jsonl'), 'a', encoding='utf-8') as file:
             file.write('\n' if file.tell() else '')  # ends what a killed process has left
@@ -147,6 +150,7 @@ class Evaluation:
                 line['errors']['picture'] = one_line(error)
             else:
                 self._add_figures(line, method, images)
+                self._add_boxes(line, test_set, index, images, data)
             for what, error in line['errors'].items():
                 print(f'basicsr: warning: {title}: {line["picture"]}: {what}: {error}', file=sys.stderr)
             yield {**line, 'network_seconds': seconds, 'seconds': time.perf_counter() - begin}
@@ -158,6 +162,26 @@ class Evaluation:
             found = metric_values_of(images, {key: block})
             line['figures'] |= found.values
             line['errors'] |= {metric: reason[:300] for metric, reason in found.reasons.items()}
+
+    def _add_boxes(
+        self, line: dict, test_set: TestSet, index: int, images: Mapping[str, np.ndarray], data: Mapping
+    ) -> None:
+        """What the detector of the plan, if there is one, finds in the result, and once in the clear image."""
+        detection = self.plan.detection
+        if detection is None:
+            return
+        result = images['result']
+        line |= {'detector': detection.fingerprint, 'content': test_set.content, 'size': list(result.shape[:2])}
+        line['clear'] = osp.splitext(osp.basename(data['gt_path'][0]))[0] if 'gt_path' in data else line['picture']
+        seen = detection.fingerprint, test_set.content, index
+        try:
+            detection.annotated(test_set.label, [line['picture'], line['clear']], result.shape[:2])
+            line['boxes'] = detection.detector(result)
+            if 'gt' in images and seen not in self._clear_seen:
+                line['clear_boxes'] = detection.detector(images['gt'])
+                self._clear_seen.add(seen)
+        except InputError as error:
+            line['errors']['detection'] = one_line(error)
 
     def _keep_thumbnails(
         self, fingerprint: str, test_set: TestSet, index: int, images: Mapping[str, np.ndarray]

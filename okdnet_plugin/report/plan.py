@@ -17,12 +17,14 @@ from basicsr.utils.registry import DATASET_REGISTRY
 from torch import nn
 
 import okdnet_plugin
+from okdnet_plugin import shipped_weights
 from okdnet_plugin.config.check import refuse
 from okdnet_plugin.data.options import require
 from okdnet_plugin.engine.validation import metric_values_of
 from okdnet_plugin.errors import InputError
 from okdnet_plugin.files import open_regular_file
 from okdnet_plugin.map_dataset import MapDataset
+from okdnet_plugin.report.detection import Detection
 from okdnet_plugin.weights import reading
 
 _DEFAULTS = {
@@ -91,7 +93,9 @@ class Method:
 
     @property
     def weights(self) -> str | None:
-        return self.path.get('pretrain_network_g')
+        """The file of weights, also of those that come with the package and are given by name."""
+        given = self.path.get('pretrain_network_g')
+        return given and shipped_weights.resolve(given)
 
     @property
     def param_key(self) -> str | None:
@@ -155,6 +159,7 @@ class Plan:
         opt: the option file.
         methods, sets, metrics: of it.
         settings: its block `report`, with defaults.
+        detection: its block `detection`, if it has one.
     """
 
     opt: Mapping
@@ -162,6 +167,7 @@ class Plan:
     sets: list[TestSet]
     metrics: list[Metric]
     settings: Mapping
+    detection: Detection | None = None
 
     @property
     def available_metrics(self) -> dict[str, Mapping]:
@@ -177,6 +183,7 @@ class Plan:
         weights = method.weights and _digest(method.weights)
         parts = (method.label, method.network, weights, method.param_key, test_set.label, test_set.block)
         parts += (self.settings['tile'],) if self.settings['tile'] and method.network else ()
+        parts += (self.detection.fingerprint,) if self.detection else ()
         parts += (test_set.content, self.available_metrics, okdnet_plugin.__version__, cv2.__version__)
         return hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()[:16]
 
@@ -202,7 +209,9 @@ def read(opt: Mapping) -> Plan:
     methods = [_method(label, block or {}) for label, block in opt['methods'].items()]
     sets = [_test_set(label, block, opt, protocol) for label, block in opt['datasets'].items()]
     metrics = [_metric(key, block, protocol) for key, block in opt['metrics'].items()]
-    return Plan(opt, methods, sets, metrics, settings)
+    block = opt.get('detection')
+    detection = Detection(block, [test_set.label for test_set in sets]) if block else None
+    return Plan(opt, methods, sets, metrics, settings, detection)
 
 
 def _digest(path: str) -> str:
