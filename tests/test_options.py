@@ -120,6 +120,7 @@ def test_shipped_file_for_photographs_dehazes_a_folder(trained, tmp_path):
 
 TRAININGS = [
     *('okdnet', 'aodnet', 'gcanet', 'griddehazenet', 'ffanet', 'msbdn', 'gunet', 'dehazeformer'),
+    *('epdn', 'da', 'psd'),
     *(f'ablation/{v}' for v in 'abcde'),
 ]
 

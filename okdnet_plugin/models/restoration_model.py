@@ -405,7 +405,7 @@ class RestorationModel(Checkpointing, Validation):
         """What the network makes of the batch, under autocast; its tensors, also those of a NamedTuple, as float32."""
         with torch.autocast(self.device.type, self.amp_dtype, enabled=self.amp_dtype is not None):
             result = self.net_g(self.lq, **keywords)
-        return result.float() if isinstance(result, Tensor) else type(result)(*(tensor.float() for tensor in result))
+        return _as_float(result)
 
     def image_losses(self, image: Tensor) -> dict[str, Tensor]:
         """The losses between a restored image and the clear one, shapes (N, 3, H, W): of every declared block.
@@ -445,6 +445,14 @@ class RestorationModel(Checkpointing, Validation):
 def _sum(losses: Iterable[Tensor]) -> Tensor:
     first, *others = losses
     return sum(others, first)
+
+
+def _as_float(result: Any) -> Any:
+    """A tensor, or a NamedTuple of tensors and lists of them, as float32."""
+    if isinstance(result, Tensor):
+        return result.float()
+    parts = [_as_float(part) for part in result]
+    return parts if isinstance(result, list) else type(result)(*parts)
 
 
 def _share(value: Tensor, count: int) -> Tensor:
