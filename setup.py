@@ -11,6 +11,7 @@ for line in (here / 'okdnet_plugin' / '__init__.py').read_text(encoding='utf-8')
 # What adds a feature; `all` is for those who want every one, as the test suite does.
 extras = {
     'demo': ['gradio>=5'],  # the page of `basicsr demo`
+    'detection': ['onnxruntime', 'pycocotools'],
     'heif': ['pillow-heif>=0.16'],
     'mm': ['mmengine>=0.10.7', 'mmcv-lite>=2.1,<2.2'],
     'nyu': ['h5py'],  # scripts/prepare_nyu.py reads the original .mat file

@@ -40,6 +40,11 @@ _Port = Annotated[Count, Field(le=65535)]
 # NumPy takes 32 bits; rank and worker are added, for which 2 ** 16 are kept.
 _Seed = Annotated[Whole, Field(ge=0, le=2**32 - 2**16)]
 _Size = Annotated[list[Annotated[Pixels, Field(ge=16)]], Len(2, 2), Says('[height, width] in px, each from 16')]
+# As `val: tile` of RestorationModel.
+_Tile = Annotated[
+    Literal['auto'] | Annotated[Whole, Field(ge=128, le=2**16)] | Literal[0],
+    Says('auto, 0, or a whole number from 128 to 65536'),
+]
 _Few = Annotated[FromZero, Field(le=1024)]
 _Gpus = Annotated[_Few | Literal['auto'], Says('auto, or a whole number from 0 to 1024')]
 _Scale = Annotated[Count, Field(le=64)]
@@ -178,6 +183,24 @@ class ReportSettings(Keys):
     limit: Annotated[Count, Field(le=10**9)] | None = key(
         'samples of a test set that are measured at most, at equal distances'
     )
+    tile: _Tile | None = key(
+        'restore large images in overlapping tiles that share one airlight: auto for images that need more than half '
+        'of the free memory, a number for the largest side of a tile in px, 0 for never'
+    )
+
+
+class Detection(Keys):
+    """`detection` of a report."""
+
+    model: Annotated[File, Says('one ONNX file of a NanoDet or a YOLOX')] = key(
+        'ONNX file of the detector', ('report',)
+    )
+    format: Literal['nanodet', 'yolox'] | None = key('what its outputs are; by default as they look')
+    classes: File | None = key('file with the name of a class in each line; needed with annotations')
+    annotations: dict[str, Text] | None = key(
+        'by test set: a folder of .xml of PASCAL VOC, or a .json of COCO; without, what is found in clear images counts'
+    )
+    score: Annotated[Number, Field(gt=0, lt=1)] | None = key('of boxes that count in clear images, and are drawn')
 
 
 class ReportTop(Keys):
@@ -191,4 +214,5 @@ class ReportTop(Keys):
     datasets: DataSets = key('test sets, each under its name', ('report',))
     metrics: Metrics = key('metrics, each under a name of your own', ('report',))
     protocol: Literal['rgb', 'y', 'resize256'] | None = key('what is measured of an image')
+    detection: Detection | None = key('a detector that is run on what each method makes')
     report: ReportSettings | None = key('what is set beside the figures, and how much is measured')

@@ -205,6 +205,22 @@ class Dehazer:
             None if light is None else tuple(light.flatten().tolist()),
         )
 
+    def tile_of(self, count: int, height: int, width: int) -> int:
+        """Side in px of the tiles in which images of a size are restored now; 0 for one piece."""
+        pixels = count * height * width
+        if self.tile:
+            wanted = self.tile if max(height, width) > self.tile else 0
+        elif self.tile == 0:
+            wanted = 0
+        else:
+            need = memory.bytes_per_pixel(self.network, self._backend.precision)
+            room = _SHARE * memory.available(self.device)
+            most = room if self.device.type == 'cuda' else min(room, _TILE_BYTES)
+            wanted = 0 if pixels * need <= room else self._side(most / need / count)
+        if pixels > self._most and (not wanted or count * wanted**2 > self._most):
+            wanted = self._side(self._most / count)
+        return wanted if max(height, width) > wanted else 0
+
     def _restore(
         self,
         hazy: Tensor,
@@ -251,7 +267,7 @@ class Dehazer:
     ) -> None:
         """Give all rows of the result to `take`, from smaller and smaller tiles until memory suffices."""
         count, _, height, width = hazy.shape
-        tile, done = self._first_tile(count, height, width), 0.0
+        tile, done = self.tile_of(count, height, width), 0.0
 
         def advance(share: float) -> None:
             nonlocal done
@@ -306,22 +322,6 @@ class Dehazer:
         parts = [result.output] if result.transmission is None else [result.output, result.transmission]
         restored = torch.cat(parts, 1) if len(parts) > 1 else result.output
         return restored[..., :height, :width], result.airlight if result.airlight is not None else airlight
-
-    def _first_tile(self, count: int, height: int, width: int) -> int:
-        """Side of the tiles for images of a size; 0 for one piece."""
-        pixels = count * height * width
-        if self.tile:
-            wanted = self.tile if max(height, width) > self.tile else 0
-        elif self.tile == 0:
-            wanted = 0
-        else:
-            need = memory.bytes_per_pixel(self.network, self._backend.precision)
-            room = _SHARE * memory.available(self.device)
-            most = room if self.device.type == 'cuda' else _TILE_BYTES
-            wanted = 0 if pixels * need <= room else self._side(most / need / count)
-        if pixels > self._most and (not wanted or count * wanted**2 > self._most):
-            wanted = self._side(self._most / count)
-        return wanted if max(height, width) > wanted else 0
 
     def _side(self, pixels: float) -> int:
         """Side of the largest square tile of so many pixels, within the sizes that tiles have."""

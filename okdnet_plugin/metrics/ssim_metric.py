@@ -1,5 +1,6 @@
 """SSIM, in a seventh of BasicSR's time."""
 
+from collections.abc import Iterator
 from typing import Literal
 
 import cv2
@@ -12,6 +13,7 @@ from okdnet_plugin.metrics.metric_util import as_image, check_same_size
 
 _SIZE, _SIGMA = 11, 1.5
 _C1, _C2 = (0.01 * 255) ** 2, (0.03 * 255) ** 2
+_BAND = 500_000  # places of a band, each of which takes some 300 bytes
 
 
 def ssim_map(img: np.ndarray, img2: np.ndarray) -> np.ndarray:
@@ -73,4 +75,14 @@ def calculate_fast_ssim(
         raise InputError(f'{name}: {width}x{height} pixels are left; its window takes at least {_SIZE}x{_SIZE}')
     if test_y_channel:
         images = [to_y_channel(image) for image in images]
-    return float(ssim_map(*images).mean())
+    total = sum(float(ssim_map(*bands).sum()) for bands in _bands(*images))
+    places = (height - _SIZE + 1) * (width - _SIZE + 1) * (1 if images[0].ndim == 2 else images[0].shape[2])
+    return total / places
+
+
+def _bands(img: np.ndarray, img2: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Images from the top to the bottom in bands, whose places together are those of the whole, once each."""
+    height, width = img.shape[:2]
+    rows = max(1, _BAND // width)
+    for top in range(0, height - _SIZE + 1, rows):
+        yield img[top : top + rows + _SIZE - 1], img2[top : top + rows + _SIZE - 1]

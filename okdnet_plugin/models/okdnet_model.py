@@ -68,8 +68,14 @@ class OKDNetModel(RestorationModel):
         for name in _MAPS:
             key = f'{name}_opt'
             if key in self.losses:
-                losses[self.loss_blocks[key]] = self.losses[key](getattr(branches, name), self._map(name))
-        return losses
+                # DCPDN is trained by the transmission of each channel.
+                estimated = getattr(branches, f'{name}_rgb', getattr(branches, name))
+                losses[self.loss_blocks[key]] = self.losses[key](estimated, self._map(name))
+        return losses | self.losses_of_branches(branches)
+
+    def losses_of_branches(self, branches: Any) -> dict[str, Tensor]:
+        """Further losses of what the network says of the batch, by their names in the log; none here."""
+        return {}
 
     def _students(self, branches: Any) -> dict[str, Tensor]:
         if not {'distill_opt', 'branch_opt'} & set(self.losses):

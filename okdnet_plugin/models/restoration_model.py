@@ -37,6 +37,7 @@ from okdnet_plugin.engine.torch_versions import (
     total_norm,
 )
 from okdnet_plugin.errors import BadUpdatesError, InputError, SaveError
+from okdnet_plugin.inference.tiling import SMALLEST as SMALLEST_TILE
 from okdnet_plugin.models.checkpointing import Checkpointing
 from okdnet_plugin.models.validation import Validation
 
@@ -85,6 +86,16 @@ class RestorationModel(Checkpointing, Validation):
                 None, description='<data set>/<metric> whose best network is kept as net_g_best.pth'
             )
 
+        class Val(BaseModel):
+            tile: Annotated[
+                Literal['auto'] | Annotated[int, Field(ge=SMALLEST_TILE, le=2**16)] | Literal[0],
+                Says(f'auto, 0, or a whole number from {SMALLEST_TILE} to 65536'),
+            ] = Field(
+                0,
+                description='restore large images in overlapping tiles that share one airlight: auto for images that '
+                'need more than half of the free memory, a number for the largest side of a tile in px, 0 for never',
+            )
+
         amp: Annotated[Literal['bf16', 'fp16', 'off', False], Says('one of bf16, fp16, off')] | None = Field(
             None, description='autocast of the network in training: bf16, fp16 or off; losses are float32'
         )
@@ -98,6 +109,7 @@ class RestorationModel(Checkpointing, Validation):
         )
         sync_bn: bool | None = Field(False, description='BatchNorm over the images of all processes')
         train: Train = Field(default_factory=lambda: RestorationModel.Options.Train.model_validate({}))
+        val: Val = Field(default_factory=lambda: RestorationModel.Options.Val.model_validate({}))
         logger: Logger = Field(default_factory=lambda: RestorationModel.Options.Logger.model_validate({}))
 
     # Block of the option file under `train` -> name of its value in the log. Each of them is a loss between the
@@ -394,7 +406,7 @@ class RestorationModel(Checkpointing, Validation):
         """What the network makes of the batch, under autocast; its tensors, also those of a NamedTuple, as float32."""
         with torch.autocast(self.device.type, self.amp_dtype, enabled=self.amp_dtype is not None):
             result = self.net_g(self.lq, **keywords)
-        return result.float() if isinstance(result, Tensor) else type(result)(*(tensor.float() for tensor in result))
+        return _as_float(result)
 
     def image_losses(self, image: Tensor) -> dict[str, Tensor]:
         """The losses between a restored image and the clear one, shapes (N, 3, H, W): of every declared block.
@@ -434,6 +446,14 @@ class RestorationModel(Checkpointing, Validation):
 def _sum(losses: Iterable[Tensor]) -> Tensor:
     first, *others = losses
     return sum(others, first)
+
+
+def _as_float(result: Any) -> Any:
+    """A tensor, or a NamedTuple of tensors and lists of them, as float32."""
+    if isinstance(result, Tensor):
+        return result.float()
+    parts = [_as_float(part) for part in result]
+    return parts if isinstance(result, list) else type(result)(*parts)
 
 
 def _share(value: Tensor, count: int) -> Tensor:

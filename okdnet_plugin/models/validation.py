@@ -22,12 +22,14 @@ from tqdm import tqdm
 
 from okdnet_plugin.engine import checkpoints, results, validation
 from okdnet_plugin.engine.any_size import AnySize
+from okdnet_plugin.engine.memory import is_out_of_memory
 from okdnet_plugin.engine.ordered_work import OrderedWork
 from okdnet_plugin.engine.run import Run
 from okdnet_plugin.engine.signals import StopRequest
 from okdnet_plugin.engine.torch_versions import uncompiled
 from okdnet_plugin.engine.validation import Mean, MetricValues
 from okdnet_plugin.errors import InputError, StoreError, message_of
+from okdnet_plugin.inference.dehazer import Dehazer
 from okdnet_plugin.map_dataset import MapDataset
 from okdnet_plugin.progress import fitting
 
@@ -53,6 +55,8 @@ class Validation(SRModel):
     _unvalidated: list[DataLoader]
     _untested: int
     _failures: list[str]
+    _in_tiles: Dehazer | None = None
+    _tiled: list[str]  # images that were restored in tiles, and how large these were
     lq_path: list[str]
 
     def validation(
@@ -79,9 +83,11 @@ class Validation(SRModel):
         validation.share_buffers(net, self.cpu_group)
         loader = validation.loader_of_share(dataset, opt['rank'], opt['world_size'], self._num_workers(dataset.opt))
         failures: list[str] = []
+        self._in_tiles, self._tiled = None, []  # the weights are others than last time
         share = self._restore_all(loader, dataset, current_iter, save_img, failures)
         if self.device.type == 'cuda':
             torch.cuda.empty_cache()  # images of all sizes have left blocks that no batch fits
+        self._say_what_is_tiled(name)
         is_whole = len(share) + len(failures) == len(loader)
         shares = validation.gather((share, failures, None if is_whole else self.stop_request.signal), self.cpu_group)
         signals = [signal for *_, signal in shares if signal is not None]
@@ -140,7 +146,7 @@ class Validation(SRModel):
 
     def _restored_ones(
         self, batches: Iterable[dict], failures: list[str], where: str
-    ) -> Iterator[tuple[Mapping[str, Tensor], int, str]]:
+    ) -> Iterator[tuple[dict[str, Tensor], int, str]]:
         """The tensors of each image that can be restored, its place in the data set, and its path."""
         for data in batches:
             index, lq_path, tensors = int(data.pop('index')), data['lq_path'][0], None
@@ -219,9 +225,9 @@ class Validation(SRModel):
                 return
             yield data
 
-    def _measured(self, tensors: Mapping[str, Tensor], index: int, lq_path: str, path: str | None) -> MetricValues:
-        """Save an image and work out its metrics, in any thread."""
-        images = {key: tensor2img(tensor) for key, tensor in tensors.items()}
+    def _measured(self, tensors: dict[str, Tensor], index: int, lq_path: str, path: str | None) -> MetricValues:
+        """Save an image and work out its metrics, in any thread; its tensors are gone afterwards."""
+        images = {key: tensor2img(tensors.pop(key)) for key in list(tensors)}  # one after the other, as they are large
         if path is not None:
             self._save_image(images, path)
         found = validation.metric_values_of(images, self.opt['val'].get('metrics') or {})
@@ -242,7 +248,7 @@ class Validation(SRModel):
         """
         return {key: tensor2img(tensor) for key, tensor in self._restored(data).items()}
 
-    def _restored(self, data: dict) -> Mapping[str, Tensor]:
+    def _restored(self, data: dict) -> dict[str, Tensor]:
         """As `restore_image`, but tensors of the CPU, (1, 3, H, W)."""
         self.feed_data(data)
         with uncompiled(self.get_bare_model(self.net_g)):  # images have many sizes, each of which would be compiled
@@ -273,7 +279,7 @@ class Validation(SRModel):
 
     def _test_image(self) -> None:
         try:
-            self.test()
+            self._test_in_tiles_or_whole()
         except InputError:
             raise
         except (ValueError, RuntimeError) as error:
@@ -284,6 +290,43 @@ class Validation(SRModel):
                 f'{self.lq_path[0]} is {height}x{width} (height x width), which {self.opt["network_g"]["type"]} cannot '
                 f'restore: {" ".join(str(error).split())[:300]}; bring it to another size, or take it out'
             ) from None
+
+    def _test_in_tiles_or_whole(self) -> None:
+        """Restore the image as `val: tile` says: whole, or in overlapping tiles that share the airlight."""
+        tile = self.opt['val'].get('tile')
+        if not tile:
+            self.test()
+            return
+        if self._in_tiles is None:
+            net = self.net_g_ema if hasattr(self, 'net_g_ema') else self.get_bare_model(self.net_g)
+            self._in_tiles = Dehazer(
+                net,
+                backend='eager',
+                device=str(self.device),
+                tile=None if tile == 'auto' else tile,
+                notify=get_root_logger().warning,
+            )
+        count, _, height, width = self.lq.shape
+        side = self._in_tiles.tile_of(count, height, width)
+        if not side:
+            try:
+                self.test()
+                return
+            except RuntimeError as error:
+                if tile != 'auto' or not is_out_of_memory(error):
+                    raise
+        self.output = self._in_tiles.restore(self.lq).output
+        side = self._in_tiles.tile_of(count, height, width)  # it may have become smaller
+        self._tiled.append(f'{self.lq_path[0]}, {height}x{width} (height x width), of up to {side} px')
+
+    def _say_what_is_tiled(self, dataset_name: str) -> None:
+        tiled = list(chain.from_iterable(validation.gather(self._tiled, self.cpu_group)))
+        if tiled:
+            get_root_logger().info(
+                f'{dataset_name}: {len(tiled)} images are restored in tiles that overlap and share one airlight '
+                f'(val:tile: {self.opt["val"]["tile"]}); the first: {tiled[0]}. Their metric values may differ a '
+                'little from those of whole images.'
+            )
 
     def _fails_for_the_size(self, error: Exception) -> bool:
         """Whether the network restores the image once it has a usual size."""

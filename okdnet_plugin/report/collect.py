@@ -19,6 +19,7 @@ import okdnet_plugin
 from okdnet_plugin.engine.journal import NAME as JOURNAL
 from okdnet_plugin.engine.validation import MetricValues, means_of, strip
 from okdnet_plugin.report import cost
+from okdnet_plugin.report.detected import collect_detection
 from okdnet_plugin.report.evaluate import Evaluation
 from okdnet_plugin.report.plan import KINDS, PROTOCOLS, Kind, Method, Metric, Plan, arguments_of
 from okdnet_plugin.report.published import TABLES
@@ -73,8 +74,9 @@ def collect(plan: Plan, evaluation: Evaluation, command: str) -> dict:
         ],
         'results': results,
         'tables': [_table(number, plan, results, costs) for number in plan.settings['tables']],
+        'detection': collect_detection(plan, evaluation, groups),
         'curves': [curve for method in plan.methods for curve in _curves(method)],
-        'notes': failures_of(plan, evaluation),
+        'notes': [*_tiled(groups), *failures_of(plan, evaluation)],
     }
 
 
@@ -89,6 +91,19 @@ def measured(plan: Plan, evaluation: Evaluation) -> dict[tuple[str, str], list[d
                 places = [(fingerprint, index) for index in plan.places(test_set)]
                 groups[method.label, test_set.label] = [lines[place] for place in places if place in lines]
     return groups
+
+
+def _tiled(groups: Mapping[tuple[str, str], Sequence[Mapping]]) -> list[str]:
+    """Which images were restored in tiles, a line for each method and set."""
+    notes = []
+    for (method, test_set), lines in groups.items():
+        sides = [line['tile'] for line in lines if line.get('tile')]
+        if sides:
+            notes.append(
+                f'{method} on {test_set}: {len(sides)} of {len(lines)} images were restored in tiles of up to '
+                f'{max(sides)} px that overlap and share one airlight'
+            )
+    return notes
 
 
 def failures_of(plan: Plan, evaluation: Evaluation) -> list[str]:
@@ -120,9 +135,10 @@ def write_csv(path: str, lines: Iterable[Mapping]) -> None:
 
 
 def _weights(method: Method) -> str | None:
-    if method.missing or not method.weights or not method.param_key:
-        return method.weights
-    return f'{method.weights} ({method.param_key})'
+    given = method.path.get('pretrain_network_g')
+    if method.missing or not given or not method.param_key:
+        return given
+    return f'{given} ({method.param_key})'
 
 
 def _describe(metric: Metric, plan: Plan) -> dict:

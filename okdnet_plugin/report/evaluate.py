@@ -56,6 +56,9 @@ class Evaluation:
             os.makedirs(self.folder, exist_ok=True)
         except OSError as error:
             raise SaveError(f'{self.folder} cannot be made ({error.strerror}); choose another folder') from error
+        self._clear_seen = {
+            (line['detector'], line['content'], line['index']) for line in self.lines() if 'clear_boxes' in line
+        }
         done = {(line['fingerprint'], line['index']) for line in self.lines() if not line['errors']}
         with open(osp.join(self.folder, f'figures-{self.rank}.jsonl'), 'a', encoding='utf-8') as file:
             file.write('\n' if file.tell() else '')  # ends what a killed process has left
@@ -103,7 +106,7 @@ class Evaluation:
                 yield test_set, fingerprint, places
 
     def _dehazer(self, method: Method) -> Dehazer | None:
-        """What runs the network, as `basicsr dehaze` does, layer by layer and whole images; None for the hazy input.
+        """What runs the network, as `basicsr dehaze` does, layer by layer, whole images or tiles; None for hazy input.
 
         Raises:
             InputError: the weights cannot be read, or are of another network.
@@ -112,7 +115,8 @@ class Evaluation:
             return None
         weights = load_for(method.network, method.weights, method.path.get('param_key_g'))
         device = 'cpu' if self.plan.opt.get('num_gpu') == 0 else 'auto'
-        return Dehazer(weights, backend='eager', device=device, tile=0, notify=_warn)
+        tile = self.plan.settings['tile']
+        return Dehazer(weights, backend='eager', device=device, tile=None if tile == 'auto' else tile, notify=_warn)
 
     def _measure(
         self, method: Method, dehazer: Dehazer | None, test_set: TestSet, fingerprint: str, places: list[int]
@@ -137,6 +141,7 @@ class Evaluation:
                 started = _now()
                 restored = data['lq'] if dehazer is None else dehazer.restore(data['lq']).output
                 seconds = 0.0 if dehazer is None else _now() - started
+                line['tile'] = 0 if dehazer is None else dehazer.tile_of(1, *restored.shape[-2:])
                 images = {key: tensor2img(data[key]) for key in ('lq', 'gt') if key in data}
                 images['result'] = tensor2img(restored)
                 self._keep_thumbnails(fingerprint, test_set, index, images)
@@ -146,6 +151,7 @@ class Evaluation:
                 line['errors']['picture'] = one_line(error)
             else:
                 self._add_figures(line, method, images)
+                self._add_boxes(line, test_set, index, images, data)
             for what, error in line['errors'].items():
                 print(f'basicsr: warning: {title}: {line["picture"]}: {what}: {error}', file=sys.stderr)
             yield {**line, 'network_seconds': seconds, 'seconds': time.perf_counter() - begin}
@@ -157,6 +163,26 @@ class Evaluation:
             found = metric_values_of(images, {key: block})
             line['figures'] |= found.values
             line['errors'] |= {metric: reason[:300] for metric, reason in found.reasons.items()}
+
+    def _add_boxes(
+        self, line: dict, test_set: TestSet, index: int, images: Mapping[str, np.ndarray], data: Mapping
+    ) -> None:
+        """What the detector of the plan, if there is one, finds in the result, and once in the clear image."""
+        detection = self.plan.detection
+        if detection is None:
+            return
+        result = images['result']
+        line |= {'detector': detection.fingerprint, 'content': test_set.content, 'size': list(result.shape[:2])}
+        line['clear'] = osp.splitext(osp.basename(data['gt_path'][0]))[0] if 'gt_path' in data else line['picture']
+        seen = detection.fingerprint, test_set.content, index
+        try:
+            detection.annotated(test_set.label, [line['picture'], line['clear']], result.shape[:2])
+            line['boxes'] = detection.detector(result)
+            if 'gt' in images and seen not in self._clear_seen:
+                line['clear_boxes'] = detection.detector(images['gt'])
+                self._clear_seen.add(seen)
+        except InputError as error:
+            line['errors']['detection'] = one_line(error)
 
     def _keep_thumbnails(
         self, fingerprint: str, test_set: TestSet, index: int, images: Mapping[str, np.ndarray]

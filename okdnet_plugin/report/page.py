@@ -22,6 +22,7 @@ from okdnet_plugin.report.tables import (
     cost_table,
     curve_points,
     curve_table,
+    detection_tables,
     entries,
     figure_of,
     images,
@@ -71,6 +72,9 @@ def markdown(report: Mapping) -> str:
         parts += ['## Published and measured', "Each cell: the paper's figure / the figure measured here."]
         for table in papers:
             parts += [f'### {_md(table.title)}', _md_table(table)]
+
+    for table in detection_tables(report):
+        parts += [f'## {_md(table.title)}', _md_table(table)]
 
     parts.append('## Cost')
     parts.append(_md_table(cost_table(report)) if listed(report, 'methods') else 'No methods are listed.')
@@ -148,6 +152,8 @@ def _sections(report: Mapping) -> Iterable[_Section]:
     else:
         yield _Section('cost', 'Cost', 'text', 'No methods are listed.')
     yield _Section('published', 'Published and measured', 'tables', list(map(paper_table, entries(report, 'tables'))))
+    yield _Section('detection', 'Detection after dehazing', 'tables', detection_tables(report))
+    yield _Section('detected', 'Detected objects', 'galleries', list(_detected(report)))
     yield _Section('pictures', 'Best and worst images', 'galleries', galleries)
     yield _Section('curves', 'Training curves', 'curves', list(_curves(report)))
     none = Markup('<p>No metrics are listed.</p>')
@@ -262,6 +268,19 @@ def _gallery(report: Mapping, dataset: Mapping, index: int) -> dict:
         ]
         strips += [(label(method), own)] if own else []
     return {'index': index, 'label': label(dataset), 'order': order, 'strips': strips}
+
+
+def _detected(report: Mapping) -> Iterable[dict]:
+    """Images with the boxes that the detector finds, in the form of the galleries."""
+    order = 'each method, and the clear image at the right, with the boxes that the detector is sure of'
+    for index, one in enumerate(entries(report.get('detection') or {}, 'sets'), 1):
+        strips = []
+        for entry in entries(one, 'strips'):
+            counts = ', '.join(f'{name} {count}' for name, count in (entry.get('counts') or {}).items())
+            strips.append((f'Objects found: {counts}', {'picture': None, **entry}))
+        if strips:
+            name = str(one.get('set') or 'Unnamed')
+            yield {'index': f'd{index}', 'label': name, 'order': order, 'strips': [('All methods', strips)]}
 
 
 def _figures(report: Mapping, entry: Mapping) -> str:

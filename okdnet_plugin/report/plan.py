@@ -17,12 +17,14 @@ from basicsr.utils.registry import DATASET_REGISTRY
 from torch import nn
 
 import okdnet_plugin
+from okdnet_plugin import shipped_weights
 from okdnet_plugin.config.check import refuse
 from okdnet_plugin.data.options import require
 from okdnet_plugin.engine.validation import metric_values_of
 from okdnet_plugin.errors import InputError
 from okdnet_plugin.files import open_regular_file
 from okdnet_plugin.map_dataset import MapDataset
+from okdnet_plugin.report.detection import Detection
 from okdnet_plugin.weights import reading
 
 _DEFAULTS = {
@@ -32,6 +34,7 @@ _DEFAULTS = {
     'examples': 2,
     'num_worker': 1,
     'limit': None,
+    'tile': 0,
 }
 # What is measured of an image; PSNR and SSIM are of the luma with y, else of RGB.
 PROTOCOLS = {
@@ -90,7 +93,9 @@ class Method:
 
     @property
     def weights(self) -> str | None:
-        return self.path.get('pretrain_network_g')
+        """The file of weights, also of those that come with the package and are given by name."""
+        given = self.path.get('pretrain_network_g')
+        return given and shipped_weights.resolve(given)
 
     @property
     def param_key(self) -> str | None:
@@ -154,6 +159,7 @@ class Plan:
         opt: the option file.
         methods, sets, metrics: of it.
         settings: its block `report`, with defaults.
+        detection: its block `detection`, if it has one.
     """
 
     opt: Mapping
@@ -161,6 +167,7 @@ class Plan:
     sets: list[TestSet]
     metrics: list[Metric]
     settings: Mapping
+    detection: Detection | None = None
 
     @property
     def available_metrics(self) -> dict[str, Mapping]:
@@ -175,6 +182,8 @@ class Plan:
         """What the figures of a method on a test set depend on; figures of another one are measured again."""
         weights = method.weights and _digest(method.weights)
         parts = (method.label, method.network, weights, method.param_key, test_set.label, test_set.block)
+        parts += (self.settings['tile'],) if self.settings['tile'] and method.network else ()
+        parts += (self.detection.fingerprint,) if self.detection else ()
         parts += (test_set.content, self.available_metrics, okdnet_plugin.__version__, cv2.__version__)
         return hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()[:16]
 
@@ -189,7 +198,7 @@ def read(opt: Mapping) -> Plan:
             `missing`, a text that says why there are no figures. `datasets`: a block for each. `metrics`: as under
             `val`. `protocol`: rgb, y or resize256. `report`: tables of the paper to be set beside, cost_size
             [height, width] and cost_rounds of the cost, examples (best and worst images), num_worker, limit
-            (samples of a test set that are measured at most, at equal distances).
+            (samples of a test set that are measured at most, at equal distances), tile (0, auto or px).
 
     Raises:
         InputError: a key or a value is wrong, or a registered name unknown.
@@ -200,7 +209,9 @@ def read(opt: Mapping) -> Plan:
     methods = [_method(label, block or {}) for label, block in opt['methods'].items()]
     sets = [_test_set(label, block, opt, protocol) for label, block in opt['datasets'].items()]
     metrics = [_metric(key, block, protocol) for key, block in opt['metrics'].items()]
-    return Plan(opt, methods, sets, metrics, settings)
+    block = opt.get('detection')
+    detection = Detection(block, [test_set.label for test_set in sets]) if block else None
+    return Plan(opt, methods, sets, metrics, settings, detection)
 
 
 def _digest(path: str) -> str:

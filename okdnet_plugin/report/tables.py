@@ -7,6 +7,8 @@ from typing import Any, NamedTuple
 
 from okdnet_plugin.report.figures import ARROWS, NOTHING, decimals, finite, marks, number, shown, written_decimals
 
+_AP_PLACES = 3  # decimals of average precision
+
 
 class Column(NamedTuple):
     """A column: what stands above it, and how it is sorted.
@@ -237,6 +239,35 @@ def _many(count: float | None) -> str:
         if count >= size:
             return f'{count / size:.2f} {suffix}'
     return f'{count:.0f}'
+
+
+def detection_tables(report: Mapping) -> list[Table]:
+    """What the detector finds after each method, a table for each test set."""
+    detection = report.get('detection') or {}
+    score = finite(detection.get('score')) or 0
+    tables = []
+    for one in entries(detection, 'sets'):
+        rows, reference = entries(one, 'rows'), one.get('reference')
+        columns = [Column('Method', numeric=False)]
+        cells = [[Cell(str(row.get('method') or NOTHING), str(row.get('method') or NOTHING))] for row in rows]
+        for key, heading in (('ap50', 'AP at 0.5'), ('ap', 'AP at 0.5 to 0.95')) if reference else ():
+            values = [row.get(key) for row in rows]
+            columns.append(Column(with_arrow(heading, 'higher'), first='descending'))
+            for line, value, mark in zip(cells, values, marks(values, 'higher', _AP_PLACES), strict=True):
+                line.append(Cell(shown(value, _AP_PLACES), number(value), mark))
+        columns.append(Column(f'Boxes of score {score:g} and more'))
+        for line, row in zip(cells, rows, strict=True):
+            count = sum(value >= score for value in map(finite, row.get('scores') or []) if value is not None)
+            line.append(Cell(str(count), float(count)))
+        pictures, objects = one.get('pictures'), one.get('objects')
+        what = f'{pictures} images; neither annotations nor clear images to compare with.'
+        if reference == 'annotations':
+            what = f'Against annotations: {objects} objects in {pictures} images.'
+        elif reference:
+            what = f'Agreement with the clear images, in {pictures} of which the detector finds {objects} objects.'
+        note = f'{what} Detector: {detection.get("model")}, {detection.get("format")}.'
+        tables.append(Table(f'Detection on {label({"key": one.get("set")})}', columns, cells, [note]))
+    return tables
 
 
 def curve_table(report: Mapping) -> Table:

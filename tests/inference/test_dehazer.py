@@ -376,8 +376,8 @@ def test_images_go_to_a_gpu_as_whole_numbers_and_once(gpu, dtype, sent):
 def test_tiles_of_a_gpu_are_as_large_as_its_memory_allows(monkeypatch, free, precision, least):
     Gpu(monkeypatch, free * 2**30)
     dehazer = Dehazer(Squared(), device='cuda', precision=precision)
-    assert dehazer._first_tile(1, 1000, 100_000) >= min(least, 512)
-    tile = dehazer._first_tile(1, 20_000, 20_000)
+    assert dehazer.tile_of(1, 1000, 100_000) >= min(least, 512)
+    tile = dehazer.tile_of(1, 20_000, 20_000)
     assert tile >= least
     assert tile**2 * memory.bytes_per_pixel('Squared', precision) <= free * 2**29
 

@@ -6,6 +6,7 @@ import pytest
 from basicsr.metrics import calculate_metric, calculate_ssim
 
 from okdnet_plugin.errors import InputError
+from okdnet_plugin.metrics import ssim_metric
 from okdnet_plugin.metrics.ssim_metric import calculate_fast_ssim
 
 
@@ -29,6 +30,13 @@ def test_value_is_from_basicsr(size, how):
     expected = calculate_ssim(*ours, **{'crop_border': 0} | how)
     assert calculate_fast_ssim(*ours, **how) == pytest.approx(expected, abs=1e-12)
     assert expected < 0.99
+
+
+@pytest.mark.parametrize('places', [1, 1000, 3311])
+def test_large_images_are_measured_in_bands_that_are_the_whole(places, monkeypatch):
+    monkeypatch.setattr(ssim_metric, '_BAND', places)
+    ours = images(97, 53)
+    assert calculate_fast_ssim(*ours) == pytest.approx(calculate_ssim(*ours, 0), abs=1e-12)
 
 
 def test_grey_images_and_flat_ones():

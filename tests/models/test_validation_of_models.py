@@ -15,6 +15,7 @@ from basicsr.utils import get_root_logger
 from basicsr.utils.registry import METRIC_REGISTRY
 
 from okdnet_plugin.errors import InputError, SaveError
+from okdnet_plugin.inference.dehazer import Dehazer
 from okdnet_plugin.models.validation import Validation
 
 PATIENCE = 20  # seconds, for what comes at once unless it never comes
@@ -216,3 +217,86 @@ def test_an_error_in_a_validation_leaves_the_search_as_it_was(made, monkeypatch)
     with pytest.raises(KeyError):
         model.validation(loader, 1, None)
     assert torch.backends.cudnn.benchmark
+
+
+# -------------------------------------------------------------------------------------------------- images in tiles
+
+
+@pytest.fixture
+def large(tmp_path):
+    """A pair of 200x300."""
+    rng = np.random.default_rng(1)
+    for folder in ('hazy', 'clear'):
+        (tmp_path / 'large' / folder).mkdir(parents=True)
+        image = cv2.resize(rng.integers(0, 256, (5, 7, 3), np.uint8), (300, 200))
+        cv2.imwrite(str(tmp_path / 'large' / folder / '1.png'), image)
+    root = str(tmp_path / 'large')
+    return {'dataroot_lq': f'{root}/hazy', 'dataroot_gt': f'{root}/clear', 'layout': 'reside_6k'}
+
+
+@pytest.fixture
+def said(caplog):
+    logger = get_root_logger()
+    logger.addHandler(caplog.handler)
+    with caplog.at_level(logging.INFO, logger.name):
+        yield lambda: caplog.messages
+    logger.removeHandler(caplog.handler)
+
+
+@pytest.mark.parametrize('is_train', [True, False])
+def test_large_images_are_restored_in_tiles_as_by_dehaze_and_the_log_says_so(made, large, said, is_train):
+    model, loader, folder = made(is_train, **large)
+    model.opt['val']['tile'] = 128
+    model.validation(loader, 'x', None, save_img=not is_train)
+    (line,) = (message for message in said() if 'tiles' in message)
+    assert '1 images' in line
+    assert '200x300 (height x width), of up to 128 px' in line
+    assert 0 < model.metric_results['psnr'] < 30
+    if not is_train:
+        (result,) = files(folder)
+        dehazer = Dehazer(model.get_bare_model(model.net_g), tile=128, backend='eager', device='cpu')
+        expected = dehazer(large['dataroot_lq'] + '/1.png')[..., ::-1]
+        assert np.abs(cv2.imread(str(folder / result)).astype(int) - expected).max() <= 1  # of rounding
+
+
+def test_auto_takes_tiles_for_what_does_not_fit_and_else_changes_nothing(made, large, said, monkeypatch):
+    outcomes = []
+    for tile, free in ((0, 2**40), ('auto', 2**40), ('auto', 2**26)):
+        monkeypatch.setattr('okdnet_plugin.inference.memory.available', lambda device, free=free: free)
+        model, loader, _ = made(**large)
+        model.opt['val']['tile'] = tile
+        model.validation(loader, 1, None)
+        outcomes.append((model.metric_results, any('tiles' in message for message in said())))
+    whole, fits, tiled = outcomes
+    assert whole == fits
+    assert not fits[1]
+    assert tiled[1]
+    assert tiled[0]['psnr'] == pytest.approx(whole[0]['psnr'], abs=3)
+    assert tiled[0] != whole[0]
+
+
+def test_auto_takes_tiles_where_the_memory_was_less_than_it_seemed(made, large, said, monkeypatch):
+    model, loader, _ = made(**large)
+    model.opt['val']['tile'] = 'auto'
+
+    def short(self):
+        raise RuntimeError('[enforce fail] DefaultCPUAllocator: not enough memory')
+
+    monkeypatch.setattr(Validation, 'test', short)
+    model.validation(loader, 1, None)
+    assert model.metric_results['psnr'] > 0
+    assert any('tiles' in message for message in said())
+
+
+def test_tiles_are_of_the_weights_as_they_are_now(made, large):
+    model, loader, _ = made(**large)
+    model.opt['val']['tile'] = 128
+    values = []
+    for iteration in (1, 2):
+        model.current_iter = iteration
+        model.validation(loader, iteration, None)
+        values.append(model.metric_results['psnr'])
+        with torch.no_grad():
+            for parameter in model.net_g_ema.parameters():
+                parameter += 0.05
+    assert values[0] != values[1]

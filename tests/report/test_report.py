@@ -224,6 +224,24 @@ def test_a_limit_takes_samples_at_equal_distances_and_the_whole_set_goes_on_from
     assert sorted(of_set) == list(range(8))
 
 
+def test_large_images_in_tiles_are_said_and_are_figures_of_their_own(options, tmp_path):
+    (tmp_path / 'large').mkdir()
+    image = np.random.default_rng(0).integers(0, 256, (20, 30, 3), np.uint8)
+    cv2.imwrite(str(tmp_path / 'large/1.png'), cv2.resize(image, (300, 200)))
+    options['datasets'] = {'Large': {'type': 'PairedDehazeDataset', 'dataroot_lq': 'large', 'dataroot_gt': 'large'}}
+    found = []
+    for tile in (0, 128, 'auto'):
+        options['report']['tile'] = tile
+        report, _ = measure(options)
+        found.append((result(report, 'OKDNet', 'Large')['figures']['psnr']['mean'], report['notes']))
+    (whole, none), (tiled, notes), (auto, nothing) = found
+    assert none == nothing == []
+    assert whole == auto != tiled
+    assert notes == [
+        'OKDNet on Large: 1 of 1 images were restored in tiles of up to 128 px that overlap and share one airlight'
+    ]
+
+
 def test_other_weights_are_measured_again_and_others_are_not(options, monkeypatch):
     measure(options)
     calls = count_calls(monkeypatch)
