@@ -5,6 +5,7 @@ import shutil
 
 import pytest
 import torch
+from basicsr.archs import build_network
 
 from conftest import basicsr, two_of_basicsr, write_options
 
@@ -145,3 +146,24 @@ def test_validation_that_was_cut_off_is_made_up_for(options, tmp_path):
     assert [line for line in expected['journal'] if line not in remade['journal']] == missing
     del expected['journal'], remade['journal']
     assert differences(expected, remade) == []
+
+
+def of_distillation(options, folder):
+    """A small student with a frozen teacher, and a rate of its own for one layer."""
+    teacher = {'type': 'DSCFSRCNN', 'd': 4, 's': 2, 'm': 1}
+    torch.save({'params': build_network(teacher).state_dict()}, folder / 'teacher.pth')
+    options['train']['distillation'] = {'affinity': {'loss': {'type': 'FeatureAffinityLoss', 'reduction': 'mean'}}}
+    options['train']['lr_factors'] = {'tail.*': 0.1}
+    return options | {
+        'model_type': 'DistillationModel',
+        'network_g': {'type': 'FFALiteNet', 'dim': 8, 'blocks': 1},
+        'teachers': {'sr': {'network_t': teacher, 'pretrain_network_t': str(folder / 'teacher.pth')}},
+    }
+
+
+@pytest.mark.parametrize('method', [of_distillation])
+def test_method_goes_on_as_if_nothing_had_been(method, options, tmp_path):
+    del options['train']['distill_opt']
+    whole, halves = whole_and_in_halves(tmp_path, method(options, tmp_path))
+    assert differences(whole, halves) == []
+    assert len(whole['journal']) == TOTAL + 5

@@ -13,7 +13,7 @@ from torch.utils.data import default_collate
 
 from okdnet_plugin.config.messages import Mistake
 from okdnet_plugin.config.registered import find, is_basicsrs
-from okdnet_plugin.config.walk import Phase, is_closed, losses_of, model_of
+from okdnet_plugin.config.walk import KeyPath, Phase, is_closed, model_of, nodes_of
 from okdnet_plugin.errors import InputError
 
 _DOWNLOADS = ('PerceptualLoss',)  # losses that read weights when they are made
@@ -36,9 +36,9 @@ def attempts(opt: Mapping, phase: Phase) -> Iterator[Mistake]:
         except Exception as error:  # of another plugin it may be any
             yield Mistake(('datasets', label), f': {_complaint(block, error)}', 'wrong value')
     if phase == 'train':
-        for key in losses_of(model_of(opt)):
-            if opt['train'].get(key):
-                yield from _loss(key, opt['train'][key])
+        for node in nodes_of(opt, phase) if is_closed(model_of(opt)) else ():
+            if node.kind == 'loss':
+                yield from _loss(node.path, node.value)
         if 'train' in sets:
             try:
                 first_batch(opt, sets['train'])
@@ -79,14 +79,14 @@ def _complaint(block: Mapping, error: Exception) -> str:
     return f'{block["type"]} cannot be made: {type(error).__name__}{said and ": "}{said}; see its docstring'
 
 
-def _loss(key: str, block: Mapping) -> Iterator[Mistake]:
+def _loss(path: KeyPath, block: Mapping) -> Iterator[Mistake]:
     make, arguments = find('loss', block['type']), {name: one for name, one in block.items() if name != 'type'}
     if make is None or block['type'] in _DOWNLOADS:
         return
     try:
         make(**deepcopy(arguments))
     except (TypeError, ValueError, AssertionError) as error:
-        yield Mistake(('train', key), f': {_complaint(block, error)}', 'wrong value')
+        yield Mistake(path, f': {_complaint(block, error)}', 'wrong value')
 
 
 def first_batch(opt: Mapping, data_set: Any, world_size: int = 1) -> None:

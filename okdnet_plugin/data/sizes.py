@@ -4,8 +4,11 @@ import random
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from okdnet_plugin.config.messages import shown
 from okdnet_plugin.data.haze import WHOLE, Window
+from okdnet_plugin.data.images import check_large_enough
 from okdnet_plugin.data.options import is_count, require, scale_of
 
 
@@ -81,6 +84,28 @@ def draw_resized_crop(resize: Resize, edge: int, height: int, width: int) -> Sam
 def whole(resize: Resize | None, height: int, width: int) -> Sample:
     """The whole image, resized if that is asked for."""
     return Sample(WHOLE, resize.draw(height, width) if resize else None)
+
+
+def of_a_sample(opt: Mapping, resize: Resize | None, img: np.ndarray, label: str) -> Sample:
+    """What of a clear image becomes a sample; of a crop alone the random numbers are those of BasicSR's.
+
+    Args:
+        opt: the block of the data set, of which `phase` and `gt_size` count.
+        resize: its option `resize`.
+        img: (H, W, ...).
+        label: what messages call the image.
+
+    Raises:
+        InputError: the image is smaller than the crop.
+    """
+    edge = opt.get('gt_size')
+    if opt['phase'] != 'train' or edge is None:
+        return whole(resize, *img.shape[:2])
+    if resize:
+        return draw_resized_crop(resize, edge, *img.shape[:2])
+    check_large_enough(img, edge, label)
+    top, left = (random.randint(0, length - edge) for length in img.shape[:2])
+    return Sample(np.s_[top : top + edge, left : left + edge], None)
 
 
 def check_training(opt: Mapping) -> None:

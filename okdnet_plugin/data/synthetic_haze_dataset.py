@@ -1,6 +1,5 @@
 """Hazy images that are made on the fly, of clear images and their depth."""
 
-import random
 from collections.abc import Sequence
 from os import path as osp
 from typing import Annotated, Any, Literal
@@ -28,7 +27,7 @@ from okdnet_plugin.data.haze import (
 )
 from okdnet_plugin.data.haze_options import FIELDS, PRESETS, Haze, HazeRule
 from okdnet_plugin.data.image_sources import IMAGE_EXTENSIONS, ImageFolder, ImageLmdb, open_source
-from okdnet_plugin.data.images import check_large_enough, cut_white_frame, decode, resized, to_tensor
+from okdnet_plugin.data.images import cut_white_frame, decode, resized, to_tensor
 from okdnet_plugin.data.layouts import stem
 from okdnet_plugin.data.options import located, require
 from okdnet_plugin.errors import InputError
@@ -78,7 +77,7 @@ class SyntheticHazeDataset(DehazeDataset):
             - noise: standard deviation of Gaussian noise on the scale of [0, 1]. jpeg: quality from 1 to 100.
               Default: none. These, falloff and patchiness may be drawn like beta.
             - seed: of the haze in validation and test. Default: 0.
-            - return_maps: give transmission and airlight too. Default: false.
+            - return_maps: give transmission and airlight too; return_depth: give the depth. Default: false.
 
     Raises:
         InputError: an option, a folder, an image or its depth cannot be used. Reading an image raises it too.
@@ -123,6 +122,7 @@ class SyntheticHazeDataset(DehazeDataset):
             None, description='seed of the haze in validation and test; 0 by default'
         )
         return_maps: bool | None = Field(False, description='give transmission and airlight too')
+        return_depth: bool | None = Field(False, description='give the depth too, as a training of depth needs it')
 
     def _open(self) -> None:
         opt = self.opt
@@ -160,6 +160,7 @@ class SyntheticHazeDataset(DehazeDataset):
             lq_path, gt_path: the clear image's file, or key of the LMDB; lq_path with the place in a grid.
             transmission, airlight: with `return_maps`, float32: t of each pixel of lq, (1, H, W), in (0, 1], and RGB,
             (3, 1, 1), in [0, 1].
+            depth: with `return_depth`, float32: d of each pixel of lq, (1, H, W), as the rule for depth files says.
         """
         opt = self.opt
         place, variant = divmod(index, max(1, len(self.haze.grid)))
@@ -169,16 +170,19 @@ class SyntheticHazeDataset(DehazeDataset):
         # HWC, BGR, uint8 in [0, 255], and HW, float32: the whole image, to be decoded and scaled
         img_gt, depth = self._read(gt_name, depth_name)
         # what is needed of it; haze is made there only
-        window, target = self._sample_of(img_gt, self._clear.label(gt_name))
+        window, target = sizes.of_a_sample(opt, self.resize, img_gt, self._clear.label(gt_name))
         haze = self.haze.draw(rng, variant)
         t = self._transmission(depth[window], haze, rng, depth.shape, window)
+        planes = [depth[window]] if opt.get('return_depth') else []
         img_gt = img_gt[window]
         img_lq = _hazy(img_gt, t, haze, rng)
         if target is not None:
-            img_gt, img_lq, t = (resized(img, *target) for img in (img_gt, img_lq, t))
+            img_gt, img_lq, t, *planes = (resized(img, *target) for img in (img_gt, img_lq, t, *planes))
         t = np.minimum(t, 1)[..., None]  # a resized one may be above by its last digit
+        planes = [plane[..., None] for plane in planes]
         if opt['phase'] == 'train':
-            img_gt, img_lq, t = augment([img_gt, img_lq, t], bool(opt.get('use_hflip')), bool(opt.get('use_rot')))
+            turned = augment([img_gt, img_lq, t, *planes], bool(opt.get('use_hflip')), bool(opt.get('use_rot')))
+            img_gt, img_lq, t, *planes = turned
 
         # CHW, RGB, float32 in [0, 1]
         tensors = {'lq': to_tensor(img_lq, opt.get('color')), 'gt': to_tensor(img_gt, opt.get('color'))}
@@ -188,6 +192,8 @@ class SyntheticHazeDataset(DehazeDataset):
         if opt.get('return_maps'):
             sample['transmission'] = torch.from_numpy(np.ascontiguousarray(t.transpose(2, 0, 1)))
             sample['airlight'] = torch.tensor(haze.airlight).reshape(3, 1, 1)
+        for plane in planes:
+            sample['depth'] = torch.from_numpy(np.ascontiguousarray(plane.transpose(2, 0, 1)))
         return sample
 
     def _check_own(self) -> None:
@@ -263,17 +269,6 @@ class SyntheticHazeDataset(DehazeDataset):
                 'of its image: make it again, or take the image out'
             )
         return img_gt, distances(values, self.depth_rule, label)
-
-    def _sample_of(self, img_gt: np.ndarray, label: str) -> sizes.Sample:
-        """What becomes a sample; of a crop alone the random numbers are those of BasicSR's paired_random_crop."""
-        edge = self.opt.get('gt_size')
-        if self.opt['phase'] != 'train' or edge is None:
-            return sizes.whole(self.resize, *img_gt.shape[:2])
-        if self.resize:
-            return sizes.draw_resized_crop(self.resize, edge, *img_gt.shape[:2])
-        check_large_enough(img_gt, edge, label)
-        top, left = (random.randint(0, length - edge) for length in img_gt.shape[:2])
-        return sizes.Sample(np.s_[top : top + edge, left : left + edge], None)
 
     def _transmission(
         self, depth: np.ndarray, haze: Haze, rng: np.random.Generator, size: tuple[int, int], window: Window

@@ -2,8 +2,10 @@
 
 import contextlib
 import datetime
+import inspect
 from collections import OrderedDict
 from collections.abc import Iterable, Mapping
+from fnmatch import fnmatchcase
 from signal import Signals
 from typing import Annotated, Any, ClassVar, Literal, cast
 
@@ -36,7 +38,7 @@ from okdnet_plugin.engine.torch_versions import (
     scale_in_place,
     total_norm,
 )
-from okdnet_plugin.errors import BadUpdatesError, InputError, SaveError
+from okdnet_plugin.errors import BadUpdatesError, InputError, SaveError, did_you_mean
 from okdnet_plugin.inference.tiling import SMALLEST as SMALLEST_TILE
 from okdnet_plugin.models.checkpointing import Checkpointing
 from okdnet_plugin.models.validation import Validation
@@ -68,6 +70,9 @@ class RestorationModel(Checkpointing, Validation):
             )
             grad_clip: Annotated[float, Field(gt=0), Says('the largest L2 norm of the gradient, as 0.01')] | None = (
                 Field(None, description='largest L2 norm of the gradient')
+            )
+            lr_factors: dict[str, Annotated[float, Field(gt=0)]] | None = Field(
+                None, description='factors of the learning rate, by patterns of names of weights, as {last.*: 0.1}'
             )
             recalibrate_bn: Annotated[int, Field(ge=0, le=10**6)] | None = Field(
                 0,
@@ -114,7 +119,13 @@ class RestorationModel(Checkpointing, Validation):
 
     # Block of the option file under `train` -> name of its value in the log. Each of them is a loss between the
     # restored image and the clear one, but for those that compute_losses() computes otherwise.
-    loss_blocks: ClassVar = {'pixel_opt': 'l_pix', 'ssim_opt': 'l_ssim', 'perceptual_opt': 'l_percep'}
+    loss_blocks: ClassVar = {
+        'pixel_opt': 'l_pix',
+        'ssim_opt': 'l_ssim',
+        'perceptual_opt': 'l_percep',
+        'inter_contrast_opt': 'l_inter',
+        'intra_contrast_opt': 'l_intra',
+    }
     other_loss_blocks: ClassVar[tuple[str, ...]] = ()
     # Tensors of a batch that losses look at, as far as they are there.
     of_a_batch: ClassVar = ('lq', 'gt')
@@ -228,6 +239,9 @@ class RestorationModel(Checkpointing, Validation):
             key: build_loss(train_opt[key]).to(self.device) for key in self.loss_blocks if train_opt.get(key)
         }
         self._unused_losses = set(self.losses)  # until the first step has used them
+        self._contrasting = {
+            key for key, loss in self.losses.items() if 'negatives' in inspect.signature(loss.forward).parameters
+        }
         for key, loss in self.losses.items():
             loss.register_forward_pre_hook(lambda *_, key=key: self._unused_losses.discard(key))
 
@@ -236,7 +250,25 @@ class RestorationModel(Checkpointing, Validation):
         params = list(params)
         if not params:
             raise InputError(f'{self.opt["network_g"]["type"]} has nothing to train; use it with basicsr test')
-        return optimizers.build(optim_type, params, lr=lr, **kwargs)
+        factors = self.options.train.lr_factors
+        groups = self._groups_of(params, lr, factors) if factors else None
+        return optimizers.build(optim_type, params, groups, lr=lr, **kwargs)
+
+    def _groups_of(self, params: list[Tensor], lr: float, factors: Mapping[str, float]) -> list[dict]:
+        """Parameters by the first pattern that their name fits, after those that fit none."""
+        names = {id(one): name for name, one in self.get_bare_model(self.net_g).named_parameters()}
+        groups: dict[str | None, list[Tensor]] = {None: [], **{pattern: [] for pattern in factors}}
+        for one in params:
+            fitting = (pattern for pattern in factors if fnmatchcase(names[id(one)], pattern))
+            groups[next(fitting, None)].append(one)
+        for pattern in factors:
+            if not groups[pattern]:
+                raise InputError(
+                    f'option train:lr_factors:{pattern} fits no weight{did_you_mean(pattern, names.values())}; the '
+                    f'first of {self.opt["network_g"]["type"]} is {next(iter(names.values()))}'
+                )
+        rates = {None: 1.0, **factors}
+        return [{'params': found, 'lr': lr * rates[pattern]} for pattern, found in groups.items()]
 
     # ------------------------------------------------------------------------------------------------- an iteration
 
@@ -393,6 +425,11 @@ class RestorationModel(Checkpointing, Validation):
             SRModel.save(self, 0, self.current_iter)
             raise
 
+    @property
+    def negatives(self) -> list[Tensor]:
+        """Images that a restored one is to be unlike, each (N, 3, H, W): the hazy ones."""
+        return [self.lq]
+
     def compute_losses(self) -> dict[str, Tensor]:
         """Restore the batch and compare it with the clear images.
 
@@ -406,16 +443,18 @@ class RestorationModel(Checkpointing, Validation):
         """What the network makes of the batch, under autocast; its tensors, also those of a NamedTuple, as float32."""
         with torch.autocast(self.device.type, self.amp_dtype, enabled=self.amp_dtype is not None):
             result = self.net_g(self.lq, **keywords)
-        return _as_float(result)
+        return _in_float32(result)
 
     def image_losses(self, image: Tensor) -> dict[str, Tensor]:
         """The losses between a restored image and the clear one, shapes (N, 3, H, W): of every declared block.
 
         A loss may be of parts, as PerceptualLoss: the first has the block's name in the log, others have their own.
+        One that takes `negatives` gets `self.negatives`, by default the hazy images.
         """
         losses = OrderedDict()
         for key in (key for key in self.losses if key not in self.other_loss_blocks):
-            name, value = self.loss_blocks[key], self.losses[key](image, self.gt)
+            more = {'negatives': self.negatives} if key in self._contrasting else {}
+            name, value = self.loss_blocks[key], self.losses[key](image, self.gt, **more)
             values = value if isinstance(value, tuple | list) else (value,)
             second = 'l_style' if key == 'perceptual_opt' else f'{name}_2'
             names = [name, second, *(f'{name}_{number}' for number in range(3, len(values) + 1))]
@@ -443,17 +482,17 @@ class RestorationModel(Checkpointing, Validation):
 # ---------------------------------------------------------------------------------------------------- checks of options
 
 
+def _in_float32(result: Any) -> Any:
+    """A tensor, or a NamedTuple, tuple or list of such and of the same, with its class."""
+    if isinstance(result, Tensor):
+        return result.float()
+    parts = [_in_float32(one) for one in result]
+    return type(result)(*parts) if hasattr(result, '_fields') else type(result)(parts)
+
+
 def _sum(losses: Iterable[Tensor]) -> Tensor:
     first, *others = losses
     return sum(others, first)
-
-
-def _as_float(result: Any) -> Any:
-    """A tensor, or a NamedTuple of tensors and lists of them, as float32."""
-    if isinstance(result, Tensor):
-        return result.float()
-    parts = [_as_float(part) for part in result]
-    return parts if isinstance(result, list) else type(result)(*parts)
 
 
 def _share(value: Tensor, count: int) -> Tensor:

@@ -129,6 +129,21 @@ def build(weights: Weights) -> nn.Module:
     return net.float().eval().requires_grad_(False)
 
 
+def load_frozen(network: Mapping, path: str | None, param_key: str | None = None) -> nn.Module:
+    """A network with its weights that never learns: in eval mode, without gradients, on the CPU in float32.
+
+    Args:
+        network: its block.
+        path, param_key: as for `load_for`.
+
+    Raises:
+        InputError: the network cannot be built, or has weights and gets none, or those of another.
+    """
+    if path is None and arch_detection.make(network).state_dict():
+        raise InputError(f'{network["type"]} has weights to load, and none are given; give their file')
+    return build(load_for(network, path, param_key))
+
+
 def load_for(network: Mapping, path: str | None, param_key: str | None = None) -> Weights:
     """Weights for a network that is known.
 

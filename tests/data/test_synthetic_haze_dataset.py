@@ -608,3 +608,24 @@ def assert_named(action, parts):
     message = str(caught.value)
     assert [part for part in ('phase ', 'data set Made: ', *parts) if part not in message] == []
     assert '\n' not in message
+
+
+def test_depth_is_given_with_the_crop_and_the_turn_of_the_images(tmp_path):
+    for folder in ('clear', 'depth'):
+        (tmp_path / folder).mkdir()
+    ramp = np.tile(np.arange(64, dtype=np.uint8) * 4, (48, 1)) + np.arange(48, dtype=np.uint8)[:, None]
+    cv2.imwrite(str(tmp_path / 'clear' / 'a.png'), np.repeat(ramp[..., None], 3, 2))
+    cv2.imwrite(str(tmp_path / 'depth' / 'a.png'), ramp)
+    options = {
+        'name': 'Depth', 'type': 'SyntheticHazeDataset', 'phase': 'train', 'dataroot_gt': str(tmp_path / 'clear'),
+        'dataroot_depth': str(tmp_path / 'depth'), 'depth_scale': 255.0, 'beta': 0.0, 'airlight': 1.0, 'gt_size': 32,
+        'use_hflip': True, 'use_rot': True, 'return_depth': True,
+    }  # fmt: skip
+    data = build_dataset(options)
+    for _ in range(4):
+        sample = data[0]
+        assert sample['depth'].shape == (1, 32, 32)
+        torch.testing.assert_close(sample['depth'][0], sample['gt'][0])
+    whole = build_dataset({**options, 'phase': 'val', 'gt_size': None, 'use_rot': False, 'resize': [24, 32]})[0]
+    assert whole['depth'].shape == (1, 24, 32)
+    torch.testing.assert_close(whole['depth'][0], whole['gt'][0], atol=3 / 255, rtol=0)

@@ -1,0 +1,21 @@
+"""Training of a network with branches by itself and by frozen teachers."""
+
+from typing import ClassVar
+
+from basicsr.utils.registry import MODEL_REGISTRY
+
+from okdnet_plugin.models.distillation_model import DistillationModel
+from okdnet_plugin.models.okdnet_model import OKDNetModel
+
+
+@MODEL_REGISTRY.register()
+class OKDNetDistillationModel(DistillationModel, OKDNetModel):
+    """OKDNetModel, whose network learns from frozen teachers besides, as DistillationModel says.
+
+    Source: the losses are those of the two models; that they are added up is ours.
+
+    Raises:
+        InputError: as those two.
+    """
+
+    loss_blocks: ClassVar = OKDNetModel.loss_blocks
