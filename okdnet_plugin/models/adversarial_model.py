@@ -46,7 +46,7 @@ class AdversarialModel(RestorationModel):
             description='discriminator of hazy image and restored or clear one, 6 channels',
             json_schema_extra={'needed': ['train']},
         )
-        train: Train = Train()
+        train: Train = Field(default_factory=lambda: AdversarialModel.Options.Train.model_validate({}))
 
     loss_blocks: ClassVar = {
         **RestorationModel.loss_blocks,

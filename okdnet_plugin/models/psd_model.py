@@ -32,7 +32,7 @@ class PSDModel(OKDNetModel):
                 None, description='weights of the network before the fine-tuning, which forgetting_opt and sky_opt need'
             )
 
-        train: Train = Train()
+        train: Train = Field(default_factory=lambda: PSDModel.Options.Train.model_validate({}))
 
     loss_blocks: ClassVar = {
         **OKDNetModel.loss_blocks,
