@@ -61,6 +61,9 @@ def differences(first, second, place=''):
     return [] if first == second else [place]
 
 
+NOT_OF_CLEAR = ('dataroot_lq', 'layout')  # keys of pairs
+
+
 @pytest.fixture
 def options(train_options):
     """Fourteen iterations over two epochs and more, with dropout, EMA, a schedule, augmentation and validation."""
@@ -161,9 +164,37 @@ def of_distillation(options, folder):
     }
 
 
-@pytest.mark.parametrize('method', [of_distillation])
+def of_depth_guidance(options, folder):
+    """Haze that the model makes by the depth that a frozen network tells, after a time for the depth alone."""
+    depth = {'num_feat': 4, 'growth': 4, 'num_blocks': [1, 1, 1, 1], 'bound': 'softplus'}
+    network = {'type': 'DGDNet', 'depth': depth, 'fuse': {'dim': 4, 'depths': [1, 1]}}
+    torch.save({'params': build_network(network).state_dict()}, folder / 'depth.pth')
+    clear = {'name': 'Clear', 'type': 'ClearImageDataset'}
+    block = options['datasets']['train']
+    options['datasets']['train'] = clear | {key: block[key] for key in block if key not in (*clear, *NOT_OF_CLEAR)}
+    options['train'] |= {'depth_iter': 4, 'depth_opt': {'type': 'L1Loss'}, 'mutual_opt': {'type': 'L1Loss'}}
+    source = {'network_d': network, 'pretrain_network_d': str(folder / 'depth.pth')}
+    haze = {'preset': 'reside_its'}
+    return options | {
+        'model_type': 'DepthGuidanceModel', 'network_g': network, 'clear_depth': source, 'haze': haze,
+    }  # fmt: skip
+
+
+def of_progressive(options, _):
+    """A pre-restore module that learns alone first, then all with both contrasts."""
+    options['train'] |= {
+        'pre_restore_iter': 4,
+        'pre_restore_opt': {'type': 'L1Loss'},
+        'inter_contrast_opt': {'type': 'InterContrastiveLoss', 'extractor': 'small', 'eps': 0.01},
+    }
+    network = {'type': 'ProgressiveDehazer', 'restorer': {'type': 'GridDehazeNet', 'num_feat': 2, 'growth': 2}}
+    return options | {'model_type': 'ProgressiveModel', 'network_g': network}
+
+
+@pytest.mark.parametrize('method', [of_distillation, of_depth_guidance, of_progressive])
 def test_method_goes_on_as_if_nothing_had_been(method, options, tmp_path):
     del options['train']['distill_opt']
+    options['datasets']['train']['dataset_enlarge_ratio'] = 6
     whole, halves = whole_and_in_halves(tmp_path, method(options, tmp_path))
     assert differences(whole, halves) == []
     assert len(whole['journal']) == TOTAL + 5

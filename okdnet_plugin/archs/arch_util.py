@@ -85,7 +85,9 @@ def build_part(owner: nn.Module, key: str, block: Mapping[str, Any]) -> nn.Modul
 
 
 def _larger(one: int, other: int) -> int:
-    """The larger number, by arithmetic that can be traced."""
+    """The larger number, also of numbers that stand for any size: of torch.export, or of a trace."""
+    if isinstance(one, torch.SymInt) or isinstance(other, torch.SymInt):
+        return torch.sym_max(one, other)
     return (one + other + abs(one - other)) // 2
 
 

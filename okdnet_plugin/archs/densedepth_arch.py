@@ -110,5 +110,5 @@ class DenseDepth169(nn.Module):
             feature = up(feature, skips.pop())
         inverse = self.last(feature).to(x.dtype)
         inverse = F.interpolate(inverse, padded.shape[-2:], mode='bilinear', align_corners=True)
-        inverse = F.threshold(inverse, 1, 1) if self.bound == 'threshold' else 1 + F.softplus(inverse)
+        inverse = inverse.clamp(min=1) if self.bound == 'threshold' else 1 + F.softplus(inverse)
         return crop_to(1 / inverse, height, width)

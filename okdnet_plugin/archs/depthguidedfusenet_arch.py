@@ -14,7 +14,8 @@ from okdnet_plugin.archs.arch_util import check_size, crop_to, pad_to_multiple
 
 def to_map(tokens: Tensor, height: int, width: int) -> Tensor:
     """Tokens, shape (N, H W, C), as a feature map, shape (N, C, H, W)."""
-    return tokens.transpose(1, 2).unflatten(2, (height, width))
+    # Contiguous: else torch.export takes the layout, which hangs on the batch, for a condition of the graph.
+    return tokens.transpose(1, 2).reshape(tokens.shape[0], tokens.shape[2], height, width).contiguous()
 
 
 def to_tokens(feature: Tensor) -> Tensor:

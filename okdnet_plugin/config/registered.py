@@ -49,8 +49,9 @@ NOUNS: dict[Kind, str] = {
     'model': 'model',
 }
 LISTED: dict[Kind, str] = {'network': 'arch', 'dataset': 'data', 'loss': 'loss', 'metric': 'metric', 'model': 'model'}
+GIVEN_TO_METRICS = ('img', 'img2', 'lq', 'depth', 'depth_gt')
 _GIVEN: dict[Kind, tuple[str, ...]] = {  # arguments that do not come from the option file
-    'metric': ('img', 'img2', 'lq'),
+    'metric': GIVEN_TO_METRICS,
     'optimizer': ('params',),
     'scheduler': ('optimizer',),
 }

@@ -4,14 +4,16 @@ import math
 from collections.abc import Mapping
 from itertools import product
 from numbers import Real
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 import numpy as np
 
 from okdnet_plugin.config.messages import shown
+from okdnet_plugin.config.types import Range, Says
 from okdnet_plugin.data.options import require
 from okdnet_plugin.errors import did_you_mean
 
+Drawn = Annotated[float | Range | dict, Says('a number, a range [low, high], or {choices: [...]}')]
 # Source: Li et al., "Benchmarking Single-Image Dehazing and Beyond", TIP 2019, and the names of the published files.
 PRESETS = {
     'reside_its': {'beta': [0.6, 1.8], 'airlight': [0.7, 1.0]},

@@ -13,7 +13,7 @@ from pydantic import Field
 from torchvision.transforms.functional import normalize
 
 from okdnet_plugin.config.messages import shown
-from okdnet_plugin.config.types import File, Folder, NotNegative, Range, Says
+from okdnet_plugin.config.types import File, Folder, NotNegative, Says
 from okdnet_plugin.data import options, sizes
 from okdnet_plugin.data.dehaze_dataset import DehazeDataset
 from okdnet_plugin.data.depth import DEPTH_EXTENSIONS, KINDS, NORMS, DepthRule, decode_depth, distances, painted_depth
@@ -25,14 +25,13 @@ from okdnet_plugin.data.haze import (
     sine_of_elevation,
     transmission,
 )
-from okdnet_plugin.data.haze_options import FIELDS, PRESETS, Haze, HazeRule
+from okdnet_plugin.data.haze_options import FIELDS, PRESETS, Drawn, Haze, HazeRule
 from okdnet_plugin.data.image_sources import IMAGE_EXTENSIONS, ImageFolder, ImageLmdb, open_source
 from okdnet_plugin.data.images import cut_white_frame, decode, resized, to_tensor
 from okdnet_plugin.data.layouts import stem
 from okdnet_plugin.data.options import located, require
 from okdnet_plugin.errors import InputError
 
-_Drawn = Annotated[float | Range | dict, Says('a number, a range [low, high], or {choices: [...]}')]
 _OF_DEPTH = ('depth_kind', 'depth_norm', 'depth_scale', 'depth_smooth')
 
 
@@ -98,8 +97,8 @@ class SyntheticHazeDataset(DehazeDataset):
         preset: Literal[tuple(PRESETS)] | None = Field(  # type: ignore[valid-type]
             None, description='beta, airlight and grid of a public data set'
         )
-        beta: _Drawn | None = Field(None, description='scattering coefficient per unit of depth')
-        airlight: _Drawn | None = Field(None, description='airlight, in [0, 1]')
+        beta: Drawn | None = Field(None, description='scattering coefficient per unit of depth')
+        airlight: Drawn | None = Field(None, description='airlight, in [0, 1]')
         airlight_per_channel: bool | None = Field(False, description='draw each channel of the airlight by itself')
         grid: bool | None = Field(None, description='every clear image with all combinations of the choices')
         field: (
@@ -112,12 +111,12 @@ class SyntheticHazeDataset(DehazeDataset):
         fov: Annotated[float, Field(gt=0, lt=180)] | None = Field(
             None, description='vertical field of view in degrees, of field height; 60 by default'
         )
-        falloff: _Drawn | None = Field(None, description='how fast the haze thins out with height, of field height')
-        patchiness: _Drawn | None = Field(
+        falloff: Drawn | None = Field(None, description='how fast the haze thins out with height, of field height')
+        patchiness: Drawn | None = Field(
             None, description='how uneven the haze is, in [0, 1], of field patchy; 0.5 by default'
         )
-        noise: _Drawn | None = Field(None, description='standard deviation of Gaussian noise, on the scale of [0, 1]')
-        jpeg: _Drawn | None = Field(None, description='JPEG quality from 1 to 100')
+        noise: Drawn | None = Field(None, description='standard deviation of Gaussian noise, on the scale of [0, 1]')
+        jpeg: Drawn | None = Field(None, description='JPEG quality from 1 to 100')
         seed: Annotated[int, Field(ge=0, le=2**63)] | None = Field(
             None, description='seed of the haze in validation and test; 0 by default'
         )

@@ -88,7 +88,8 @@ def metric_values_of(images: Mapping[str, np.ndarray], metrics: Mapping[str, Map
     image. A metric that fails, or whose value is no number, takes neither the others nor the run with it.
 
     Args:
-        images: result, and perhaps gt and lq, uint8 BGR (H, W, 3).
+        images: result, and perhaps gt and lq, uint8 BGR (H, W, 3); perhaps depth and depth_gt, float32 (H, W), which
+            a metric with these parameters gets.
         metrics: block of the option file of each metric, by name.
     """
     found = Values({}, {})
@@ -109,11 +110,15 @@ def metric_values_of(images: Mapping[str, np.ndarray], metrics: Mapping[str, Map
 
 
 def _arguments_of(block: Mapping, images: Mapping[str, np.ndarray]) -> dict[str, np.ndarray | None] | None:
-    """What a metric is called with; None if it needs a clear image, and there is none."""
+    """What a metric is called with; None if it needs a clear image or depth, and there is none."""
     parameters = _parameters_of(block['type'])
     given: dict[str, np.ndarray | None] = {'img': images['result']}
     if 'lq' in parameters:
         given['lq'] = images.get('lq')
+    for name in ('depth', 'depth_gt'):
+        if name in parameters and name not in images:
+            return None
+        given |= {name: images[name]} if name in parameters else {}
     takes_any = any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values())
     if 'gt' in images and ('img2' in parameters or takes_any):
         given['img2'] = images['gt']

@@ -8,6 +8,7 @@ from basicsr.utils.registry import METRIC_REGISTRY
 from mmengine.evaluator import BaseMetric
 from mmengine.logging import MMLogger
 
+from okdnet_plugin.config.registered import GIVEN_TO_METRICS
 from okdnet_plugin.engine import validation
 from okdnet_plugin.errors import InputError, did_you_mean
 from okdnet_plugin.mm.restorer import to_bgr
@@ -110,7 +111,7 @@ class RestorationMetric(BaseMetric):
 
 def _check_arguments(name: str, function: Callable, options: Mapping) -> None:
     parameters = inspect.signature(function).parameters
-    named = {key: one for key, one in parameters.items() if key not in ('img', 'img2', 'lq')}
+    named = {key: one for key, one in parameters.items() if key not in GIVEN_TO_METRICS}
     # Those of BasicSR and the plugin take any keyword, as they are handed images that they do not look at.
     is_known = function.__module__.startswith(('basicsr.', 'okdnet_plugin.'))
     takes_any = any(one.kind is one.VAR_KEYWORD for one in named.values()) and not is_known

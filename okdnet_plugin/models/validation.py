@@ -98,7 +98,7 @@ class Validation(SRModel):
         counts = self._say_what_has_no_value(figures, name)
         missing = [metric for metric in opt['val'].get('metrics') or {} if metric not in {*means, *counts}]
         if figures and missing:
-            get_root_logger().info(f'{name} has no clear images, which {", ".join(missing)} would need.')
+            get_root_logger().info(f'{name} has no clear images or no depth, which {", ".join(missing)} would need.')
         if means:
             self._note_means(means, counts, name, current_iter, tb_logger)
         if self.is_train:
@@ -227,7 +227,7 @@ class Validation(SRModel):
 
     def _measured(self, tensors: dict[str, Tensor], index: int, lq_path: str, path: str | None) -> MetricValues:
         """Save an image and work out its metrics, in any thread; its tensors are gone afterwards."""
-        images = {key: tensor2img(tensors.pop(key)) for key in list(tensors)}  # one after the other, as they are large
+        images = _as_arrays(tensors)
         if path is not None:
             self._save_image(images, path)
         found = validation.metric_values_of(images, self.opt['val'].get('metrics') or {})
@@ -241,12 +241,12 @@ class Validation(SRModel):
             data: batch of one, as a loader gives it.
 
         Returns:
-            lq, result and, if there is one, gt: uint8 BGR, (H, W, 3).
+            lq, result and, if there is one, gt: uint8 BGR, (H, W, 3). Maps of the model, as its depth: float32, (H, W).
 
         Raises:
             InputError: the network does not restore images of this size.
         """
-        return {key: tensor2img(tensor) for key, tensor in self._restored(data).items()}
+        return _as_arrays(self._restored(data))
 
     def _restored(self, data: dict) -> dict[str, Tensor]:
         """As `restore_image`, but tensors of the CPU, (1, 3, H, W)."""
@@ -350,7 +350,7 @@ class Validation(SRModel):
         image = images['result']
         if self.is_train:
             names = {'lq': 'hazy', 'result': 'result', 'gt': 'clear'}
-            image = validation.strip({names[key]: image for key, image in images.items()})
+            image = validation.strip({names[key]: image for key, image in images.items() if key in names})
         os.makedirs(osp.dirname(path), exist_ok=True)
         checkpoints.write(cv2.imencode('.png', image)[1].data, path)
 
@@ -394,6 +394,15 @@ class Validation(SRModel):
         for loader in self._unvalidated:
             self.validation(loader, self.current_iter, self.run.tb_logger, self.opt['val'].get('save_img', False))
         self._unvalidated = []
+
+
+def _as_arrays(tensors: dict[str, Tensor]) -> dict[str, np.ndarray]:
+    """Images as uint8 BGR; what else there is, as the one channel that it has. They are taken out, as they are large."""
+    arrays = {}
+    for key in list(tensors):
+        tensor = tensors.pop(key)
+        arrays[key] = tensor2img(tensor) if key in ('lq', 'result', 'gt') else tensor.float().numpy()[0, 0]
+    return arrays
 
 
 def _place_of(dataset: MapDataset) -> str:

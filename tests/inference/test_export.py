@@ -7,8 +7,11 @@ import torch
 from torch import nn
 
 from conftest import write_options
+from okdnet_plugin.archs.arch_util import crop_to, pad_to_multiple
+from okdnet_plugin.archs.depthguidedfusenet_arch import AttentionBlock, PatchEmbedding, to_map
 from okdnet_plugin.errors import InputError, SaveError
 from okdnet_plugin.inference.export import exporting as export_module
+from okdnet_plugin.inference.export.exporters import OF_NETWORKS
 from okdnet_plugin.inference.export.exporting import export
 from okdnet_plugin.weights import arch_detection
 from okdnet_plugin.weights.loading import Weights, build, load
@@ -206,3 +209,41 @@ def test_values_of_the_check_are_images():
     assert hazy.shape == (2, 3, 50, 75)
     assert 0 <= hazy.min() < 0.2 < 0.8 < hazy.max() <= 1
     assert torch.equal(hazy, export_module._image(2, 50, 75))
+
+
+class Guided(nn.Module):
+    """What of DGDNet hangs on the size: padding to a smallest side, tokens and their map."""
+
+    def __init__(self):
+        super().__init__()
+        self.embed = PatchEmbedding(3, 4, 3)
+        self.block = AttentionBlock(4, 2, 2, 2, 0.0, False)
+
+    def forward(self, x):
+        height, width = x.shape[-2:]
+        tokens, rows, columns = self.embed(pad_to_multiple(x, 32, 64))
+        feature = to_map(self.block(tokens, rows, columns), rows, columns)
+        return crop_to(torch.nn.functional.interpolate(feature[:, :3], scale_factor=2.0), height, width)
+
+
+@pytest.mark.skipif(not hasattr(getattr(torch.export, 'Dim', None), 'DYNAMIC'), reason='torch before 2.6')
+def test_tokens_and_padding_are_exported_for_any_batch_and_size():
+    net = Guided().eval()
+    _, run = OF_NETWORKS['.pt2'][1](net, {})
+    for shape in ((1, 3, 16, 16), (2, 3, 50, 75), (1, 3, 101, 67)):
+        hazy = torch.rand(shape)
+        assert torch.equal(run(hazy), net(hazy))
+
+
+def test_network_that_depth_guides_is_exported_to_onnx(tmp_path):
+    pytest.importorskip('onnxruntime')
+    pytest.importorskip('onnx')
+    network = {
+        'type': 'DGDNet',
+        'depth': {'num_feat': 4, 'growth': 4, 'num_blocks': [1, 1, 1, 1]},
+        'fuse': {'dim': 4, 'depths': [1, 1]},
+    }
+    path = str(tmp_path / 'net.onnx')
+    done = export(Weights(network, build_network(network).state_dict()), path)
+    assert max(done.differences.values()) < 1e-5
+    assert done.smallest == 16
