@@ -11,13 +11,14 @@ from okdnet_plugin.config.registered import OPTIMIZERS
 from okdnet_plugin.engine.torch_versions import has_fused_kernel
 
 
-def build(name: str, params: list[Tensor], **arguments: Any) -> Optimizer:
-    """Make an optimiser of `params`; `arguments` are those of its class in torch.optim.
+def build(name: str, params: list[Tensor] | list[dict[str, Any]], **arguments: Any) -> Optimizer:
+    """Make an optimiser of `params`, or of groups of them; `arguments` are those of its class in torch.optim.
 
     `fused` is left out where this torch has no fused kernels for the device: it is a way of computing, no setting.
     """
     is_fused = arguments.get('fused')
-    if not is_fused or all(has_fused_kernel(name, device) for device in {param.device for param in params}):
+    tensors = [one for group in params for one in (group['params'] if isinstance(group, dict) else [group])]
+    if not is_fused or all(has_fused_kernel(name, device) for device in {tensor.device for tensor in tensors}):
         try:
             return OPTIMIZERS[name](params, **arguments)
         except RuntimeError as error:

@@ -1,6 +1,7 @@
 """Training of any restoration network of scale 1 by any of the registered losses."""
 
 import contextlib
+import copy
 import datetime
 from collections import OrderedDict
 from collections.abc import Iterable, Mapping
@@ -22,8 +23,9 @@ from torch.optim import Optimizer
 
 from okdnet_plugin.config.check import refuse_of_model
 from okdnet_plugin.config.keys import options_of
+from okdnet_plugin.config.registered import SCHEDULES, find
 from okdnet_plugin.config.types import Says
-from okdnet_plugin.engine import checkpoints, optimizers, precision, randomness
+from okdnet_plugin.engine import checkpoints, finetuning, optimizers, precision, randomness
 from okdnet_plugin.engine.average import Average, decay_after
 from okdnet_plugin.engine.guard import Statistics, UpdateGuard
 from okdnet_plugin.engine.memory import is_out_of_memory, keep_freed_memory
@@ -36,7 +38,7 @@ from okdnet_plugin.engine.torch_versions import (
     scale_in_place,
     total_norm,
 )
-from okdnet_plugin.errors import BadUpdatesError, InputError, SaveError
+from okdnet_plugin.errors import BadUpdatesError, InputError, SaveError, one_line
 from okdnet_plugin.models.checkpointing import Checkpointing
 from okdnet_plugin.models.validation import Validation
 
@@ -72,6 +74,12 @@ class RestorationModel(Checkpointing, Validation):
                 0,
                 description='whole training images on which the BatchNorm statistics of the network that is tested are '
                 'estimated anew at the end; 0 for none',
+            )
+            freeze: list[str] | None = Field(
+                None, description='parameters that stay as they are, by patterns of their names, as encoder.*'
+            )
+            lr_factors: dict[str, Annotated[float, Field(ge=0, le=10**6)]] | None = Field(
+                None, description='factors of the learning rate, by patterns of the names of parameters'
             )
             max_bad_steps: Annotated[int, Field(ge=0, le=10**9)] | None = Field(
                 50, description='updates in a row that may be left out as they are not finite'
@@ -115,6 +123,7 @@ class RestorationModel(Checkpointing, Validation):
             self.check_options(opt)
         self.options: Any = options_of(type(self), opt)
         self.current_iter = 0
+        self._frozen_norms: list[nn.Module] = []
         self._untested, self._failures = len(opt['datasets']), []
         self.amp_dtype = _AMP[_amp_of(opt)]
         precision.use_tf32(bool(opt.get('tf32')))
@@ -142,6 +151,20 @@ class RestorationModel(Checkpointing, Validation):
                     f'option {key} needs a process for each of the {opt["num_gpu"]} GPUs: start with '
                     'scripts/dist_train.sh, or set num_gpu: 1'
                 )
+        train = opt['train'] if opt['is_train'] else {}
+        if train.get('freeze') or train.get('lr_factors'):
+            block: dict = dict(opt['network_g'])
+            make: Any = find('network', block.pop('type'))
+            with torch.random.fork_rng(devices=[]):
+                net = make(**copy.deepcopy(block))  # not by build_network, whose log has no file yet
+            names = [name for name, _ in net.named_parameters()]
+            for key in ('freeze', 'lr_factors'):
+                finetuning.check(names, train.get(key) or (), key)
+            if train.get('freeze'):
+                finetuning.freeze(net, train['freeze'])
+        if train:
+            probe = torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=1, momentum=0.9)
+            _schedule(probe, train['scheduler'])
 
     # ---------------------------------------------------------------------------------------------------- setting up
 
@@ -149,6 +172,9 @@ class RestorationModel(Checkpointing, Validation):
         # Torch's hints leave this argument out.
         net = cast('Any', net).to(memory_format=self.memory_format)
         if self.is_train:
+            frozen = self.opt['train'].get('freeze')
+            if frozen and net is self.net_g:
+                self._frozen_norms = finetuning.freeze(net, frozen)
             if self.opt.get('sync_bn') and self.opt['dist']:
                 net = synchronise(net, self.device)
             mode = self.opt.get('compile')
@@ -225,6 +251,22 @@ class RestorationModel(Checkpointing, Validation):
             raise InputError(f'{self.opt["network_g"]["type"]} has nothing to train; use it with basicsr test')
         return optimizers.build(optim_type, params, lr=lr, **kwargs)
 
+    def setup_optimizers(self) -> None:
+        train, net = self.opt['train'], self.get_bare_model(self.net_g)
+        arguments = {key: one for key, one in train['optim_g'].items() if key != 'type'}
+        groups = finetuning.groups(net, train.get('lr_factors') or {}, arguments['lr'])
+        self.optimizer_g = self.get_optimizer(train['optim_g']['type'], groups, **arguments)
+        self.optimizers.append(self.optimizer_g)
+        trained, total = (
+            sum(one.numel() for one in some)
+            for some in ((one for group in groups for one in group['params']), net.parameters())
+        )
+        if trained < total:
+            get_root_logger().info(f'{trained:,d} of {total:,d} parameters are trained.')
+
+    def setup_schedulers(self) -> None:
+        self.schedulers += [_schedule(optimizer, self.opt['train']['scheduler']) for optimizer in self.optimizers]
+
     # ------------------------------------------------------------------------------------------------- an iteration
 
     def update_learning_rate(self, current_iter: int, warmup_iter: int = -1) -> None:
@@ -236,6 +278,10 @@ class RestorationModel(Checkpointing, Validation):
         if self._random_states is not None:
             randomness.set_state(self._random_states)
             self._random_states = None
+        for scheduler in self.schedulers:
+            if type(scheduler) in SCHEDULES.values():  # those of torch go on from their last rate, not from a warm-up's
+                for group, lr in zip(scheduler.optimizer.param_groups, scheduler.get_last_lr(), strict=True):
+                    group['lr'] = lr
         super().update_learning_rate(current_iter, warmup_iter)
         if current_iter == warmup_iter and all(isinstance(s, MultiStepRestartLR) for s in self.schedulers):
             # BasicSR ends one iteration early, and this schedule goes on from the last rate.
@@ -255,6 +301,8 @@ class RestorationModel(Checkpointing, Validation):
 
     def optimize_parameters(self, current_iter: int) -> None:
         self.current_iter = current_iter
+        for norm in self._frozen_norms:
+            norm.eval()  # a validation has set them to train
         self.optimizer_g.zero_grad()
         self.statistics.note()
         try:
@@ -427,7 +475,16 @@ class RestorationModel(Checkpointing, Validation):
         raise SystemExit(exit_code(signal))
 
 
-# ---------------------------------------------------------------------------------------------------- checks of options
+def _schedule(optimizer: Optimizer, block: Mapping) -> Any:
+    """
+    Raises:
+        InputError: the schedule refuses its arguments.
+    """
+    kind: Any = find('scheduler', block['type'])
+    try:
+        return kind(optimizer, **{key: one for key, one in block.items() if key != 'type'})
+    except (TypeError, ValueError, AssertionError) as error:
+        raise InputError(f'option train:scheduler: {block["type"]} cannot be made: {one_line(error)}') from error
 
 
 def _sum(losses: Iterable[Tensor]) -> Tensor:
