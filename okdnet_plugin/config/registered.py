@@ -130,9 +130,7 @@ def unknown_name(kind: Kind, name: object) -> str:
     if kind == 'optimizer':
         return f"torch.optim has no optimiser '{name}'{hint}; it has {', '.join(known)}"
     if kind == 'scheduler':
-        return (
-            f"neither BasicSR nor torch.optim.lr_scheduler has a schedule '{name}'{hint}; there are {', '.join(known)}"
-        )
+        return f"BasicSR and torch have no schedule '{name}'{hint}; there are {', '.join(known)}"
     cure = '' if hint else f'; `basicsr list {LISTED[kind]}` names those that there are'
     return f"no object named '{name}' found in '{LISTED[kind]}' registry{hint}{cure}"
 
