@@ -63,6 +63,23 @@ OPTIMIZERS = {
     for name, kind in vars(torch.optim).items()
     if inspect.isclass(kind) and issubclass(kind, torch.optim.Optimizer) and name not in _UNFIT
 }
+# They need functions, other schedules, or a value of each validation.
+_UNFIT_SCHEDULES = (
+    'LRScheduler',
+    'LambdaLR',
+    'MultiplicativeLR',
+    'SequentialLR',
+    'ChainedScheduler',
+    'ReduceLROnPlateau',
+)
+SCHEDULES = {
+    name: kind
+    for name, kind in vars(torch.optim.lr_scheduler).items()
+    if inspect.isclass(kind)
+    and issubclass(kind, torch.optim.lr_scheduler.LRScheduler)
+    and name[0] != '_'
+    and name not in _UNFIT_SCHEDULES
+}
 
 
 @functools.cache
@@ -74,6 +91,7 @@ def _names(kind: Kind) -> Mapping[str, Callable]:
         from basicsr.models.lr_scheduler import CosineAnnealingRestartLR, MultiStepRestartLR
 
         return {
+            **SCHEDULES,
             'MultiStepLR': MultiStepRestartLR,
             'MultiStepRestartLR': MultiStepRestartLR,
             'CosineAnnealingRestartLR': CosineAnnealingRestartLR,
@@ -113,7 +131,7 @@ def unknown_name(kind: Kind, name: object) -> str:
     if kind == 'optimizer':
         return f"torch.optim has no optimiser '{name}'{hint}; it has {', '.join(known)}"
     if kind == 'scheduler':
-        return f"BasicSR has no schedule '{name}'{hint}; it has {', '.join(known)}"
+        return f"BasicSR and torch have no schedule '{name}'{hint}; there are {', '.join(known)}"
     cure = '' if hint else f'; `basicsr list {LISTED[kind]}` names those that there are'
     return f"no object named '{name}' found in '{LISTED[kind]}' registry{hint}{cure}"
 

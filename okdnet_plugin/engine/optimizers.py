@@ -11,20 +11,21 @@ from okdnet_plugin.config.registered import OPTIMIZERS
 from okdnet_plugin.engine.torch_versions import has_fused_kernel
 
 
-def build(name: str, params: list[Tensor], groups: list[dict] | None = None, **arguments: Any) -> Optimizer:
-    """Make an optimiser of `params`, or of `groups` of them; `arguments` are those of its class in torch.optim.
+def build(name: str, params: list[Tensor] | list[dict[str, Any]], **arguments: Any) -> Optimizer:
+    """Make an optimiser of `params`, or of groups of them; `arguments` are those of its class in torch.optim.
 
     `fused` is left out where this torch has no fused kernels for the device: it is a way of computing, no setting.
     """
     is_fused = arguments.get('fused')
-    if not is_fused or all(has_fused_kernel(name, device) for device in {param.device for param in params}):
+    tensors = [one for group in params for one in (group['params'] if isinstance(group, dict) else [group])]
+    if not is_fused or all(has_fused_kernel(name, device) for device in {tensor.device for tensor in tensors}):
         try:
-            return OPTIMIZERS[name](groups or params, **arguments)
+            return OPTIMIZERS[name](params, **arguments)
         except RuntimeError as error:
             if not is_fused or 'fused' not in str(error):
                 raise
     get_root_logger().warning(f'fused is left out: torch {torch.__version__} has no fused {name} for this device.')
-    return OPTIMIZERS[name](groups or params, **{**arguments, 'fused': False})
+    return OPTIMIZERS[name](params, **{**arguments, 'fused': False})
 
 
 def restore_layout(optimizer: Optimizer) -> None:

@@ -1,11 +1,11 @@
 """Training of any restoration network of scale 1 by any of the registered losses."""
 
 import contextlib
+import copy
 import datetime
 import inspect
 from collections import OrderedDict
 from collections.abc import Iterable, Mapping
-from fnmatch import fnmatchcase
 from signal import Signals
 from typing import Annotated, Any, ClassVar, Literal, cast
 
@@ -24,8 +24,9 @@ from torch.optim import Optimizer
 
 from okdnet_plugin.config.check import refuse_of_model
 from okdnet_plugin.config.keys import options_of
+from okdnet_plugin.config.registered import SCHEDULES, find
 from okdnet_plugin.config.types import Says
-from okdnet_plugin.engine import checkpoints, optimizers, precision, randomness
+from okdnet_plugin.engine import checkpoints, finetuning, optimizers, precision, randomness
 from okdnet_plugin.engine.average import Average, decay_after
 from okdnet_plugin.engine.guard import Statistics, UpdateGuard
 from okdnet_plugin.engine.memory import is_out_of_memory, keep_freed_memory
@@ -38,7 +39,7 @@ from okdnet_plugin.engine.torch_versions import (
     scale_in_place,
     total_norm,
 )
-from okdnet_plugin.errors import BadUpdatesError, InputError, SaveError, did_you_mean
+from okdnet_plugin.errors import BadUpdatesError, InputError, SaveError, one_line
 from okdnet_plugin.inference.tiling import SMALLEST as SMALLEST_TILE
 from okdnet_plugin.models.checkpointing import Checkpointing
 from okdnet_plugin.models.validation import Validation
@@ -71,13 +72,17 @@ class RestorationModel(Checkpointing, Validation):
             grad_clip: Annotated[float, Field(gt=0), Says('the largest L2 norm of the gradient, as 0.01')] | None = (
                 Field(None, description='largest L2 norm of the gradient')
             )
-            lr_factors: dict[str, Annotated[float, Field(gt=0)]] | None = Field(
-                None, description='factors of the learning rate, by patterns of names of weights, as {last.*: 0.1}'
-            )
             recalibrate_bn: Annotated[int, Field(ge=0, le=10**6)] | None = Field(
                 0,
                 description='whole training images on which the BatchNorm statistics of the network that is tested are '
                 'estimated anew at the end; 0 for none',
+            )
+            freeze: list[str] | None = Field(
+                None, description='parameters that stay as they are, by patterns of their names, as encoder.*'
+            )
+            lr_factors: dict[str, Annotated[float, Field(ge=0, le=10**6)]] | None = Field(
+                None,
+                description='factors of the learning rate, by patterns of the names of parameters, as {tail.*: 0.1}',
             )
             max_bad_steps: Annotated[int, Field(ge=0, le=10**9)] | None = Field(
                 50, description='updates in a row that may be left out as they are not finite'
@@ -138,6 +143,7 @@ class RestorationModel(Checkpointing, Validation):
             self.check_options(opt)
         self.options: Any = options_of(type(self), opt)
         self.current_iter = 0
+        self._frozen_norms: list[nn.Module] = []
         self._untested, self._failures = len(opt['datasets']), []
         self.amp_dtype = _AMP[_amp_of(opt)]
         precision.use_tf32(bool(opt.get('tf32')))
@@ -165,6 +171,20 @@ class RestorationModel(Checkpointing, Validation):
                     f'option {key} needs a process for each of the {opt["num_gpu"]} GPUs: start with '
                     'scripts/dist_train.sh, or set num_gpu: 1'
                 )
+        train = opt['train'] if opt['is_train'] else {}
+        if train.get('freeze') or train.get('lr_factors'):
+            block: dict = dict(opt['network_g'])
+            make: Any = find('network', block.pop('type'))
+            with torch.random.fork_rng(devices=[]):
+                net = make(**copy.deepcopy(block))  # not by build_network, whose log has no file yet
+            names = [name for name, _ in net.named_parameters()]
+            for key in ('freeze', 'lr_factors'):
+                finetuning.check(names, train.get(key) or (), key)
+            if train.get('freeze'):
+                finetuning.freeze(net, train['freeze'])
+        if train:
+            probe = torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=1, momentum=0.9)
+            _schedule(probe, train['scheduler'])
 
     # ---------------------------------------------------------------------------------------------------- setting up
 
@@ -172,6 +192,9 @@ class RestorationModel(Checkpointing, Validation):
         # Torch's hints leave this argument out.
         net = cast('Any', net).to(memory_format=self.memory_format)
         if self.is_train:
+            frozen = self.opt['train'].get('freeze')
+            if frozen and net is self.net_g:
+                self._frozen_norms = finetuning.freeze(net, frozen)
             if self.opt.get('sync_bn') and self.opt['dist']:
                 net = synchronise(net, self.device)
             mode = self.opt.get('compile')
@@ -250,25 +273,23 @@ class RestorationModel(Checkpointing, Validation):
         params = list(params)
         if not params:
             raise InputError(f'{self.opt["network_g"]["type"]} has nothing to train; use it with basicsr test')
-        factors = self.options.train.lr_factors
-        groups = self._groups_of(params, lr, factors) if factors else None
-        return optimizers.build(optim_type, params, groups, lr=lr, **kwargs)
+        return optimizers.build(optim_type, params, lr=lr, **kwargs)
 
-    def _groups_of(self, params: list[Tensor], lr: float, factors: Mapping[str, float]) -> list[dict]:
-        """Parameters by the first pattern that their name fits, after those that fit none."""
-        names = {id(one): name for name, one in self.get_bare_model(self.net_g).named_parameters()}
-        groups: dict[str | None, list[Tensor]] = {None: [], **{pattern: [] for pattern in factors}}
-        for one in params:
-            fitting = (pattern for pattern in factors if fnmatchcase(names[id(one)], pattern))
-            groups[next(fitting, None)].append(one)
-        for pattern in factors:
-            if not groups[pattern]:
-                raise InputError(
-                    f'option train:lr_factors:{pattern} fits no weight{did_you_mean(pattern, names.values())}; the '
-                    f'first of {self.opt["network_g"]["type"]} is {next(iter(names.values()))}'
-                )
-        rates = {None: 1.0, **factors}
-        return [{'params': found, 'lr': lr * rates[pattern]} for pattern, found in groups.items()]
+    def setup_optimizers(self) -> None:
+        train, net = self.opt['train'], self.get_bare_model(self.net_g)
+        arguments = {key: one for key, one in train['optim_g'].items() if key != 'type'}
+        groups = finetuning.groups(net, train.get('lr_factors') or {}, arguments['lr'])
+        self.optimizer_g = self.get_optimizer(train['optim_g']['type'], groups, **arguments)
+        self.optimizers.append(self.optimizer_g)
+        trained, total = (
+            sum(one.numel() for one in some)
+            for some in ((one for group in groups for one in group['params']), net.parameters())
+        )
+        if trained < total:
+            get_root_logger().info(f'{trained:,d} of {total:,d} parameters are trained.')
+
+    def setup_schedulers(self) -> None:
+        self.schedulers += [_schedule(optimizer, self.opt['train']['scheduler']) for optimizer in self.optimizers]
 
     # ------------------------------------------------------------------------------------------------- an iteration
 
@@ -281,6 +302,10 @@ class RestorationModel(Checkpointing, Validation):
         if self._random_states is not None:
             randomness.set_state(self._random_states)
             self._random_states = None
+        for scheduler in self.schedulers:
+            if type(scheduler) in SCHEDULES.values():  # those of torch go on from their last rate, not from a warm-up's
+                for group, lr in zip(scheduler.optimizer.param_groups, scheduler.get_last_lr(), strict=True):
+                    group['lr'] = lr
         super().update_learning_rate(current_iter, warmup_iter)
         if current_iter == warmup_iter and all(isinstance(s, MultiStepRestartLR) for s in self.schedulers):
             # BasicSR ends one iteration early, and this schedule goes on from the last rate.
@@ -300,6 +325,8 @@ class RestorationModel(Checkpointing, Validation):
 
     def optimize_parameters(self, current_iter: int) -> None:
         self.current_iter = current_iter
+        for norm in self._frozen_norms:
+            norm.eval()  # a validation has set them to train
         self.optimizer_g.zero_grad()
         self.statistics.note()
         try:
@@ -479,7 +506,16 @@ class RestorationModel(Checkpointing, Validation):
         raise SystemExit(exit_code(signal))
 
 
-# ---------------------------------------------------------------------------------------------------- checks of options
+def _schedule(optimizer: Optimizer, block: Mapping) -> Any:
+    """
+    Raises:
+        InputError: the schedule refuses its arguments.
+    """
+    kind: Any = find('scheduler', block['type'])
+    try:
+        return kind(optimizer, **{key: one for key, one in block.items() if key != 'type'})
+    except (TypeError, ValueError, AssertionError) as error:
+        raise InputError(f'option train:scheduler: {block["type"]} cannot be made: {one_line(error)}') from error
 
 
 def _in_float32(result: Any) -> Any:

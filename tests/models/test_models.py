@@ -227,21 +227,3 @@ def test_a_data_set_without_maps_is_one_line(model_options, name):
     model.feed_data(batch_of(model_options))
     with pytest.raises(InputError, match=f'train:{name}_opt needs the {name} .*return_maps: true'):
         model.compute_losses()
-
-
-def test_layers_have_rates_of_their_own(model_options):
-    model_options['train'] |= {'lr_factors': {'aggregation.gate.*': 0.1, '*.weight': 0.5}}
-    model, _ = train(model_options, steps=1)
-    names = {id(one): name for name, one in model.net_g.named_parameters()}
-    rest, gate, weights = ([names[id(one)] for one in group['params']] for group in model.optimizer_g.param_groups)
-    assert [group['lr'] for group in model.optimizer_g.param_groups] == pytest.approx([1e-3, 1e-4, 5e-4])
-    assert gate == ['aggregation.gate.weight', 'aggregation.gate.bias']
-    assert all(name.endswith('.weight') for name in weights)
-    assert not any(name.endswith('.weight') for name in rest)
-    assert len(rest) + len(gate) + len(weights) == len(names)
-
-
-def test_rate_of_a_layer_that_is_not_there_is_refused(model_options):
-    model_options['train'] |= {'lr_factors': {'lats.*': 0.1}}
-    with pytest.raises(InputError, match=r'train:lr_factors:lats\.\* fits no weight'):
-        train(model_options)

@@ -63,6 +63,20 @@ def basicsr_knows_the_optimiser(given: Given) -> Iterator[Mistake]:
             )
 
 
+def basicsr_knows_the_schedule(given: Given) -> Iterator[Mistake]:
+    from basicsr.models.base_model import BaseModel
+
+    name = given.at('train', 'scheduler', 'type', kind=str)
+    is_basicsrs = getattr(given.model, 'setup_schedulers', None) is BaseModel.setup_schedulers
+    known = ('MultiStepLR', 'MultiStepRestartLR', 'CosineAnnealingRestartLR')
+    if is_basicsrs and given.model is not None and name is not None and name not in known:
+        yield contradiction(
+            ('train', 'scheduler', 'type'),
+            f'is {name}, but {given.model.__name__} knows {", ".join(known)} alone; write one of them, or use '
+            'model_type: RestorationModel',
+        )
+
+
 def compiling_needs_a_compiler(given: Given) -> Iterator[Mistake]:
     compilers = [os.environ.get('CXX'), 'g++', 'clang++', 'c++']
     wanted = given.at('compile')
@@ -76,6 +90,7 @@ TRAINING: tuple[Rule, ...] = (
     workers_that_stay_are_there,
     a_training_has_a_loss,
     basicsr_knows_the_optimiser,
+    basicsr_knows_the_schedule,
     compiling_needs_a_compiler,
 )
 TEST: tuple[Rule, ...] = ()

@@ -50,6 +50,17 @@ def periods_last_as_long_as_the_training(given: Given) -> Iterator[Mistake]:
         )  # fmt: skip
 
 
+def one_cycle_lasts_as_long_as_the_training(given: Given) -> Iterator[Mistake]:
+    path, total = ('train', 'scheduler'), given.number('train', 'total_iter')
+    epochs, of_each = given.number(*path, 'epochs') or 0, given.number(*path, 'steps_per_epoch') or 0
+    steps = given.number(*path, 'total_steps') or epochs * of_each
+    if given.at(*path, 'type') == 'OneCycleLR' and steps and total is not None and steps < total - 1:
+        yield contradiction(
+            path, f'ends after {steps:.0f} iterations, before total_iter {total:.0f}, where the training would fail; '
+            'raise total_steps'
+        )  # fmt: skip
+
+
 def warm_up_ends_within_the_training(given: Given) -> Iterator[Mistake]:
     warm_up, total = given.number('train', 'warmup_iter'), given.number('train', 'total_iter')
     if warm_up is not None and total is not None and warm_up > total:
@@ -63,6 +74,7 @@ TRAINING: tuple[Rule, ...] = (
     milestones_rise_and_lie_within_the_training,
     restarts_have_their_weights,
     periods_last_as_long_as_the_training,
+    one_cycle_lasts_as_long_as_the_training,
     warm_up_ends_within_the_training,
 )
 TEST: tuple[Rule, ...] = ()

@@ -1,0 +1,109 @@
+"""Parameters that stay, rates by name, and schedules of torch, in a training step."""
+
+import pytest
+import torch
+from basicsr.models import build_model
+from torch import nn
+from torch.optim import lr_scheduler
+
+from okdnet_plugin.config import check
+from okdnet_plugin.config.registered import SCHEDULES
+from okdnet_plugin.engine import finetuning
+from okdnet_plugin.errors import InputError
+
+
+def net():
+    return nn.Sequential(nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4), nn.Conv2d(4, 3, 1))
+
+
+def batch():
+    return {'lq': torch.rand(2, 3, 32, 32), 'gt': torch.rand(2, 3, 32, 32), 'lq_path': ['a', 'b']}
+
+
+def step(model, iteration):
+    model.update_learning_rate(iteration, model.opt['train']['warmup_iter'])
+    model.feed_data(batch())
+    model.optimize_parameters(iteration)
+
+
+def test_frozen_parameters_and_their_statistics_stay_through_steps_and_a_validation(model_options):
+    model_options['train'] |= {'freeze': ['airlight*', '*.bias'], 'ema_decay': 0}
+    model = build_model(model_options)
+    before = {name: value.clone() for name, value in model.net_g.state_dict().items()}
+    step(model, 1)
+    model.test()
+    step(model, 2)
+    after = model.net_g.state_dict()
+    stays = {name for name in after if name.startswith('airlight')}
+    assert any('running_mean' in name for name in stays)
+    changed = {name for name in after if not torch.equal(before[name], after[name])}
+    assert not changed & stays
+    assert not {name for name in changed if name.endswith('.bias')}
+    assert changed
+
+
+def test_rates_go_by_the_first_pattern_that_fits():
+    groups = finetuning.groups(net(), {'2.*': 0.1, '*.bias': 2, '2.weight': 9}, 0.5)
+    assert [(group['lr'], len(group['params'])) for group in groups] == [(0.5, 2), (1.0, 2), (0.05, 2)]
+
+
+def test_rates_follow_the_schedule_each_from_its_own(model_options):
+    model_options['train']['lr_factors'] = {'airlight*': 0.1}
+    model = build_model(model_options)
+    for iteration in range(1, 5):
+        step(model, iteration)
+    assert model.get_current_learning_rate() == pytest.approx([5e-4, 5e-5])
+
+
+@pytest.mark.parametrize(
+    ('options', 'message'),
+    [
+        ({'freeze': ['airlihgt*']}, "option train:freeze: 'airlihgt.' fits no parameter .did you mean airlight"),
+        ({'lr_factors': {'nothing': 2}}, "option train:lr_factors: 'nothing' fits no parameter; the names begin with"),
+        ({'freeze': ['*']}, 'option train:freeze leaves nothing to train'),
+        ({'scheduler': {'type': 'CyclicLR', 'base_lr': 1e-4, 'max_lr': 1e-3, 'mode': 'x'}}, 'CyclicLR cannot be made'),
+    ],
+)
+def test_what_does_not_fit_is_refused_before_anything_is_built(options, message, model_options):
+    model_options['train'] |= options
+    with pytest.raises(InputError, match=message):
+        build_model(model_options)
+
+
+@pytest.mark.parametrize(
+    'schedule',
+    [
+        {'type': 'CosineAnnealingLR', 'T_max': 9},
+        {'type': 'ExponentialLR', 'gamma': 0.9},
+        {'type': 'OneCycleLR', 'max_lr': 1e-2, 'total_steps': 12},
+        {'type': 'PolynomialLR', 'total_iters': 9, 'power': 2.0},
+    ],
+)
+def test_schedules_of_torch_run_as_in_torch_and_a_warm_up_leaves_them_alone(schedule, model_options):
+    model_options['train'] |= {'scheduler': schedule, 'warmup_iter': 3, 'total_iter': 8}
+    model, found = build_model(model_options), []
+    for iteration in range(1, 9):
+        step(model, iteration)
+        found += model.get_current_learning_rate()
+    optimizer = torch.optim.Adam(net().parameters(), lr=1e-3)
+    arguments = {key: one for key, one in schedule.items() if key != 'type'}
+    plain, expected = getattr(lr_scheduler, schedule['type'])(optimizer, **arguments), []
+    for _ in range(8):
+        optimizer.step()
+        expected += plain.get_last_lr()
+        plain.step()
+    assert found[3:] == pytest.approx(expected[3:], rel=1e-12)
+    assert found[0] < found[1]
+
+
+def test_check_knows_the_schedules_of_torch_and_whose_model_takes_them(train_options):
+    assert {'CosineAnnealingLR', 'OneCycleLR'} <= set(SCHEDULES)
+    train_options['train']['scheduler'] = {'type': 'CosineAnnealingLR', 'T_max': 4, 'eta_mim': 0}
+    assert 'no such argument (did you mean eta_min' in str(check.check(train_options, look=False)[0])
+    del train_options['train']['scheduler']['eta_mim']
+    assert check.check(train_options, look=False) == []
+    plain = {key: one for key, one in train_options['train'].items() if key not in ('ssim_opt', 'distill_opt')}
+    found = check.check(train_options | {'model_type': 'SRModel', 'train': plain}, look=False)
+    assert ['is CosineAnnealingLR, but SRModel knows' in str(one) for one in found] == [True]
+    train_options['train']['scheduler'] = {'type': 'OneCycleLR', 'max_lr': 0.1, 'total_steps': 2}
+    assert 'ends after 2 iterations, before total_iter 4' in str(check.check(train_options, look=False)[0])
