@@ -82,7 +82,7 @@ class RestorationModel(Checkpointing, Validation):
             )
             lr_factors: dict[str, Annotated[float, Field(ge=0, le=10**6)]] | None = Field(
                 None,
-                description='factors of the learning rate, by patterns of the names of parameters, as {tail.*: 0.1}',
+                description='factors of the learning rate by patterns of names of parameters, as {tail.*: 0.1}',
             )
             max_bad_steps: Annotated[int, Field(ge=0, le=10**9)] | None = Field(
                 50, description='updates in a row that may be left out as they are not finite'

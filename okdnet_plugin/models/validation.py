@@ -397,7 +397,7 @@ class Validation(SRModel):
 
 
 def _as_arrays(tensors: dict[str, Tensor]) -> dict[str, np.ndarray]:
-    """Images as uint8 BGR; what else there is, as the one channel that it has. They are taken out, as they are large."""
+    """Images as uint8 BGR; what else there is, as its one channel. They are taken out, as they are large."""
     arrays = {}
     for key in list(tensors):
         tensor = tensors.pop(key)

@@ -244,6 +244,6 @@ def test_network_that_depth_guides_is_exported_to_onnx(tmp_path):
         'fuse': {'dim': 4, 'depths': [1, 1]},
     }
     path = str(tmp_path / 'net.onnx')
-    done = export(Weights(network, build_network(network).state_dict()), path)
+    done = export(Weights(network, arch_detection.make(network).state_dict()), path)
     assert max(done.differences.values()) < 1e-5
     assert done.smallest == 16
