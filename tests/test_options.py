@@ -11,6 +11,7 @@ import pytest
 from conftest import REPOSITORY, basicsr, write_options
 from okdnet_plugin import config
 from okdnet_plugin.compat.checking import prepare
+from okdnet_plugin.config import check
 from okdnet_plugin.report import plan
 from okdnet_plugin.report.published import TABLES
 
@@ -134,6 +135,11 @@ def test_every_training_passes_the_check_of_options(name, pairs):
     train = options['datasets']['train']  # the images are few and small
     train |= {'batch_size_per_gpu': 2} | ({'gt_size': 32} if 'gt_size' in train else {})
     prepare(options)
+
+
+@pytest.mark.parametrize('name', ['dcpdn', 'psd_finetune'])
+def test_trainings_on_other_data_than_its_are_right_but_for_the_data(name):
+    assert check.check(load(f'{name}.yml'), phase='train', look=False) == []
 
 
 @pytest.fixture

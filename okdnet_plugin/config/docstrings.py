@@ -23,9 +23,10 @@ class Told(NamedTuple):
 
 @functools.cache
 def arguments_of(target: Callable) -> dict[str, Told]:
-    """Arguments that the docstring of a class, its constructor or a function explains, by name."""
+    """Arguments that the docstring of a class or its parents, its constructor or a function explains, by name."""
     told: dict[str, Told] = {}
-    for documented in (target, getattr(target, '__init__', None)):
+    family = target.__mro__[:-1] if isinstance(target, type) else (target,)
+    for documented in (*family, getattr(target, '__init__', None)):
         told = {**_parsed(inspect.getdoc(documented) or ''), **told} if documented is not None else told
     return told
 

@@ -293,7 +293,7 @@ class Validation(SRModel):
 
     def _test_in_tiles_or_whole(self) -> None:
         """Restore the image as `val: tile` says: whole, or in overlapping tiles that share the airlight."""
-        tile = self.opt['val'].get('tile')
+        tile = (self.opt.get('val') or {}).get('tile')
         if not tile:
             self.test()
             return

@@ -94,6 +94,15 @@ def test_defaults_and_docstrings_stand_for_hints():
     assert block.keys['res_scale'].says == 'Scale of residuals, as in the paper'
 
 
+class Heir(Documented):
+    """What its parent is, by another name."""
+
+
+def test_arguments_that_a_class_says_nothing_of_are_as_its_parent_says():
+    assert arguments_of(Heir)['kernel'] == arguments_of(Documented)['kernel']
+    assert summary_of(Heir) == 'What its parent is, by another name'
+
+
 def test_docstrings_are_read_by_their_first_sentence():
     assert summary_of(Hinted) == 'A network'
     assert arguments_of(Documented)['kernel'].type == 'int | tuple'

@@ -76,6 +76,7 @@ PARTIAL = {
     'results without anything': nothing_in(full(), 'results', [{'method': 'okdnet', 'set': 'o-haze'}, {}]),
     'tables without anything': nothing_in(full(), 'tables', [{}, {'columns': ['A'], 'rows': [{}, {'cells': []}]}]),
     'curves without anything': nothing_in(full(), 'curves', [{}, {'label': 'A', 'series': {'l_pix': [], 'b': None}}]),
+    'detection without anything': nothing_in(full(), 'detection', {'sets': [{}, {'rows': [{}], 'strips': [{}]}]}),
     'one point': nothing_in(full(), 'curves', [{'label': 'A', 'series': {'a': [[1, 0.5]], 'b': [[1, 'nan']]}}]),
 }
 
@@ -320,3 +321,16 @@ def test_gaps_and_spikes_of_a_curve_stay():
 def test_a_logarithmic_axis_has_ticks():
     for low, high in ((0.1, 300), (17, 22), (1e-6, 1e6), (2, 2.2)):
         assert len(Axis(low, high, 0, 1, log=True).ticks(6)) <= 7
+
+
+def test_what_a_detector_finds_is_a_table_and_images_for_each_set():
+    text = markdown(full())
+    rows = {line.split(' | ')[0].strip('| '): line for line in text.split('## Detection on RTTS')[1].splitlines()[:8]}
+    assert '| **0.750** | **0.375** | 2 |' in rows['OKDNet']
+    assert rows['AOD-Net'].endswith('| — | — | 2 |')
+    assert 'Against annotations: 40 objects in 25 images.' in text
+    assert 'Agreement with the clear images' in text
+    page = Page(html(full()))
+    shown = [attrs['alt'] for attrs in page.all('img') if 'Objects found' in attrs['alt']]
+    assert len(shown) == 3
+    assert shown[0].startswith('Objects found: hazy input 2, OKDNet 3, 0001')
