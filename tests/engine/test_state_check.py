@@ -38,6 +38,7 @@ def state():
 def look(state):
     state_check.refuse_malformed(state, '4.state')
     parameters = state_check.parameters_of(nn.Conv2d, {'in_channels': 3, 'out_channels': 4, 'kernel_size': 3})
+    assert parameters is not None
     state_check.refuse_what_does_not_fit(state, '4.state', parameters, adam, 0, 1)
 
 

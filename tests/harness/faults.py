@@ -220,7 +220,7 @@ def _record_cuts(experiments: Path, into: Path) -> None:
     """
     flushed: set[int] = set()
     waiting: set[int] = set()  # folders whose names have changed since they were flushed
-    fsync = os.fsync
+    fsync, replace = os.fsync, os.replace
 
     def flush(descriptor: int) -> None:
         fsync(descriptor)
@@ -230,10 +230,11 @@ def _record_cuts(experiments: Path, into: Path) -> None:
     def watched(change: Callable, place: int) -> Callable:
         def changed(*paths: Any, **more: Any) -> None:
             folder = os.stat(os.path.dirname(paths[place]) or os.curdir).st_ino
-            if waiting - {folder} and change.__name__ != 'remove':
-                (into / 'unordered').write_text(f'{change.__name__} {paths}')
+            if change is replace and waiting - {folder}:
+                (into / 'unordered').write_text(str(paths))
             change(*paths, **more)
-            waiting.add(folder)
+            if change is replace:  # a removal that is lost does no harm
+                waiting.add(folder)
             cut = into / f'{len(os.listdir(into)):04}'
             shutil.copytree(experiments, cut / 'experiments')
             for path in experiments.rglob('*'):
@@ -243,7 +244,7 @@ def _record_cuts(experiments: Path, into: Path) -> None:
         return changed
 
     os.fsync = flush
-    os.replace, os.remove = watched(os.replace, 1), watched(os.remove, 0)
+    os.replace, os.remove = watched(replace, 1), watched(os.remove, 0)
 
 
 class Child:
