@@ -230,10 +230,12 @@ def _record_cuts(experiments: Path, into: Path) -> None:
     def watched(change: Callable, place: int) -> Callable:
         def changed(*paths: Any, **more: Any) -> None:
             folder = os.stat(os.path.dirname(paths[place]) or os.curdir).st_ino
-            if change is replace and waiting - {folder}:
+            # Validation images are written by several threads; a removal that is lost does no harm.
+            is_ordered = change is replace and FINAL_NAME.fullmatch(os.path.basename(paths[place]))
+            if is_ordered and waiting - {folder}:
                 (into / 'unordered').write_text(str(paths))
             change(*paths, **more)
-            if change is replace:  # a removal that is lost does no harm
+            if is_ordered:
                 waiting.add(folder)
             cut = into / f'{len(os.listdir(into)):04}'
             shutil.copytree(experiments, cut / 'experiments')
