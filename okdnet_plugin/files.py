@@ -1,6 +1,7 @@
 """Files on a disk: read only where they are regular, and written whole or not at all."""
 
 import contextlib
+import io
 import itertools
 import os
 import re
@@ -11,7 +12,7 @@ import zlib
 from collections.abc import Iterator
 from os import PathLike, fspath
 from os import path as osp
-from typing import BinaryIO
+from typing import BinaryIO, TextIO
 
 from okdnet_plugin.errors import InputError, SaveError
 
@@ -72,6 +73,11 @@ def open_regular_file(path: str | PathLike, label: str | None = None) -> BinaryI
         file.close()
         raise InputError(f'{label or shown(fspath(path))} is no regular file; give a file')
     return file
+
+
+def open_text(path: str | PathLike, encoding: str = 'utf-8', errors: str = 'strict') -> TextIO:
+    """As `open_regular_file`, to read text."""
+    return io.TextIOWrapper(open_regular_file(path), encoding=encoding, errors=errors)
 
 
 def write(path: str, content: bytes | memoryview, advice: str = '') -> None:

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from os import path as osp
 
 from okdnet_plugin.errors import InputError
+from okdnet_plugin.files import open_regular_file
 
 FOLDER = osp.join(osp.dirname(__file__), 'weights')
 DEFAULT = 'okdnet'
@@ -46,10 +47,12 @@ def metadata_of(path: str) -> Mapping[str, str]:
         InputError: it cannot be read, or is no such file.
     """
     try:
-        with open(path, 'rb') as file:
+        with open_regular_file(path) as file:
             length = int.from_bytes(file.read(_LENGTH), 'little')
             header = json.loads(file.read(min(length, _LARGEST_HEADER)))
         metadata = header.get('__metadata__') or {}
+    except InputError:
+        raise
     except OSError as error:
         raise InputError(f'weights {path} cannot be read: {error.strerror}') from error
     except (ValueError, AttributeError, RecursionError) as error:

@@ -1,12 +1,19 @@
 """Files are read only where they are regular, and written whole or not at all."""
 
+import logging
 import os
+import shutil
 import socket
 
+import cv2
+import numpy as np
 import pytest
+from basicsr.utils import FileClient
 
-from okdnet_plugin import files
-from okdnet_plugin.errors import InputError, SaveError
+from okdnet_plugin import config, files, shipped_weights
+from okdnet_plugin.data import image_sources, lmdb_store
+from okdnet_plugin.engine import checkpoints, journal
+from okdnet_plugin.errors import InputError, SaveError, StoreError
 
 
 @pytest.fixture(params=['pipe', 'link to a pipe', 'device', 'socket', 'folder'])
@@ -35,6 +42,66 @@ def test_a_file_that_becomes_a_pipe_meanwhile_is_not_waited_for(tmp_path, monkey
     monkeypatch.setattr(files, 'check_regular_file', lambda *_: None)
     with pytest.raises(InputError, match='no regular file'):
         files.open_regular_file(tmp_path / 'x')
+
+
+def lmdb_with(path):
+    (path.parent / 'a.lmdb').mkdir()
+    os.rename(path, path.parent / 'a.lmdb' / 'data.mdb')
+    image_sources.open_lmdb(str(path.parent / 'a.lmdb'), {})
+
+
+def journal_with(path):
+    os.rename(path, path.parent / journal.NAME)
+    journal.Journal().open(str(path.parent), 2, 4, logging.getLogger('basicsr'))
+
+
+def manifest_with(path):
+    os.rename(path, path.parent / lmdb_store.MANIFEST)
+    lmdb_store.read_manifest(str(path.parent))
+
+
+def image_with(path):
+    os.rename(path, path.parent / 'x.png')
+    source = image_sources.ImageFolder(str(path.parent), False)
+    source.read(source.names()[0])
+
+
+@pytest.mark.parametrize(
+    'read',
+    [
+        lambda path: checkpoints.load(str(path)),
+        lambda path: config.load(str(path)),
+        lambda path: image_sources.read_lines(str(path)),
+        lambda path: FileClient('disk').get(path),
+        lambda path: shipped_weights.metadata_of(str(path)),
+        lmdb_with,
+        journal_with,
+        manifest_with,
+        image_with,
+    ],
+    ids=['state', 'options', 'list', 'image of BasicSR', 'weights', 'LMDB', 'journal', 'manifest', 'image'],
+)
+def test_all_that_reads_refuses_pipes_in_one_line(read, tmp_path):
+    os.mkfifo(tmp_path / 'x')
+    with pytest.raises(InputError, match='is a named pipe') as caught:
+        read(tmp_path / 'x')
+    assert len(str(caught.value).splitlines()) == 1
+
+
+def test_lmdb_that_is_deleted_meanwhile_ends_the_training_in_one_line(tmp_path):
+    [root] = lmdb_store.build(str(tmp_path / 'out'), clear=_image_in(tmp_path / 'clear'))
+    source = image_sources.open_source(root, {'type': 'lmdb'})
+    names = source.names()
+    source.read(names[0])
+    shutil.rmtree(root)
+    with pytest.raises(StoreError, match=r'cannot be read .*make the LMDB again'):
+        source.read(names[0])
+
+
+def _image_in(folder):
+    folder.mkdir()
+    cv2.imwrite(str(folder / '1.png'), np.zeros((8, 8, 3), np.uint8))
+    return str(folder)
 
 
 def test_a_file_and_a_link_to_one_are_read(tmp_path):

@@ -44,7 +44,7 @@ from basicsr.models.base_model import BaseModel  # noqa: E402
 from basicsr.models.lr_scheduler import CosineAnnealingRestartLR  # noqa: E402
 from basicsr.models.sr_model import SRModel  # noqa: E402
 from basicsr.train import create_train_val_dataloader, load_resume_state  # noqa: E402
-from basicsr.utils import MessageLogger  # noqa: E402
+from basicsr.utils import FileClient, MessageLogger  # noqa: E402
 from basicsr.utils.dist_util import init_dist  # noqa: E402
 from basicsr.utils.misc import make_exp_dirs, mkdir_and_rename, set_random_seed  # noqa: E402
 from basicsr.utils.options import ordered_yaml, parse_options  # noqa: E402
@@ -163,6 +163,7 @@ with contextlib.redirect_stderr(io.StringIO()):
     reader.join()
 defects['end_prefetching_with_its_error'] = reader.queue.empty()
 
+defects['read_files_alone'] = FileClient('disk').get('/dev/null') == b''
 defects['prefetch_without_gpu'] = raises(Exception, CUDAPrefetcher, [], {'num_gpu': 0})
 
 yaml.load(f'!!python/object/apply:os.mkdir ["{FOLDER}/made-by-yaml"]', Loader=ordered_yaml()[0])

@@ -1,9 +1,10 @@
-"""One process at a time in the folder of a run."""
+"""A run from its begin to its end: one process at a time in its folder, and nothing lost by what ends it."""
 
 import functools
 import importlib
 import itertools
 import os
+import sys
 from collections.abc import Callable
 from os import path as osp
 from typing import Any
@@ -12,7 +13,7 @@ import torch.distributed
 
 from okdnet_plugin.compat.option_files import handing_over, run_in_hand
 from okdnet_plugin.compat.patches import patch, replace_function, source_of
-from okdnet_plugin.errors import InputError, SaveError
+from okdnet_plugin.errors import BadUpdatesError, InputError, SaveError, message_of
 
 _CURE = 'wait for it, end it, or give this run another name'
 
@@ -22,7 +23,8 @@ def keep_two_runs_apart() -> None:
     """A second run of one name renames the folder of the first, which goes on writing into the second's.
 
     Either may be lost, with exit code 0. The folder is now locked from before its states are looked at to the end of
-    the pipeline, of a training as of a test; the second is refused in one line. Can go when BasicSR locks its folders.
+    the pipeline, of a training as of a test; the second is refused in one line. What a training has made since its last
+    save is saved when an error ends it between two updates. Can go when BasicSR locks its folders.
     """
     load = importlib.import_module('basicsr.train').load_resume_state
     make = importlib.import_module('basicsr.utils.misc').make_exp_dirs
@@ -71,11 +73,32 @@ def _letting_go(pipeline: Callable[[str], None]) -> Callable[[str], None]:
         with handing_over(run):
             try:
                 pipeline(root_path)
+            except Exception as error:
+                _save_first(run, error)
+                raise
             finally:
                 if run.lock is not None:
                     run.lock.release()
 
     return run_pipeline
+
+
+def _save_first(run: Any, error: Exception) -> None:
+    """Save a training that ends between two updates, and say in one line what has ended it if the cure is known.
+
+    Raises:
+        InputError: it is, of the class of the error if that is one.
+    """
+    from okdnet_plugin.engine.workers import failure_of
+
+    rescue = None if isinstance(error, SaveError | BadUpdatesError) else run.rescue
+    saved, cause = '' if rescue is None else rescue(), failure_of(error)
+    if cause is not None:
+        raise InputError(f'{cause}{saved}') from error
+    if saved and isinstance(error, InputError):
+        raise type(error)(f'{message_of(error)}{saved}') from error
+    if saved:
+        print(f'WARNING: {type(error).__name__}{saved}', file=sys.stderr)
 
 
 def hold(opt: Any) -> None:

@@ -1,4 +1,4 @@
-"""Reading the next batches meanwhile."""
+"""Reading images, and the next batches meanwhile."""
 
 import functools
 import importlib
@@ -6,6 +6,23 @@ import importlib
 import torch
 
 from okdnet_plugin.compat.patches import patch, replace_function, source_of, sources_of
+
+
+@patch(lambda: 'open_regular_file' not in source_of('basicsr.utils.file_client:HardDiskBackend.get'))
+def read_files_alone() -> None:
+    """An image or a list that is a named pipe or a device is waited for, or read, without end.
+
+    It is now refused in one line. Can go when BasicSR looks at what it opens.
+    """
+    from basicsr.utils.file_client import HardDiskBackend
+
+    from okdnet_plugin.files import open_regular_file
+
+    def get(self, filepath):
+        with open_regular_file(str(filepath)) as file:
+            return file.read()
+
+    HardDiskBackend.get = get
 
 
 @patch(

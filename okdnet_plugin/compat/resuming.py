@@ -2,6 +2,7 @@
 
 import importlib
 from os import path as osp
+from typing import Any
 
 import torch
 import torch.distributed
@@ -31,6 +32,7 @@ def resume_without_gpu() -> None:
         elif opt['path'].get('resume_state'):
             state = checkpoints.load_state(opt['path']['resume_state'])
             _check_networks_of(state, opt)
+            _check_model_of(state, opt, opt['path']['resume_state'])
         else:
             state = None
         _check_same_in_all_processes(state)
@@ -70,6 +72,7 @@ def _newest_whole_state(opt: dict) -> tuple[dict | None, str | None]:
         try:
             state = checkpoints.load_state(path)
             _check_networks_of(state, opt)
+            _check_model_of(state, opt, path)
         except InputError as error:
             # The logger has no file before BasicSR has made the folders.
             print(f'WARNING: {error}; --auto_resume takes the state before it.', flush=True)
@@ -101,6 +104,15 @@ def _check_same_in_all_processes(state: dict | None) -> None:
             'different folders; run in a folder on a disk that all nodes share, or copy the newest state and its '
             'networks to each node'
         )
+
+
+def _check_model_of(state: dict, opt: dict, path: str) -> None:
+    """See that the model can go on from a state; it may say so by a class method `check_state(opt, state, path)`."""
+    from okdnet_plugin.config.walk import model_of
+
+    model: Any = model_of(opt)
+    if hasattr(model, 'check_state'):
+        model.check_state(opt, state, path)
 
 
 def _check_networks_of(state: dict, opt: dict) -> None:

@@ -59,7 +59,8 @@ class Mistake:
 
     def __str__(self) -> str:
         warning = 'warning: ' if self.is_warning else ''
-        return f'{self.place}: {warning}{self.message}' if self.place else f'{warning}{self.message}'
+        text = f'{self.place}: {warning}{self.message}' if self.place else f'{warning}{self.message}'
+        return ''.join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in text)
 
     @property
     def file_and_line(self) -> tuple[str, int]:

@@ -14,6 +14,7 @@ import yaml
 
 from okdnet_plugin.config.items import Item
 from okdnet_plugin.errors import InputError, did_you_mean
+from okdnet_plugin.files import open_regular_file
 
 LARGEST = 2**20  # bytes of a file
 MOST_VALUES = 100_000
@@ -35,9 +36,11 @@ def read(path: str) -> Item:
         InputError: it cannot be read or is no YAML mapping; the message names file and line.
     """
     try:
-        with open(path, 'rb') as file:
+        with open_regular_file(path, f'option file {path}') as file:
             content = file.read(LARGEST + 1)
     except (OSError, ValueError) as error:
+        if isinstance(error, InputError):
+            raise
         reason = getattr(error, 'strerror', None) or error
         hint = did_you_mean(osp.basename(path), neighbours(path))
         raise InputError(f'option file {path} cannot be read: {reason}{hint}') from error

@@ -13,10 +13,10 @@ from dataclasses import dataclass
 from os import path as osp
 
 import lmdb
-from basicsr.utils import FileClient
 
 from okdnet_plugin.data.layouts import Layout, stem
 from okdnet_plugin.errors import InputError, StoreError
+from okdnet_plugin.files import check_regular_file, open_regular_file, open_text
 
 # A name may hold brackets itself: the shape is the last pair of them, at the end of the line.
 _LINE = re.compile(r'(.+?)(?:\s+\((\d+(?:,\s*\d+){1,2})\)(?:\s+\S+)?)?')
@@ -34,7 +34,6 @@ class ImageFolder:
         self._recursive = recursive
         self._extensions = tuple(extensions)
         self._renamed: dict[str, str] = {}
-        self._client = FileClient('disk')
 
     def names(self) -> list[str]:
         names, seen = [], set()
@@ -79,7 +78,8 @@ class ImageFolder:
 
     def read(self, name: str) -> bytes:
         try:
-            return self._client.get(name)
+            with open_regular_file(name) as file:
+                return file.read()
         except OSError as error:
             raise InputError(
                 f'{name} cannot be read ({error.strerror}); restore it or take it out, then go on'
@@ -130,7 +130,7 @@ class ImageLmdb:
         try:
             with open_lmdb(self.root, self._options).begin() as transaction:
                 content = transaction.get(_key(name).encode())
-        except lmdb.Error as error:
+        except (lmdb.Error, OSError) as error:
             raise StoreError(
                 f'{self.label(name)} cannot be read ({error}); make the LMDB again, or end its other user'
             ) from None
@@ -185,6 +185,10 @@ def open_lmdb(root: str, options: Mapping) -> lmdb.Environment:
 
 def _check_length(root: str, expected: int) -> None:
     file = osp.join(root, 'data.mdb')
+    try:
+        check_regular_file(file)
+    except InputError as error:
+        raise StoreError(str(error)) from None
     size = osp.getsize(file)
     if size < expected:
         raise StoreError(f'{file} is cut short: it has {size} of {expected} bytes; copy it again, or make it again')
@@ -245,7 +249,7 @@ def read_lines(path: str) -> list[Line]:
         InputError: it cannot be read, or is empty.
     """
     try:
-        with open(path, encoding='utf-8-sig') as file:
+        with open_text(path, 'utf-8-sig') as file:
             lines = [line.strip() for line in file if line.strip()]
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f'{path} cannot be read ({error}); correct the path or the file') from None

@@ -30,6 +30,7 @@ from okdnet_plugin.data.image_sources import IMAGE_EXTENSIONS, ImageFolder, name
 from okdnet_plugin.data.images import cut_white_frame, decode, resized
 from okdnet_plugin.data.layouts import LAYOUTS, Layout, layout_from_template, pair_names, stem
 from okdnet_plugin.errors import InputError, SaveError, did_you_mean
+from okdnet_plugin.files import open_text
 from okdnet_plugin.locks import Lock
 from okdnet_plugin.progress import fitting
 
@@ -183,7 +184,7 @@ def read_manifest(root: str) -> tuple[Recipe, dict[str, Record]] | None:
     """
     path = osp.join(root, MANIFEST)
     try:
-        with open(path, encoding='utf-8') as file:
+        with open_text(path) as file:
             lines = [json.loads(line) for line in file if line.endswith('\n')]
         if not lines or lines[0].get('format') != FORMAT:
             raise ValueError('another format')
@@ -534,7 +535,7 @@ def _caught(encode: Callable[[str], tuple[Record, bytes]]) -> Callable[[str], tu
 def _read_what_is_whole(part: str) -> tuple[Recipe | None, dict[str, Record]]:
     """The manifest of an unfinished build; a line that was not written to its end counts as not there."""
     lines = []
-    with contextlib.suppress(OSError), open(osp.join(part, MANIFEST), encoding='utf-8', errors='replace') as file:
+    with contextlib.suppress(OSError, InputError), open_text(osp.join(part, MANIFEST), errors='replace') as file:
         for line in file:
             with contextlib.suppress(json.JSONDecodeError):
                 lines.append(json.loads(line))

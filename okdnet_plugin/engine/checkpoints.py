@@ -12,7 +12,7 @@ from os import path as osp
 import torch
 
 from okdnet_plugin import files
-from okdnet_plugin.engine import finite
+from okdnet_plugin.engine import finite, state_check
 from okdnet_plugin.engine.torch_versions import allow_counters
 from okdnet_plugin.errors import InputError, SaveError, one_line
 
@@ -111,12 +111,13 @@ def load_state(path: str) -> dict:
     """Read a training state.
 
     Raises:
-        InputError: it cannot be read, is something else, or holds moments that are not finite.
+        InputError: it cannot be read, is something else or malformed, or holds moments that are not finite.
     """
     state = load(path)
     wanted = {'iter': int, 'epoch': int, 'optimizers': list, 'schedulers': list}
     if not isinstance(state, dict) or not all(isinstance(state.get(key), kind) for key, kind in wanted.items()):
         raise InputError(f'{path} is no training state: it lacks {", ".join(wanted)}')
+    state_check.refuse_malformed(state, path)
     refuse_not_finite(state['optimizers'], path)
     return state
 
@@ -127,7 +128,10 @@ def refuse_not_finite(content: object, path: str) -> None:
     Raises:
         InputError: a tensor in the content of a file holds a NaN or an infinite value.
     """
-    place = finite.first_not_finite(content)
+    try:
+        place = finite.first_not_finite(content)
+    except (RuntimeError, NotImplementedError) as error:  # sparse, nested, quantized, without values
+        raise InputError(f'{path} holds tensors that are not dense numbers ({one_line(error, 120)})') from error
     if place is not None:
         raise InputError(f'{path} holds values that are not finite ({place}), which no training recovers from')
 

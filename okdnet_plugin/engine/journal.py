@@ -12,6 +12,7 @@ from typing import Any
 
 from tqdm import tqdm
 
+from okdnet_plugin import files
 from okdnet_plugin.engine import checkpoints
 from okdnet_plugin.progress import fitting
 
@@ -44,6 +45,8 @@ class Journal:
             is_validated: `start_iter` has been validated, and is not to be again.
         """
         self.path = osp.join(folder, NAME)
+        if osp.lexists(self.path):
+            files.check_regular_file(self.path)
         if start_iter and osp.exists(self.path):
             checkpoints.write(''.join(_lines_until(self.path, start_iter, is_validated)).encode(), self.path)
         elif osp.exists(self.path):
@@ -122,7 +125,7 @@ def _nothing(_: logging.LogRecord) -> bool:
 
 def _lines_until(path: str, iteration: int, is_validated: bool) -> list[str]:
     kept = []
-    with open(path, encoding='utf-8', errors='replace') as file:
+    with files.open_text(path, errors='replace') as file:
         for line in file:
             with contextlib.suppress(ValueError, KeyError, TypeError):  # a killed process may leave half a line
                 entry = json.loads(line)

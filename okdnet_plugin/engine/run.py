@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -34,6 +34,8 @@ class Run:
     """Its folder is locked."""
     lock: Lock | None = None
     """In the first process."""
+    rescue: Callable[[], str] | None = None
+    """Saves what the model is, if it stands between two updates, and says so in a clause."""
     data_sets: dict[str, Made] = field(default_factory=dict)
     """By the key of their block, until the loop asks for them."""
 

@@ -228,7 +228,7 @@ def _dump_config(original: Callable, runner: Runner) -> None:
     original(runner)
 
 
-def _train(original: Callable, runner: Runner) -> torch.nn.Module:
+def _train(original: Callable, runner: Any) -> torch.nn.Module:
     if runner.rank != 0:
         return original(runner)
     lock = _hold(runner)

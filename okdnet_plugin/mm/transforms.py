@@ -9,6 +9,7 @@ from mmcv.transforms import BaseTransform
 from okdnet_plugin.data.image_sources import IMAGE_EXTENSIONS, open_source
 from okdnet_plugin.data.images import check_large_enough, decode, to_tensor
 from okdnet_plugin.errors import InputError
+from okdnet_plugin.files import open_regular_file
 
 
 class LoadHazePair(BaseTransform):
@@ -49,7 +50,7 @@ class LoadHazePair(BaseTransform):
     def _read(self, key: str, path: str) -> np.ndarray:
         if key not in self.sources:
             try:
-                with open(path, 'rb') as file:
+                with open_regular_file(path, f'image {path}') as file:
                     return decode(file.read(), f'image {path}')
             except OSError as error:
                 raise InputError(f'image {path} cannot be read: {error.strerror}; correct {key}_path') from error

@@ -1,17 +1,27 @@
 """Saving a training and going on with it: networks and states, what a state decides, what is never saved."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from itertools import chain
 from os import path as osp
 from typing import Any, cast
 
 from basicsr.models.sr_model import SRModel
 from basicsr.utils import get_root_logger
+from basicsr.utils.registry import ARCH_REGISTRY
 from torch import Tensor
 from torch.optim import Optimizer
 from torch.utils.data import DataLoader
 
-from okdnet_plugin.engine import bn_recalibration, checkpoints, finite, optimizers, randomness, validation
+from okdnet_plugin.config.registered import OPTIMIZERS
+from okdnet_plugin.engine import (
+    bn_recalibration,
+    checkpoints,
+    finite,
+    optimizers,
+    randomness,
+    state_check,
+    validation,
+)
 from okdnet_plugin.engine.guard import UpdateGuard
 from okdnet_plugin.engine.run import Run
 from okdnet_plugin.errors import BadUpdatesError
@@ -126,6 +136,31 @@ class Checkpointing(SRModel):
             'guard': self.guard.state_dict(),
             'is_validated': self._is_validated(),
         }
+
+    @classmethod
+    def check_state(cls, opt: Mapping, state: Mapping, path: str) -> None:
+        """See that a run can go on from a state, before there is a model; another optimiser is told of later.
+
+        Raises:
+            InputError: it cannot.
+        """
+        block = {**opt['train']['optim_g']}
+        name = block.pop('type')
+        if state.get('optimizer', name) != name or name not in OPTIMIZERS:
+            return
+        network = {**opt['network_g']}
+        parameters = state_check.parameters_of(ARCH_REGISTRY.get(network.pop('type')), network)
+        if parameters is None:
+            return
+        arguments = {key: value for key, value in block.items() if key not in ('fused', 'foreach')}
+        state_check.refuse_what_does_not_fit(
+            state,
+            path,
+            parameters,
+            lambda parameters: OPTIMIZERS[name](parameters, **arguments),
+            opt.get('rank', 0),
+            opt.get('world_size', 1),
+        )
 
     def resume_training(self, resume_state: dict) -> None:
         """Take optimisers, schedules, random numbers, best figures and counters up from a state.

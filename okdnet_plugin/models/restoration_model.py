@@ -26,7 +26,7 @@ from okdnet_plugin.config.check import refuse_of_model
 from okdnet_plugin.config.keys import options_of
 from okdnet_plugin.config.registered import SCHEDULES, find
 from okdnet_plugin.config.types import Says
-from okdnet_plugin.engine import checkpoints, finetuning, optimizers, precision, randomness
+from okdnet_plugin.engine import checkpoints, finetuning, optimizers, precision, randomness, workers
 from okdnet_plugin.engine.average import Average, decay_after
 from okdnet_plugin.engine.guard import Statistics, UpdateGuard
 from okdnet_plugin.engine.memory import is_out_of_memory, keep_freed_memory
@@ -221,10 +221,12 @@ class RestorationModel(Checkpointing, Validation):
         self.stop_request = StopRequest(self.cpu_group)
         self._random_states = None  # to be taken up with the first iteration after a resume
         self._saved_iter = None
+        self._is_updating = False
         self._validated = set()
         self._unvalidated = []  # to be made up for after a resume
         if self.run.is_begun:
             self.stop_request.install()
+            self.run.rescue = self._save_after_failure
             if self.opt['rank'] == 0:
                 folders = ('experiments_root', 'models', 'training_states', 'visualization')  # any may be a link
                 checkpoints.remove_leftovers(*(self.opt['path'][key] for key in folders))
@@ -324,6 +326,12 @@ class RestorationModel(Checkpointing, Validation):
         return images.to(self.device, memory_format=self.memory_format, non_blocking=True)
 
     def optimize_parameters(self, current_iter: int) -> None:
+        self._is_updating = True  # and stays so where an error ends it
+        with workers.undisturbed():
+            self._make_a_step(current_iter)
+        self._is_updating = False
+
+    def _make_a_step(self, current_iter: int) -> None:
         self.current_iter = current_iter
         for norm in self._frozen_norms:
             norm.eval()  # a validation has set them to train
@@ -377,12 +385,29 @@ class RestorationModel(Checkpointing, Validation):
         try:
             self.optimizer_g.zero_grad()
             self.statistics.take_back_if(torch.tensor(True, device=self.device))
-            self._refuse_what_is_not_finite()
-            nets = {'params': self.net_g} | ({'params_ema': self.net_g_ema} if hasattr(self, 'net_g_ema') else {})
-            self.save_network(list(nets.values()), 'net_g', before, param_key=list(nets))
+            return self._save_network_of(before)
         except (BadUpdatesError, SaveError, RuntimeError, MemoryError):
             return ''
-        return f'; the network of iteration {before} is saved as net_g_{before}.pth'
+
+    def _save_after_failure(self) -> str:
+        """Save the training after its last iteration, if that is whole; of several processes the network alone."""
+        iteration = self.current_iter
+        if self._is_updating or iteration < 1 or (self.opt['dist'] and self.opt['rank'] != 0):
+            return ''
+        try:
+            if self.opt['dist']:  # a state takes all processes, and the others may wait for this one
+                return self._save_network_of(iteration)
+            with workers.undisturbed():
+                self.save(0, iteration)
+        except (BadUpdatesError, SaveError, RuntimeError, MemoryError):
+            return ''
+        return f'; iteration {iteration} is saved: remove the cause, then go on with --auto_resume'
+
+    def _save_network_of(self, iteration: int) -> str:
+        self._refuse_what_is_not_finite()
+        nets = {'params': self.net_g} | ({'params_ema': self.net_g_ema} if hasattr(self, 'net_g_ema') else {})
+        self.save_network(list(nets.values()), 'net_g', iteration, param_key=list(nets))
+        return f'; the network of iteration {iteration} is saved as net_g_{iteration}.pth'
 
     def _refuse_unused_losses(self) -> None:
         if self._unused_losses:

@@ -80,7 +80,7 @@ class Evaluation:
         """All that has been measured in the folder, by any process; half a line of one that was killed is left out."""
         found = []
         for path in sorted(glob.glob(osp.join(glob.escape(self.folder), 'figures-*.jsonl'))):
-            with open(path, encoding='utf-8') as file:
+            with files.open_text(path) as file:
                 for line in file:
                     with contextlib.suppress(json.JSONDecodeError):
                         found.append(json.loads(line))

@@ -278,7 +278,7 @@ def _check_kinds(state: Mapping[str, Tensor], path: str) -> None:
     if not state:
         raise InputError(f'weights {path}: it holds no tensors')
     for name, tensor in state.items():
-        if tensor.layout != torch.strided or tensor.is_quantized or tensor.is_meta:
+        if tensor.layout != torch.strided or tensor.is_quantized or tensor.is_meta or tensor.is_nested:
             what = 'no values (meta)' if tensor.is_meta else f'the layout {tensor.layout}'.replace('torch.', '')
             raise InputError(f'weights {path}: {name} has {what}; save it as a dense tensor')
         if tensor.dtype not in _DTYPES:

@@ -156,6 +156,21 @@ def test_only_temporary_files_of_processes_that_are_no_more_are_removed(tmp_path
     files.discard(str(tmp_path / began))
 
 
+@pytest.mark.parametrize('kind', ['meta', 'nested', 'sparse', 'quantized', 'complex', 'float8'])
+def test_tensors_of_odd_kinds_are_refused_or_looked_at_in_one_line(kind, tmp_path):
+    dense = torch.ones(2, 2)
+    make = {
+        'meta': lambda: dense.to('meta'),
+        'nested': lambda: torch.nested.nested_tensor([dense, dense[:1]]),
+        'sparse': lambda: dense.to_sparse(),
+        'quantized': lambda: torch.quantize_per_tensor(dense, 0.1, 0, torch.qint8),
+        'complex': lambda: dense.to(torch.complex64),
+        'float8': lambda: dense.to(torch.float8_e4m3fn),
+    }
+    with contextlib.suppress(InputError):
+        checkpoints.refuse_not_finite({'state': {0: {'exp_avg': make[kind]()}}}, '4.state')
+
+
 # -------------------------------------------------------------------------------------------------------------- linking
 
 

@@ -4,9 +4,10 @@
 
 A small training that nothing disturbs is the reference. The same training is then killed (SIGKILL) at random moments,
 in a good share of them while it writes a file, and gone on with by --auto_resume until it ends; its newest state is
-damaged; its disk is full or read-only; signals ask it to stop. Whatever happens, it has to go on from a state at most
-one save interval old, and to end with the networks, averages, optimiser states, losses and figures of the reference,
-bit for bit.
+damaged, malformed, holds NaN, or is a named pipe; its disk is full or read-only; signals ask it to stop; a second one
+of its name is started; its workers are killed, or have no shared memory. Whatever happens, it has to go on from a state
+at most one save interval old, and to end with the networks, averages, optimiser states, losses and figures of the
+reference, bit for bit; nothing hangs, and no end is a traceback.
 
 The undisturbed training is started as a user does, `python -m okdnet_plugin train`. Each of the hundreds of others
 would spend far longer on its imports than on its training. They are forked by one process, the nursery, which has
@@ -20,6 +21,7 @@ without it a limit on the size of a file stands for the first, and the second is
 
 import argparse
 import contextlib
+import ctypes
 import json
 import math
 import os
@@ -29,6 +31,7 @@ import resource
 import select
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -45,6 +48,7 @@ import torch
 import yaml
 
 NAME = 'small'
+SIDES = {'lq': 'hazy', 'gt': 'clear'}
 SAVE_EVERY, VALIDATE_EVERY, KEEP = 2, 4, 3
 HUNG = -1  # in place of an exit code
 PATIENCE = 120  # seconds for a training of a few
@@ -52,6 +56,12 @@ ALONE = {'OMP_NUM_THREADS': '1', 'CUDA_VISIBLE_DEVICES': ''}
 FINAL_NAME = re.compile(r'net_g_\w+\.pth|\d+\.state')
 STOPPING = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
 DAMAGES = ('truncated', 'empty', 'no_checkpoint', 'with_code', 'a_network', 'truncated_network', 'missing_network')
+PIPES = ('pipe', 'link_to_a_device', 'socket', 'pipe_network')
+NOT_FINITE = ('nan_moments', 'inf_moments', 'nan_network', 'nan_average')
+MALFORMED = (
+    *('other_groups', 'no_groups', 'no_optimisers', 'text_optimiser', 'other_shapes', 'no_learning_rate'),
+    *('text_schedules', 'other_random_states', 'text_best', 'no_guard', 'negative_iteration'),
+)
 
 
 # ------------------------------------------------------------------------------------------------------- the training
@@ -157,7 +167,14 @@ def be_a_nursery() -> None:
         print(end.si_status if end.si_code == os.CLD_EXITED else 128 + end.si_status, flush=True)
 
 
-def _be_a_training(folder: str, arguments: list[str], output: str, max_file_size: int | None) -> None:
+def _be_a_training(
+    folder: str,
+    arguments: list[str],
+    output: str,
+    max_file_size: int | None,
+    shared_memory: int | None = None,
+    cuts: str | None = None,
+) -> None:
     from okdnet_plugin.cli import main
 
     code = 1
@@ -170,6 +187,10 @@ def _be_a_training(folder: str, arguments: list[str], output: str, max_file_size
         if max_file_size is not None:
             signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
             resource.setrlimit(resource.RLIMIT_FSIZE, (max_file_size, max_file_size))
+        if shared_memory is not None:
+            _limit_shared_memory(shared_memory)
+        if cuts is not None:
+            _record_cuts(Path(folder, 'experiments'), Path(cuts))
         code = main(arguments)
     except SystemExit as end:
         code = end.code if isinstance(end.code, int) else 1
@@ -181,6 +202,51 @@ def _be_a_training(folder: str, arguments: list[str], output: str, max_file_size
         with contextlib.suppress(OSError):
             sys.stdout.flush()
         os._exit(code)
+
+
+def _limit_shared_memory(size: int) -> None:
+    """Give this process, and nobody else, a /dev/shm of so many bytes; needs root."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    new_namespace, private_and_below = 0x00020000, 0x44000
+    if libc.unshare(new_namespace) or libc.mount(b'none', b'/', None, private_and_below, None):
+        raise OSError(ctypes.get_errno(), 'no namespace of its own')
+    subprocess.run(['mount', '-t', 'tmpfs', '-o', f'size={size}', 'tmpfs', '/dev/shm'], check=True)
+
+
+def _record_cuts(experiments: Path, into: Path) -> None:
+    """Keep what a power cut would leave after each change of a name: of a file that was never flushed nothing.
+
+    A name that is changed before the last change in another folder is flushed makes the file `unordered` there.
+    """
+    flushed: set[int] = set()
+    waiting: set[int] = set()  # folders whose names have changed since they were flushed
+    fsync, replace = os.fsync, os.replace
+
+    def flush(descriptor: int) -> None:
+        fsync(descriptor)
+        flushed.add(os.fstat(descriptor).st_ino)
+        waiting.discard(os.fstat(descriptor).st_ino)
+
+    def watched(change: Callable, place: int) -> Callable:
+        def changed(*paths: Any, **more: Any) -> None:
+            folder = os.stat(os.path.dirname(paths[place]) or os.curdir).st_ino
+            # Validation images are written by several threads; a removal that is lost does no harm.
+            is_ordered = change is replace and FINAL_NAME.fullmatch(os.path.basename(paths[place]))
+            if is_ordered and waiting - {folder}:
+                (into / 'unordered').write_text(str(paths))
+            change(*paths, **more)
+            if is_ordered:
+                waiting.add(folder)
+            cut = into / f'{len(os.listdir(into)):04}'
+            shutil.copytree(experiments, cut / 'experiments')
+            for path in experiments.rglob('*'):
+                if FINAL_NAME.fullmatch(path.name) and path.stat().st_ino not in flushed:
+                    (cut / path.relative_to(experiments.parent)).write_bytes(b'')
+
+        return changed
+
+    os.fsync = flush
+    os.replace, os.remove = watched(replace, 1), watched(os.remove, 0)
 
 
 class Child:
@@ -254,13 +320,32 @@ class Training:
         self._options = options or bench.options
         self._starts = 0
 
-    def start(self, *arguments: str, max_file_size: int | None = None) -> Child:
+    def start(
+        self,
+        *arguments: str,
+        max_file_size: int | None = None,
+        shared_memory: int | None = None,
+        beside: bool = False,
+        cuts: Path | None = None,
+    ) -> Child:
+        """Start a process.
+
+        Args:
+            arguments: of `basicsr train`.
+            max_file_size: bytes that a file may have.
+            shared_memory: bytes of its own /dev/shm.
+            beside: while another one lives.
+            cuts: folder for what a power cut would leave, see `_record_cuts`.
+        """
         self._starts += 1
         return self._bench.start(
+            beside,
             folder=str(self.folder),
             arguments=['train', '-opt', str(self._options), *arguments],
             output=str(self._bench.root / f'{self.name}.{self._starts}.txt'),
             max_file_size=max_file_size,
+            shared_memory=shared_memory,
+            cuts=None if cuts is None else str(cuts),
         )
 
     def go_on(self) -> Child:
@@ -369,34 +454,39 @@ class Bench:
     def __init__(self, root: Path, total: int = 12, workers: int = 0):
         self.root, self.total = root, total
         self.options, self.slow_options = root / 'options.yml', root / 'slow.yml'
+        self.worker_options = root / 'worker.yml'
         options = options_of(root / 'pairs', total, workers)
         self.options.write_text(yaml.safe_dump(options))
         self.slow_options.write_text(yaml.safe_dump(with_long_iterations(options)))
+        self.worker_options.write_text(yaml.safe_dump(options_of(root / 'pairs', total, workers=1)))
         make_pairs(root / 'pairs' / 'train', 8)
         make_pairs(root / 'pairs' / 'val', 3)
         self.reference: dict | None = None
         self.seconds = math.nan  # a whole training takes
         self._half: Training | None = None
-        self._child: Child | None = None
+        self._children: dict[bool, Child] = {}
+        self.nurseries: dict[bool, subprocess.Popen] = {}
 
     def __enter__(self) -> 'Bench':
-        command = [sys.executable, str(Path(__file__).resolve()), '--be-a-nursery']
-        # Without a buffer, so that `select` sees all that is there.
-        self._nursery = subprocess.Popen(
-            command, bufsize=0, env=os.environ | ALONE, stdin=subprocess.PIPE, stdout=subprocess.PIPE
-        )
         return self
 
     def __exit__(self, *_: object) -> None:
-        if self._child is not None:
-            self._child.wait(0)  # or is killed
-        self._nursery.kill()
-        self._nursery.wait()
+        for child in self._children.values():
+            child.wait(0)  # or is killed
+        for nursery in self.nurseries.values():
+            nursery.kill()
+            nursery.wait()
 
-    def start(self, **order: object) -> Child:
-        """Have the nursery fork a training, see `_be_a_training`; one at a time."""
-        self._child = Child(self._nursery, **order)
-        return self._child
+    def start(self, beside: bool = False, **order: object) -> Child:
+        """Have a nursery fork a training, see `_be_a_training`; one at a time, and one `beside` it."""
+        if beside not in self.nurseries:
+            command = [sys.executable, str(Path(__file__).resolve()), '--be-a-nursery']
+            # Without a buffer, so that `select` sees all that is there.
+            self.nurseries[beside] = subprocess.Popen(
+                command, bufsize=0, env=os.environ | ALONE, stdin=subprocess.PIPE, stdout=subprocess.PIPE
+            )
+        self._children[beside] = Child(self.nurseries[beside], **order)
+        return self._children[beside]
 
     def make_reference(self) -> str:
         """Train undisturbed as a user does; returns what went wrong."""
@@ -449,6 +539,8 @@ class Case:
     states_lost: int = 0
     is_equal: bool = False
     litter: int = 0
+    hangs: int = 0
+    tracebacks: int = 0
     problems: list[str] = field(default_factory=list)
     remarks: list[str] = field(default_factory=list)
     printed: str = ''
@@ -464,6 +556,10 @@ class Case:
     def expect_code(self, child: Child, wanted: int) -> bool:
         """Wait for the end of a process, and look at how it has ended."""
         code = child.wait()
+        self.hangs += code == HUNG
+        if 'Traceback' in child.printed():
+            self.tracebacks += 1
+            self.expect(False, 'a traceback', child)
         self.expect(code == wanted, f'exit code {code} instead of {wanted}', child)
         return code == wanted
 
@@ -602,18 +698,49 @@ def _remove_first_tries(case: Case, training: Training) -> None:
             shutil.rmtree(folder)
 
 
+def power_cuts(bench: Bench, runs: int, rng: random.Random) -> Iterator[Case]:
+    """After every prefix of what is written a run goes on; all are looked at, and so many gone on with as `runs`."""
+    case = Case('power cuts', 'order_of_writes')
+    training, cuts = Training(bench, case.name), bench.root / 'cuts'
+    cuts.mkdir()
+    case.expect_end(bench, training, training.start(cuts=cuts), 0)
+    unordered = cuts / 'unordered'
+    case.expect(not unordered.exists(), f'not flushed before: {unordered.read_text() if unordered.exists() else ""}')
+    reached, places = 0, sorted(path for path in cuts.iterdir() if path.is_dir())
+    for place in places:
+        newest = max((int(path.stem) for path in place.rglob('*.state') if _loads(path)), default=0)
+        case.expect(newest >= reached, f'after {place.name} the newest state is that of {newest}, not {reached}')
+        reached = max(reached, newest)
+    case.remarks.append(f'{len(places)} prefixes')
+    yield case
+    for place in sorted(rng.sample(places, min(runs, len(places)))):
+        case = Case('power cuts', f'cut_{place.name}')
+        training = Training(bench, case.name)
+        shutil.move(place / 'experiments', training.folder / 'experiments')
+        newest = training.newest_state()
+        case.expect_end(bench, training, training.go_on(), newest)
+        yield case
+    shutil.rmtree(cuts)
+
+
 # --------------------------------------------------------------------------------------------------------- bad files
 
 
 def damaged(bench: Bench, kind: str) -> Case:
     """The newest state or its network is not what it should be: the state before it is taken."""
-    case = Case('damaged state', kind)
+    groups = {'pipes': PIPES, 'not finite': NOT_FINITE, 'malformed': MALFORMED}
+    case = Case(next((group for group, kinds in groups.items() if kind in kinds), 'damaged state'), kind)
     training = bench.interrupted(kind)
     newest = training.newest_state()
     state, network = training.states / f'{newest}.state', training.models / f'net_g_{newest}.pth'
-    victim = network if kind in ('truncated_network', 'missing_network') else state
+    victim = network if kind.endswith(('_network', '_average')) and kind != 'a_network' else state
     trace = training.folder / 'has_run'
-    _damage(victim, kind, network, trace)
+    if kind in PIPES:
+        _replace_by_no_file(victim, kind)
+    elif kind in (*NOT_FINITE, *MALFORMED):
+        _spoil(victim, kind)
+    else:
+        _damage(victim, kind, network, trace)
     child = training.go_on()
     case.expect_end(bench, training, child, newest - SAVE_EVERY)
     warnings = [line for line in child.printed().splitlines() if 'WARNING' in line and victim.name in line]
@@ -645,6 +772,168 @@ def _damage(victim: Path, kind: str, network: Path, trace: Path) -> None:
         torch.save({'iter': 0, 'epoch': 0, 'optimizers': [_RunsCode(trace)], 'schedulers': []}, victim)
     elif kind == 'a_network':
         shutil.copyfile(network, victim)
+
+
+def _replace_by_no_file(victim: Path, kind: str) -> None:
+    victim.unlink()
+    if kind.startswith('pipe'):
+        os.mkfifo(victim)
+    elif kind == 'link_to_a_device':
+        victim.symlink_to('/dev/zero')
+    else:
+        short = Path(tempfile.mkdtemp()) / 's'  # as paths of sockets have to be
+        with socket.socket(socket.AF_UNIX) as one:
+            one.bind(str(short))
+        shutil.move(short, victim)
+        short.parent.rmdir()
+
+
+def _spoil(victim: Path, kind: str) -> None:
+    """Write a file again with one thing in it changed."""
+    content: Any = _load(victim)
+    optimizer: Any = (content.get('optimizers') or [None])[0]
+    moments = optimizer['state'][0] if optimizer else {}
+    changes: dict[str, Callable[[], object]] = {
+        'nan_moments': lambda: moments['exp_avg_sq'].view(-1)[0].fill_(math.nan),
+        'inf_moments': lambda: moments['exp_avg'].view(-1)[0].fill_(math.inf),
+        'nan_network': lambda: next(iter(content['params'].values())).view(-1)[0].fill_(math.nan),
+        'nan_average': lambda: next(iter(content['params_ema'].values())).view(-1)[0].fill_(math.nan),
+        'other_groups': lambda: optimizer['param_groups'][0]['params'].pop(),
+        'no_groups': lambda: optimizer['param_groups'].clear(),
+        'no_optimisers': lambda: content['optimizers'].clear(),
+        'text_optimiser': lambda: content['optimizers'].__setitem__(0, 'Adam'),
+        'other_shapes': lambda: moments.update(exp_avg=torch.zeros(3)),
+        'no_learning_rate': lambda: optimizer['param_groups'][0].pop('betas'),
+        'text_schedules': lambda: content['schedulers'].__setitem__(0, 'MultiStepLR'),
+        'other_random_states': lambda: content['random_states'][0].update(torch=torch.zeros(3)),
+        'text_best': lambda: content['best_metric_results']['Held'].update(psnr='33 dB'),
+        'no_guard': lambda: content.update(guard=7),
+        'negative_iteration': lambda: content.update(iter=-4),
+    }
+    changes[kind]()
+    victim.unlink()  # its other names keep their content
+    torch.save(content, victim)
+
+
+def no_file_to_train_on(bench: Bench, kind: str) -> Case:
+    """An image of the data, or the option file, is a pipe: one line, whatever reads it."""
+    case = Case('pipes', f'{kind}_is_a_pipe')
+    options = yaml.safe_load(bench.options.read_text())
+    pairs = bench.root / f'{case.name}_pairs'
+    make_pairs(pairs, 8)
+    options['datasets']['train'] |= {f'dataroot_{side}': str(pairs / name) for side, name in SIDES.items()}
+    path = bench.root / f'{case.name}.yml'
+    path.write_text(yaml.safe_dump(options))
+    victim = path if kind == 'options' else pairs / SIDES[kind] / '0.png'
+    _replace_by_no_file(victim, 'pipe')
+    training = Training(bench, case.name, path)
+    child = training.start()
+    case.expect_code(child, 2)
+    errors = [line for line in child.printed().splitlines() if line.startswith('basicsr: error: ')]
+    is_clear = len(errors) == 1 and str(victim) in errors[0] and 'pipe' in errors[0]
+    case.expect(is_clear, 'not one line that names the pipe', child)
+    case.expect(not training.experiment.exists(), 'a folder was made', child)
+    return case
+
+
+def journal_is_a_folder(bench: Bench) -> Case:
+    """What a run writes to cannot be written to: one line, and the training goes on when it can."""
+    case = Case('pipes', 'metrics.jsonl_is_a_folder')
+    training = bench.interrupted(case.name)
+    newest, path = training.newest_state(), training.experiment / 'metrics.jsonl'
+    lines = path.read_text()
+    path.unlink()
+    path.mkdir()
+    child = training.go_on()
+    case.expect_code(child, 2)
+    case.expect('metrics.jsonl is a folder' in child.printed(), 'does not name it', child)
+    path.rmdir()
+    path.write_text(lines)
+    case.expect_end(bench, training, training.go_on(), newest)
+    return case
+
+
+# ---------------------------------------------------------------------------------------------------------- two runs
+
+
+def two_runs(bench: Bench, name: str, arguments: Sequence[str], moment: str) -> Case:
+    """A second training of a name is refused in one line, and the first ends as if nothing had been.
+
+    Args:
+        bench: what all cases share.
+        name: of the case.
+        arguments: of both.
+        moment: of the second start: `together`, `begin`, `training`, or `killed`, when the first has just been killed.
+    """
+    case = Case('two runs', name)
+    training = Training(bench, name)
+    if True not in bench.nurseries:  # whose imports take longer than a training
+        idle = bench.start(True, folder=str(bench.root), arguments=['-h'], output=os.devnull, max_file_size=None)
+        idle.wait()
+    first = training.start(*arguments)
+    if moment == 'killed':
+        first.lives_until(lambda: training.last_iteration() > SAVE_EVERY)
+        first.send(signal.SIGKILL)
+        newest = training.newest_state()
+        case.kills += 1
+        case.expect_end(bench, training, training.start('--auto_resume', beside=True), newest)
+        first.wait()
+        return case
+    conditions = {'together': lambda: True, 'begin': training.experiment.exists, 'training': training.last_iteration}
+    first.lives_until(conditions[moment], pause=0.001)
+    second = training.start(*arguments, beside=True)
+    refused, kept = (first, second) if moment == 'together' and second.wait() == 0 else (second, first)
+    case.expect_code(refused, 2)
+    errors = [line for line in refused.printed().splitlines() if line.startswith('basicsr: error: ')]
+    wanted = f'is being trained by process {kept.pid} on {socket.gethostname()} since '
+    case.expect(len(errors) == 1 and wanted in errors[0], 'not one line that names process, host and begin', refused)
+    case.expect_end(bench, training, kept, 0)
+    folders = os.listdir(training.folder / 'experiments')
+    case.expect(folders == [NAME], f'there are {folders}')
+    return case
+
+
+# ----------------------------------------------------------------------------------------------------------- workers
+
+
+def worker_killed(bench: Bench, name: str, rng: random.Random) -> Case:
+    """A worker of the data loader is killed, as the system does where memory is short: all iterations are saved."""
+    case = Case('workers', name)
+    training = Training(bench, name, bench.worker_options)
+    child = training.start()
+    wanted = rng.randint(1, bench.total - 2)
+    child.lives_until(lambda: training.last_iteration() >= wanted)
+    workers = Path(f'/proc/{child.pid}/task/{child.pid}/children').read_text().split()
+    for worker in workers:
+        os.kill(int(worker), signal.SIGKILL)
+        case.kills += 1
+    _expect_explained_end(case, child, training, 'worker', bench.total)
+    case.expect_end(bench, training, training.go_on(), training.newest_state())
+    return case
+
+
+def no_shared_memory(bench: Bench, size: int) -> Case:
+    """The workers have too little shared memory: one line with the cure, by which it goes on."""
+    case = Case('workers', f'shared_memory_{size}')
+    training = Training(bench, case.name, bench.worker_options)
+    child = training.start(shared_memory=size)
+    _expect_explained_end(case, child, training, 'shared memory', bench.total)
+    case.expect_end(bench, training, training.go_on(), training.newest_state())
+    return case
+
+
+def _expect_explained_end(case: Case, child: Child, training: Training, word: str, total: int) -> None:
+    if child.wait() == 0 and training.newest_state() == total:
+        case.remarks.append('came after the last batch')
+        return
+    case.expect_code(child, 2)
+    errors = [line for line in child.printed().splitlines() if line.startswith('basicsr: error: ')]
+    case.expect(len(errors) == 1 and word in errors[0], f'not one line that names the {word}', child)
+    reached, newest = training.last_iteration(), training.newest_state()
+    case.remarks.append(f'after {reached}')
+    if newest != reached:
+        case.states_lost += 1
+        case.expect(False, f'ended after {reached}, but the newest state is that of {newest}', child)
 
 
 # ---------------------------------------------------------------------------------------------------------- bad disks
@@ -772,7 +1061,6 @@ def _expect_failure(case: Case, child: Child, training: Training, cause: str) ->
     place = f'{training.experiment}/'
     is_clear = len(errors) == 1 and place in errors[0] and cause in errors[0]
     case.expect(is_clear, f'not one line that names the file and the cause ({cause})', child)
-    case.expect('Traceback' not in printed, 'a traceback', child)
     case.remarks += [error.replace(place, '').removeprefix('basicsr: error: ').split('. ')[0] for error in errors]
 
 
@@ -856,16 +1144,63 @@ def stopped_twice(bench: Bench, number: signal.Signals) -> Case:
 # ----------------------------------------------------------------------------------------------------------- all of it
 
 
-def cases(bench: Bench, runs: int, rng: random.Random) -> Iterator[Case]:
-    """All cases, each worked out when it is asked for."""
+def cases(bench: Bench, runs: int, rng: random.Random, only: str | None = None) -> Iterator[Case]:
+    """All cases, or those of one kind, each worked out when it is asked for."""
     yield undisturbed(bench)
+    kinds = {
+        'SIGKILL': kills,
+        'power cuts': power_cuts,
+        'damaged state': lambda bench, *_: (damaged(bench, kind) for kind in DAMAGES),
+        'not finite': lambda bench, *_: (damaged(bench, kind) for kind in NOT_FINITE),
+        'malformed': lambda bench, *_: (damaged(bench, kind) for kind in MALFORMED),
+        'pipes': pipes,
+        'two runs': pairs_of_runs,
+        'workers': failing_workers,
+        'unwritable': unwritable_cases,
+        'signals': signals,
+    }
+    for kind, some in kinds.items():
+        if only in (None, kind):
+            yield from some(bench, runs, rng)
+
+
+def kills(bench: Bench, runs: int, rng: random.Random) -> Iterator[Case]:
+    """At any moment, and after the last state."""
     for number in range(1, runs + 1):
         yield killed(bench, f'kill_{number}', rng)
     for number in range(1, max(1, runs // 10) + 1):
         yield killed(bench, f'kill_at_the_end_{number}', rng, [strike_after_the_last_state], most=1)
-    for kind in DAMAGES:
+
+
+def pipes(bench: Bench, runs: int, rng: random.Random) -> Iterator[Case]:
+    """What is read, or written to, is no regular file."""
+    for kind in PIPES:
         yield damaged(bench, kind)
-    yield from unwritable_cases(bench, rng)
+    for kind in (*SIDES, 'options'):
+        yield no_file_to_train_on(bench, kind)
+    yield journal_is_a_folder(bench)
+
+
+def pairs_of_runs(bench: Bench, runs: int, rng: random.Random) -> Iterator[Case]:
+    """Started at the same time, or while the first begins, trains, or has been killed."""
+    for number in range(max(1, runs // 20)):
+        for moment in ('together', 'begin', 'training'):
+            for arguments in ([], ['--auto_resume']):
+                name = '_'.join(['two', moment, *(word.strip('-') for word in arguments), str(number)])
+                yield two_runs(bench, name, arguments, moment)
+        yield two_runs(bench, f'two_killed_{number}', [], 'killed')
+
+
+def failing_workers(bench: Bench, runs: int, rng: random.Random) -> Iterator[Case]:
+    """Killed, or without shared memory."""
+    for number in range(max(2, runs // 10)):
+        yield worker_killed(bench, f'worker_{number}', rng)
+    for size in (4096, 100_000) if can_mount(bench.root) else ():
+        yield no_shared_memory(bench, size)
+
+
+def signals(bench: Bench, runs: int, rng: random.Random) -> Iterator[Case]:
+    """Each at chosen moments, at any, and twice."""
     for number in STOPPING:
         for moment in ('begin', 'write', 'validation'):
             yield stopped(bench, f'{number.name}_{moment}', number, moment)
@@ -874,7 +1209,7 @@ def cases(bench: Bench, runs: int, rng: random.Random) -> Iterator[Case]:
         yield stopped_twice(bench, number)
 
 
-def unwritable_cases(bench: Bench, rng: random.Random) -> Iterator[Case]:
+def unwritable_cases(bench: Bench, runs: int, rng: random.Random) -> Iterator[Case]:
     """Disks that have room for other parts of what is written, and folders that must not be written to."""
     half = bench.interrupted('sizes')
     network, state = (max(path.stat().st_size for path in _list(folder)) for folder in (half.models, half.states))
@@ -906,8 +1241,19 @@ def describe(case: Case) -> str:
 
 def table_of(results: list[Case]) -> str:
     """Counts by group."""
-    columns = ('cases', 'kills', 'in a write', 'resumed', 'states lost', 'end equal', 'litter', 'failed')
-    rows = [f'{"":<14}' + ''.join(f'{column:>13}' for column in columns)]
+    columns = (
+        'cases',
+        'kills',
+        'in a write',
+        'resumed',
+        'end equal',
+        'lost',
+        'hangs',
+        'tracebacks',
+        'litter',
+        'failed',
+    )
+    rows = [f'{"":<14}' + ''.join(f'{column:>11}' for column in columns)]
     for group in [*dict.fromkeys(case.group for case in results), 'all']:
         of_group = [case for case in results if group in (case.group, 'all')]
         counts = (
@@ -915,12 +1261,14 @@ def table_of(results: list[Case]) -> str:
             sum(case.kills for case in of_group),
             sum(case.kills_in_a_write for case in of_group),
             sum(len(case.resumed) for case in of_group),
-            sum(case.states_lost for case in of_group),
             sum(case.is_equal for case in of_group),
+            sum(case.states_lost for case in of_group),
+            sum(case.hangs for case in of_group),
+            sum(case.tracebacks for case in of_group),
             sum(case.litter for case in of_group),
             sum(bool(case.problems) for case in of_group),
         )
-        rows.append(f'{group:<14}' + ''.join(f'{count:>13}' for count in counts))
+        rows.append(f'{group:<14}' + ''.join(f'{count:>11}' for count in counts))
     return '\n'.join(rows)
 
 
@@ -930,6 +1278,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument('--seed', type=int, default=0, help='of the random moments (default: %(default)s)')
     parser.add_argument('--workers', type=int, default=0, help='of the data loaders (default: %(default)s)')
     parser.add_argument('--keep', action='store_true', help='keep the folder of the trainings')
+    parser.add_argument('--only', metavar='GROUP', help='of the table, such as "two runs" or workers')
     parser.add_argument('--be-a-nursery', action='store_true', help=argparse.SUPPRESS)
     args = parser.parse_args(argv)
     if args.be_a_nursery:
@@ -946,7 +1295,7 @@ def main(argv: list[str] | None = None) -> int:
             if error:
                 print(f'the undisturbed training fails:\n{error}')
                 return 1
-            for case in cases(bench, args.runs, random.Random(args.seed)):
+            for case in cases(bench, args.runs, random.Random(args.seed), args.only):
                 results.append(case)
                 print(describe(case), flush=True)
                 if not args.keep:

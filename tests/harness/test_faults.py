@@ -49,6 +49,22 @@ def test_truncated_state_is_passed_over(script, bench):
     assert not case.problems, script.describe(case)
 
 
+@pytest.mark.parametrize('kind', ['pipe', 'nan_average', 'other_shapes'])
+def test_state_that_cannot_be_gone_on_from_is_passed_over(script, bench, kind):
+    case = script.damaged(bench, kind)
+    assert not case.problems, script.describe(case)
+
+
+def test_second_training_of_a_name_is_refused_and_the_first_ends_as_ever(script, bench):
+    case = script.two_runs(bench, 'two', ['--auto_resume'], 'training')
+    assert not case.problems, script.describe(case)
+
+
+def test_training_whose_worker_is_killed_has_saved_its_last_iteration(script, bench):
+    case = script.worker_killed(bench, 'worker', random.Random(0))
+    assert not case.problems, script.describe(case)
+
+
 def test_write_that_fails_ends_the_training_in_one_line(script, bench):
     size = max(path.stat().st_size for path in bench.interrupted('sizes').files())
     case = script.unwritable(bench, script.FileLimit(size // 2))

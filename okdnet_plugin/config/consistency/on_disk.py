@@ -16,6 +16,7 @@ from okdnet_plugin.config.messages import Mistake
 from okdnet_plugin.config.types import Place, note_of
 from okdnet_plugin.config.walk import Phase, nodes_of
 from okdnet_plugin.errors import did_you_mean
+from okdnet_plugin.files import check_regular_file
 
 _STATE = re.compile(r'(\d+)\.state')
 _USUAL_KEYS = ('params', 'params_ema')
@@ -147,6 +148,7 @@ def _average_of_a_state(opt: Mapping, absent: set) -> Iterator[Mistake]:
 def keys_of(path: str) -> list[str] | None:
     """Keys of a saved network; None if it cannot be read, which who loads it says."""
     try:
+        check_regular_file(path)
         content = torch.load(path, map_location='cpu', weights_only=True)
     except Exception:  # a damaged file may make any
         return None

@@ -1,0 +1,124 @@
+"""Whether a training state is of the form that a run can go on from; else it is passed over like a damaged one."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from okdnet_plugin.engine import randomness
+from okdnet_plugin.errors import InputError, one_line
+
+# What optimisers of torch remember of each parameter in its own shape.
+_OF_PARAMETERS = (
+    *('exp_avg', 'exp_avg_sq', 'max_exp_avg_sq', 'momentum_buffer', 'square_avg', 'grad_avg', 'acc_delta'),
+    *('exp_inf', 'sum', 'prev', 'step_size', 'ax'),
+)
+_NOT_SETTINGS = ('fused', 'foreach', 'capturable', 'differentiable')
+
+
+def refuse_malformed(state: Mapping, path: str) -> None:
+    """Look at what a state of any model of BasicSR has to be.
+
+    Raises:
+        InputError: it is not.
+    """
+    groups = [_groups_of(optimizer, path) for optimizer in state['optimizers']]
+    _require(all(groups), path, 'an optimiser without parameters')
+    for schedule in state['schedulers']:
+        _require(isinstance(schedule, Mapping), path, 'a schedule that is none')
+    for key in ('iter', 'epoch'):
+        _require(not isinstance(state[key], bool) and state[key] >= 0, path, f'{key} {state[key]}')
+    seed = state.get('seed')
+    _require(seed is None or isinstance(seed, int), path, f'the seed {one_line(str(seed), 40)}')
+
+
+def refuse_what_does_not_fit(
+    state: Mapping, path: str, parameters: list[nn.Parameter], build: Callable[..., Any], rank: int, world_size: int
+) -> None:
+    """Try a state of RestorationModel on parameters of the shapes of its network.
+
+    Args:
+        state: of one optimiser, as `refuse_malformed` has let it pass.
+        path: of its file.
+        parameters: those that are trained, in the order of the network; nothing looks at their values.
+        build: makes the optimiser of parameters.
+        rank, world_size: of this process.
+
+    Raises:
+        InputError: it does not fit.
+    """
+    _require(len(state['optimizers']) == 1, path, f'{len(state["optimizers"])} optimisers instead of one')
+    (saved,) = state['optimizers']
+    try:
+        optimizer = build(parameters)
+        wanted = set(optimizer.defaults) - set(_NOT_SETTINGS)
+        missing = sorted(wanted - {key for group in saved['param_groups'] for key in group})
+        optimizer.load_state_dict(saved)
+    except Exception as error:  # what is in it may be anything
+        raise _malformed(path, f'an optimiser of another network or form ({one_line(error, 120)})') from error
+    _require(not missing, path, f'an optimiser without {", ".join(missing)}')
+    for number, parameter in enumerate(parameters):
+        for key, value in optimizer.state.get(parameter, {}).items():
+            if key in _OF_PARAMETERS:
+                fits = value is None or (isinstance(value, Tensor) and value.shape == parameter.shape)
+                _require(fits, path, f'{key} of parameter {number}, which is of shape {list(parameter.shape)}')
+    _refuse_other_parts(state, path, rank, world_size)
+
+
+def _refuse_other_parts(state: Mapping, path: str, rank: int, world_size: int) -> None:
+    if 'random_states' not in state:  # of BasicSR's own models
+        return
+    kinds = {'random_states': list, 'best_metric_results': Mapping, 'scaler': Mapping, 'guard': Mapping}
+    for key, kind in kinds.items():
+        _require(isinstance(state.get(key), kind), path, f'no {key}, or another thing in their place')
+    _require(isinstance(state.get('is_validated'), bool), path, 'no is_validated')
+    guard = [state['guard'].get(key) for key in ('skipped', 'in_a_row')]
+    _require(all(isinstance(count, int) for count in guard), path, 'a guard without counts')
+    for records in state['best_metric_results'].values():
+        are_records = isinstance(records, Mapping) and all(
+            isinstance(record, Mapping)
+            and isinstance(record.get('val'), float)
+            and isinstance(record.get('iter'), int)
+            and record.get('better') in ('higher', 'lower')
+            for record in records.values()
+        )
+        _require(are_records, path, 'best metric values that are none')
+    if len(state['random_states']) == world_size:
+        before = randomness.get_state()
+        try:
+            randomness.set_state(state['random_states'][rank])
+        except Exception as error:
+            raise _malformed(path, f'random states that are none ({one_line(error, 120)})') from error
+        finally:
+            randomness.set_state(before)
+
+
+def _groups_of(optimizer: object, path: str) -> list:
+    is_one = isinstance(optimizer, Mapping) and isinstance(optimizer.get('state'), Mapping)
+    groups = optimizer.get('param_groups') if is_one else None  # type: ignore[attr-defined]
+    are_groups = isinstance(groups, list) and all(
+        isinstance(group, Mapping) and isinstance(group.get('params'), list) and 'lr' in group for group in groups
+    )
+    _require(are_groups, path, 'an optimiser that is none')
+    assert isinstance(groups, list)
+    return [number for group in groups for number in group['params']]
+
+
+def _require(holds: bool, path: str, what: str) -> None:
+    if not holds:
+        raise _malformed(path, what)
+
+
+def _malformed(path: str, what: str) -> InputError:
+    return InputError(f'{path} is no training state of this run: it holds {what}')
+
+
+def parameters_of(make: Callable[..., nn.Module], arguments: Mapping) -> list[nn.Parameter] | None:
+    """Parameters of a network that are trained, without memory for their values; None if it cannot be made so."""
+    try:
+        with torch.device('meta'), torch.random.fork_rng(devices=[]):
+            net = make(**arguments)
+    except Exception:  # a network may need values to be made
+        return None
+    return [parameter for parameter in net.parameters() if parameter.requires_grad]

@@ -1,0 +1,108 @@
+"""States that can be read and yet are none that a run can go on from."""
+
+import copy
+
+import pytest
+import torch
+from torch import nn
+
+from okdnet_plugin.engine import randomness, state_check
+from okdnet_plugin.errors import InputError
+
+
+def adam(parameters):
+    return torch.optim.Adam(parameters, lr=1e-3)
+
+
+@pytest.fixture
+def state():
+    net = nn.Conv2d(3, 4, 3)
+    optimizer = adam(net.parameters())
+    net(torch.zeros(1, 3, 8, 8)).sum().backward()
+    optimizer.step()
+    return {
+        'iter': 4,
+        'epoch': 0,
+        'seed': 0,
+        'optimizers': [optimizer.state_dict()],
+        'schedulers': [{}],
+        'optimizer': 'Adam',
+        'random_states': [randomness.get_state()],
+        'best_metric_results': {'Held': {'psnr': {'better': 'higher', 'val': 3.0, 'iter': 4}}},
+        'scaler': {},
+        'guard': {'skipped': 0, 'in_a_row': 0},
+        'is_validated': True,
+    }
+
+
+def look(state):
+    state_check.refuse_malformed(state, '4.state')
+    parameters = state_check.parameters_of(nn.Conv2d, {'in_channels': 3, 'out_channels': 4, 'kernel_size': 3})
+    assert parameters is not None
+    state_check.refuse_what_does_not_fit(state, '4.state', parameters, adam, 0, 1)
+
+
+def test_state_that_a_training_has_saved_passes_and_changes_nothing(state):
+    before = copy.deepcopy(state)
+    torch.manual_seed(7)
+    look(state)
+    drawn = torch.rand(1)
+    torch.manual_seed(7)
+    assert torch.equal(drawn, torch.rand(1))
+    assert state['optimizers'][0]['param_groups'] == before['optimizers'][0]['param_groups']
+    assert torch.equal(state['optimizers'][0]['state'][0]['exp_avg'], before['optimizers'][0]['state'][0]['exp_avg'])
+
+
+def put(path, value):
+    def change(state):
+        *keys, last = path
+        for key in keys:
+            state = state[key]
+        if value is KeyError:
+            del state[last]
+        else:
+            state[last] = value
+
+    return change
+
+
+GROUP, FIRST = ['optimizers', 0, 'param_groups', 0], ['optimizers', 0, 'state', 0]
+
+
+@pytest.mark.parametrize(
+    'change',
+    [
+        put(['iter'], -1),
+        put(['seed'], 'text'),
+        put(['optimizers'], []),
+        put(['optimizers'], ['Adam']),
+        put(['optimizers', 0, 'param_groups'], []),
+        put(['optimizers', 0, 'param_groups'], 'text'),
+        put(['optimizers', 0, 'state'], []),
+        put([*GROUP, 'params'], [0]),
+        put([*GROUP, 'params'], [0, 1, 2]),
+        put([*GROUP, 'betas'], KeyError),
+        put([*GROUP, 'lr'], KeyError),
+        put([*FIRST, 'exp_avg'], torch.zeros(3)),
+        put([*FIRST, 'exp_avg_sq'], 'text'),
+        put(['optimizers', 0, 'state', 0], 'text'),
+        put(['schedulers'], ['text']),
+        put(['random_states'], 'text'),
+        put(['random_states', 0], {}),
+        put(['random_states', 0, 'torch'], torch.zeros(3)),
+        put(['random_states', 0, 'python'], 7),
+        put(['best_metric_results'], []),
+        put(['best_metric_results', 'Held'], 3),
+        put(['best_metric_results', 'Held', 'psnr'], '33 dB'),
+        put(['best_metric_results', 'Held', 'psnr', 'val'], '33 dB'),
+        put(['scaler'], None),
+        put(['guard'], 7),
+        put(['guard', 'skipped'], 'text'),
+        put(['is_validated'], KeyError),
+    ],
+)
+def test_malformed_state_is_one_line(change, state):
+    change(state)
+    with pytest.raises(InputError, match=r'4\.state is no training state of this run: it holds') as caught:
+        look(state)
+    assert len(str(caught.value).splitlines()) == 1
