@@ -85,6 +85,11 @@ class RestorationModel(Checkpointing, Validation):
                 50, description='updates in a row that may be left out as they are not finite'
             )
 
+        class Val(BaseModel):
+            self_ensemble: bool | None = Field(
+                False, description='mean over the eight orientations of an image; takes eight times as long'
+            )
+
         class Logger(BaseModel):
             keep_last: Annotated[int, Field(ge=1, le=10**9)] | None = Field(
                 None, description='saved iterations to keep; ~ for all'
@@ -106,6 +111,7 @@ class RestorationModel(Checkpointing, Validation):
         )
         sync_bn: bool | None = Field(False, description='BatchNorm over the images of all processes')
         train: Train = Field(default_factory=lambda: RestorationModel.Options.Train.model_validate({}))
+        val: Val = Field(default_factory=lambda: RestorationModel.Options.Val.model_validate({}))
         logger: Logger = Field(default_factory=lambda: RestorationModel.Options.Logger.model_validate({}))
 
     # Block of the option file under `train` -> name of its value in the log. Each of them is a loss between the

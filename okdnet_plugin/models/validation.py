@@ -22,6 +22,7 @@ from tqdm import tqdm
 
 from okdnet_plugin.engine import checkpoints, results, validation
 from okdnet_plugin.engine.any_size import AnySize
+from okdnet_plugin.engine.ensemble import of_eight
 from okdnet_plugin.engine.ordered_work import OrderedWork
 from okdnet_plugin.engine.run import Run
 from okdnet_plugin.engine.signals import StopRequest
@@ -262,8 +263,12 @@ class Validation(SRModel):
             super(Validation, self).test()
             return [self.output]
 
+        def run_any_size(images: Tensor) -> list[Tensor]:
+            return self._any_size(images, run)
+
+        is_ensemble = (self.opt.get('val') or {}).get('self_ensemble')
         try:
-            (self.output,) = self._any_size(image, run)
+            (self.output,) = of_eight(run_any_size, image) if is_ensemble else run_any_size(image)
         finally:
             self.lq = image
 

@@ -112,7 +112,9 @@ class Evaluation:
             return None
         weights = load_for(method.network, method.weights, method.path.get('param_key_g'))
         device = 'cpu' if self.plan.opt.get('num_gpu') == 0 else 'auto'
-        return Dehazer(weights, backend='eager', device=device, tile=0, notify=_warn)
+        return Dehazer(
+            weights, backend='eager', device=device, tile=0, self_ensemble=method.self_ensemble, notify=_warn
+        )
 
     def _measure(
         self, method: Method, dehazer: Dehazer | None, test_set: TestSet, fingerprint: str, places: list[int]
