@@ -77,11 +77,11 @@ class ImageFolder:
         Raises:
             InputError: there is none.
         """
-        walk = (
-            os.walk(self.root, onerror=_refuse_folder) if self._recursive else [next(os.walk(self.root), ('', [], []))]
-        )
-        if not any(any(map(self._is_image, files)) for _, _, files in walk):
-            raise self._empty()
+        for folder, folders, files in os.walk(self.root, onerror=_refuse_folder):
+            if any(self._is_image(name, folder) for name in files):
+                return
+            folders[:] = folders if self._recursive else []
+        raise self._empty()
 
     def _empty(self) -> InputError:
         kinds = ' '.join(self._extensions)
