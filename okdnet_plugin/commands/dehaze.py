@@ -51,6 +51,7 @@ def main(argv: list[str] | None = None) -> int:
         tile=args.tile,
         strength=args.strength,
         maps=args.save_transmission or args.save_airlight,
+        self_ensemble=args.self_ensemble,
         notify=_say,
     )
     if dehazer.maps:
@@ -125,6 +126,11 @@ def _parse(argv: list[str] | None) -> argparse.Namespace:
         default=1.0,
         metavar='0..1',
         help='share of the result, the rest is the input (default: 1)',
+    )
+    network.add_argument(
+        '--self-ensemble',
+        action='store_true',
+        help='mean over the 8 orientations of an image; takes 8 times as long',
     )
     results = parser.add_argument_group('results')
     results.add_argument(

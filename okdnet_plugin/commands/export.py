@@ -40,6 +40,9 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument('-o', '--out', required=True, metavar='OUT', help='output file')
     parser.add_argument('--force', action='store_true', help='overwrite an existing file')
     parser.add_argument('--no-fuse', action='store_true', help='keep the layers of the training')
+    parser.add_argument(
+        '--size', type=_size, metavar='HxW', help='for one image of this size, where a network cannot take any'
+    )
     parser.add_argument('--licence', metavar='TEXT', help='licence of the weights, for the metadata')
     parser.add_argument(
         '--meta', action='append', default=[], metavar='KEY=TEXT', help='further metadata; may be repeated'
@@ -58,17 +61,23 @@ def _run(args: argparse.Namespace, more: dict[str, str]) -> int:
     load_plugins()
     loaded = loading.load(args.weights, args.opt, args.param_key)
     print(loaded)
-    done = exporting.export(loaded, args.out, fuse=not args.no_fuse, more=more, replace=args.force)
+    done = exporting.export(loaded, args.out, fuse=not args.no_fuse, more=more, replace=args.force, size=args.size)
     fused = ', fused' if done.is_fused else ''
     print(f'{done.path}: {done.kind}{fused}, {done.size / 1e3:,.0f} kB, in {done.seconds:.0f} s')
     if done.smallest is not None:
-        print(
-            f'  {exporters.INPUT} -> {exporters.OUTPUT}: float32 RGB in [0, 1], (N, 3, H, W), each side from '
-            f'{done.smallest} px'
-        )
+        shape = f'(1, 3, {args.size[0]}, {args.size[1]})' if args.size else '(N, 3, H, W)'
+        least = '' if args.size else f', each side from {done.smallest} px'
+        print(f'  {exporters.INPUT} -> {exporters.OUTPUT}: float32 RGB in [0, 1], {shape}{least}')
         differences = (f'{"x".join(map(str, shape))} {value:.1e}' for shape, value in done.differences.items())
         print(f'  largest difference to the network: {", ".join(differences)}')
     return 0
+
+
+def _size(text: str) -> tuple[int, int]:
+    height, _, width = text.lower().partition('x')
+    if not (height.isdigit() and width.isdigit() and min(int(height), int(width)) >= 16):
+        raise argparse.ArgumentTypeError(f'{text} is no size; write HxW in px, each from 16, as 256x384')
+    return int(height), int(width)
 
 
 def _metadata(entries: list[str]) -> dict[str, str]:

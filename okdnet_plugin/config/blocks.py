@@ -169,6 +169,7 @@ class Method(Keys):
 
     network_g: Network | None = key('the network')
     path: MethodPaths | None = key('its weights')
+    self_ensemble: Switch | None = key('mean over the eight orientations of an image')
     missing: Text | None = key('why there are no figures')
 
 

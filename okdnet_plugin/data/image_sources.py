@@ -5,11 +5,13 @@ BasicSR's form is a folder NAME.lmdb: `data.mdb` has the content of each file un
 line `STEM.ext (h,w,c) level` for each of them.
 """
 
+import csv
 import os
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from fnmatch import fnmatch
 from os import path as osp
 
 import lmdb
@@ -21,18 +23,33 @@ from okdnet_plugin.files import check_regular_file, open_regular_file, open_text
 # A name may hold brackets itself: the shape is the last pair of them, at the end of the line.
 _LINE = re.compile(r'(.+?)(?:\s+\((\d+(?:,\s*\d+){1,2})\)(?:\s+\S+)?)?')
 
+_HEADS = (['hazy', 'clear'], ['lq', 'gt'])  # of a table of pairs
 IMAGE_EXTENSIONS = ('.png', '.jpg', '.jpeg', '.bmp', '.webp', '.tif', '.tiff', '.ppm')
 
 
 class ImageFolder:
-    """Images as files; a name is a path."""
+    """Images as files; a name is a path.
 
-    def __init__(self, root: str, recursive: bool, extensions: Sequence[str] = IMAGE_EXTENSIONS):
+    Args:
+        root: the folder.
+        recursive: look into its folders.
+        extensions: of files that count, in lower case.
+        pattern: of the places below the root that count, as the shell has it; all by default.
+    """
+
+    def __init__(
+        self,
+        root: str,
+        recursive: bool,
+        extensions: Sequence[str] = IMAGE_EXTENSIONS,
+        pattern: str | None = None,
+    ):
         if not osp.isdir(root):
             raise InputError(f'the folder {root} does not exist; correct the path (relative: from {os.getcwd()})')
         self.root = root
         self._recursive = recursive
         self._extensions = tuple(extensions)
+        self._pattern = pattern
         self._renamed: dict[str, str] = {}
 
     def names(self) -> list[str]:
@@ -43,11 +60,15 @@ class ImageFolder:
                 folders.clear()
                 continue
             seen.add(osp.realpath(folder))
-            names += [osp.join(folder, name) for name in sorted(files) if self._is_image(name)]
+            names += [osp.join(folder, name) for name in sorted(files) if self._is_image(name, folder)]
         if not names:
             raise self._empty()
-        self._renamed = self._names_of_results(names)
+        self.name_results(names)
         return names
+
+    def name_results(self, names: Sequence[str]) -> None:
+        """Choose what `path` gives for these images."""
+        self._renamed = self._names_of_results(names)
 
     def refuse_if_empty(self) -> None:
         """Look for a first image, which `names` would look through all folders for.
@@ -55,15 +76,16 @@ class ImageFolder:
         Raises:
             InputError: there is none.
         """
-        walk = (
-            os.walk(self.root, onerror=_refuse_folder) if self._recursive else [next(os.walk(self.root), ('', [], []))]
-        )
-        if not any(any(map(self._is_image, files)) for _, _, files in walk):
-            raise self._empty()
+        for folder, folders, files in os.walk(self.root, onerror=_refuse_folder):
+            if any(self._is_image(name, folder) for name in files):
+                return
+            folders[:] = folders if self._recursive else []
+        raise self._empty()
 
     def _empty(self) -> InputError:
         kinds = ' '.join(self._extensions)
-        return InputError(f'the folder {self.root} holds no image ({kinds}); give the folder that the files lie in')
+        what = f'image ({kinds})' if self._pattern is None else f'image that fits {self._pattern}'
+        return InputError(f'the folder {self.root} holds no {what}; give the folder that the files lie in')
 
     def names_in(self, list_file: str) -> list[str]:
         """Names in a list of BasicSR's form, in its order."""
@@ -106,8 +128,10 @@ class ImageFolder:
                 renamed[name] = osp.join(self.root, own + extension)
         return renamed
 
-    def _is_image(self, name: str) -> bool:
-        return not name.startswith('.') and name.lower().endswith(self._extensions)
+    def _is_image(self, name: str, folder: str) -> bool:
+        if name.startswith('.') or not name.lower().endswith(self._extensions):
+            return False
+        return self._pattern is None or fnmatch(osp.relpath(osp.join(folder, name), self.root), self._pattern)
 
 
 class ImageLmdb:
@@ -195,7 +219,11 @@ def _check_length(root: str, expected: int) -> None:
 
 
 def open_source(
-    root: str, io_backend: Mapping, recursive: bool = False, extensions: Sequence[str] = IMAGE_EXTENSIONS
+    root: str,
+    io_backend: Mapping,
+    recursive: bool = False,
+    extensions: Sequence[str] = IMAGE_EXTENSIONS,
+    pattern: str | None = None,
 ) -> ImageFolder | ImageLmdb:
     """The images below a path of an option file.
 
@@ -204,22 +232,29 @@ def open_source(
         io_backend: `{type: disk}`, or `{type: lmdb}` with further options of BasicSR's LMDB reader.
         recursive: look into the folders of a folder.
         extensions: of the files of a folder that count, in lower case.
+        pattern: of the places below a folder that count, see `ImageFolder`.
 
     Raises:
         InputError: there is no such folder or LMDB.
     """
     options = dict(io_backend)
     if options.pop('type') == 'disk':
-        return ImageFolder(os.fspath(root), recursive, extensions)
+        return ImageFolder(os.fspath(root), recursive, extensions, pattern)
     return ImageLmdb(os.fspath(root), options)
 
 
 def names_of_both_sides(
-    lq: ImageFolder | ImageLmdb, gt: ImageFolder | ImageLmdb, layout: Layout
+    lq: ImageFolder | ImageLmdb, gt: ImageFolder | ImageLmdb, layout: Layout, are_apart: bool = False
 ) -> tuple[list[str], list[str]]:
-    """Names of the hazy and of the clear images; of one folder for both, as NH-HAZE comes, the names tell which."""
+    """Names of the hazy and of the clear images; of one folder for both, as NH-HAZE comes, the names tell which.
+
+    Args:
+        lq, gt: the two sides.
+        layout: naming rule.
+        are_apart: each side has a pattern of its own.
+    """
     clear = gt.names()
-    if osp.realpath(lq.root) != osp.realpath(gt.root):
+    if are_apart or osp.realpath(lq.root) != osp.realpath(gt.root):
         return lq.names(), clear
     hazy = [name for name in clear if not layout.is_clear(name)]
     return hazy, [name for name in clear if layout.is_clear(name)] or clear
@@ -256,6 +291,35 @@ def read_lines(path: str) -> list[Line]:
     if not lines:
         raise InputError(f'{path} names no image; write one NAME.ext (h,w,c) a line')
     return [_line(line) for line in lines]
+
+
+def read_pairs(path: str, lq_root: str, gt_root: str) -> list[tuple[str, str]]:
+    """Files of a table of pairs: two columns, hazy and clear, below the two folders; a first line may name them.
+
+    Raises:
+        InputError: it cannot be read, a line has not two columns, or a file is not there.
+    """
+    try:
+        with open(path, encoding='utf-8-sig', newline='') as file:
+            rows = [(number, row) for number, row in enumerate(csv.reader(file), 1) if any(row)]
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise InputError(f'{path} cannot be read ({error}); write a CSV in UTF-8') from None
+    if rows and [cell.strip().lower() for cell in rows[0][1]] in _HEADS:
+        del rows[0]
+    if not rows:
+        raise InputError(f'{path} names no pair; write `hazy,clear` a line')
+    pairs = []
+    for number, row in rows:
+        if len(row) != 2:
+            raise InputError(f'{path}:{number} has {len(row)} columns; write two, the hazy and the clear file')
+        pair = osp.join(lq_root, row[0].strip()), osp.join(gt_root, row[1].strip())
+        for name in pair:
+            if not osp.isfile(name):
+                raise InputError(
+                    f'{path}:{number}: {name} does not exist; correct the line, or dataroot_lq or dataroot_gt'
+                )
+        pairs.append(pair)
+    return pairs
 
 
 def _line(line: str) -> Line:

@@ -1,6 +1,7 @@
 """Pairs of a hazy and a clear image, from folders or from LMDBs."""
 
 from collections.abc import Iterator, Mapping
+from os import path as osp
 from typing import Any, Literal
 
 import numpy as np
@@ -12,7 +13,13 @@ from torchvision.transforms.functional import normalize
 from okdnet_plugin.config.types import File, Folder
 from okdnet_plugin.data import options, sizes
 from okdnet_plugin.data.dehaze_dataset import DehazeDataset
-from okdnet_plugin.data.image_sources import ImageFolder, ImageLmdb, names_of_both_sides, open_source
+from okdnet_plugin.data.image_sources import (
+    ImageFolder,
+    ImageLmdb,
+    names_of_both_sides,
+    open_source,
+    read_pairs,
+)
 from okdnet_plugin.data.images import check_large_enough, cut_remainder, cut_white_frame, decode, resized, to_tensor
 from okdnet_plugin.data.layouts import (
     LAYOUTS,
@@ -24,7 +31,7 @@ from okdnet_plugin.data.layouts import (
     pair_names,
     stem,
 )
-from okdnet_plugin.data.options import located
+from okdnet_plugin.data.options import located, require
 from okdnet_plugin.errors import InputError
 
 
@@ -56,6 +63,14 @@ class PairedDehazeDataset(DehazeDataset):
         filename_tmpl: str | None = Field(
             None, description='format string that makes the hazy stem from the clear one, as {}_hazy'
         )
+        recursive: bool | None = Field(
+            False, description='look into the folders of the folders; a pair lies at the same place below both'
+        )
+        filter_lq: str | None = Field(None, description='hazy files by a pattern of the shell, as *_hazy.*')
+        filter_gt: str | None = Field(None, description='clear files by a pattern of the shell, as *_GT.*')
+        pairs: File | None = Field(
+            None, description='CSV of the pairs, `hazy,clear` a line, paths below the two folders'
+        )
         meta_info_file: File | None = Field(
             None, description='list of the clear images to be used, one `NAME.ext (h,w,c)` a line; not for LMDBs'
         )
@@ -67,17 +82,28 @@ class PairedDehazeDataset(DehazeDataset):
         except InputError as error:
             key = next(key for key in RULES if block.get(key) is not None)
             yield key, f': {str(error).removeprefix(f"{key}: ")}'
-        yield from super().complaints(block)
+        if block.get('pairs') is None and block.get('filter_lq') is None and block.get('filter_gt') is None:
+            yield from super().complaints(block)
 
     @classmethod
     def _is_recursive(cls, block: Mapping) -> bool:
-        return block.get('layout') in LAYOUTS and LAYOUTS[block['layout']].recursive
+        return super()._is_recursive(block) or (block.get('layout') in LAYOUTS and LAYOUTS[block['layout']].recursive)
 
     def _open(self) -> None:
         opt = self.opt
         options.check_source(opt, ('dataroot_lq', 'dataroot_gt'))
         sizes.check_training(opt)
         options.check_tensor(opt)
+        of_folders = [key for key in ('recursive', 'filter_lq', 'filter_gt', 'pairs') if opt.get(key)]
+        require(
+            not of_folders or options.backend_of(opt)['type'] == 'disk',
+            f'{"".join(of_folders[:1])} is for folders; an LMDB pairs by its keys: take it out',
+        )
+        others = [key for key in (*RULES, 'meta_info_file', 'recursive', 'filter_lq', 'filter_gt') if opt.get(key)]
+        require(
+            not opt.get('pairs') or not others,
+            f'pairs says all pairs, and {"".join(others[:1])} how to find them; keep one of them',
+        )
         self.layout = layout_of(opt)
         self.scale = options.scale_of(opt)
         self.resize = sizes.resize_of(opt.get('resize'))
@@ -113,17 +139,32 @@ class PairedDehazeDataset(DehazeDataset):
 
     def _source(self, key: str) -> ImageFolder | ImageLmdb:
         with located(key):
-            return open_source(self.opt[key], options.backend_of(self.opt), self.layout.recursive)
+            pattern, is_recursive = self.opt.get(key.replace('dataroot', 'filter')), self._is_recursive(self.opt)
+            return open_source(self.opt[key], options.backend_of(self.opt), is_recursive, pattern=pattern)
 
     def _find_pairs(self) -> list[tuple[str, str]]:
         lq, gt = self._sources['lq'], self._sources['gt']
+        if self.opt.get('pairs'):
+            pairs = read_pairs(self.opt['pairs'], lq.root, gt.root)
+            if isinstance(lq, ImageFolder):
+                lq.name_results([name for name, _ in pairs])
+            return pairs
         listed = self.opt.get('meta_info_file')
         if listed and isinstance(gt, ImageFolder):
             return pair_listed(lq.names(), gt.names_in(listed), self.layout)
         if listed:
             self._warn(f'meta_info_file {listed} is not used: an LMDB has its own meta_info.txt')
-        hazy, clear = names_of_both_sides(lq, gt, self.layout)
-        pairs = pair_names(hazy, clear, self._layout_for_keys(hazy, clear))
+        are_apart = bool(self.opt.get('filter_lq') or self.opt.get('filter_gt'))
+        hazy, clear = names_of_both_sides(lq, gt, self.layout, are_apart)
+        if self.opt.get('recursive'):
+            by_place = [_by_place(names, side.root) for names, side in ((hazy, lq), (clear, gt))]
+            pairs = [
+                pair
+                for place, names in sorted(by_place[0].items())
+                for pair in pair_names(names, by_place[1].get(place, []), self.layout)
+            ]
+        else:
+            pairs = pair_names(hazy, clear, self._layout_for_keys(hazy, clear))
         unused = len(clear) - len({gt_name for _, gt_name in pairs})
         if unused:
             self._warn(f'{unused} of {len(clear)} clear images in {gt.root} have no hazy image and are not used')
@@ -154,3 +195,11 @@ class PairedDehazeDataset(DehazeDataset):
             return img_gt, img_lq
         check_large_enough(img_gt, self.opt['gt_size'], label)
         return paired_random_crop(img_gt, img_lq, self.opt['gt_size'], self.scale)
+
+
+def _by_place(names: list[str], root: str) -> dict[str, list[str]]:
+    """Names by their folder below a root."""
+    places: dict[str, list[str]] = {}
+    for name in names:
+        places.setdefault(osp.relpath(osp.dirname(name), root), []).append(name)
+    return places

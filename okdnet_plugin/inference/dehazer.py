@@ -62,6 +62,7 @@ class Dehazer:
             what is free.
         strength: share of the network's change that is made, from 0, the hazy image, to 1.
         maps: give transmission and airlight too, where the network has them.
+        self_ensemble: give the mean over the eight orientations of an image, which takes eight times as long.
         notify: called with a line that the user should see; default: `warnings.warn`.
 
     Raises:
@@ -85,6 +86,7 @@ class Dehazer:
         tile: int | None = None,
         strength: float = 1.0,
         maps: bool = False,
+        self_ensemble: bool = False,
         notify: Callable[[str], object] | None = None,
     ):
         if tile and tile < tiling.SMALLEST:
@@ -99,6 +101,7 @@ class Dehazer:
         self._estimates_airlight = hasattr(net, 'estimate_airlight')
         has_maps = 'return_branches' in inspect.signature(net.forward).parameters
         self._backend = backends.make(net, backend, precision, device, maps and has_maps)
+        self._backend.self_ensemble = self_ensemble
         self.device = torch.device(self._backend.device)
         self._transfer = Transfer(self.device)
         self._most = math.inf  # pixels at once, learnt from running out of memory
@@ -106,7 +109,8 @@ class Dehazer:
     @property
     def description(self) -> str:
         """Network, back end, precision and device, in one line; also the weights, where nobody has named any."""
-        return f'{self.network}{self._origin}, {self._backend.name}, {self._backend.precision}, {self.device}'
+        ensemble = ', self-ensemble' if self._backend.self_ensemble else ''
+        return f'{self.network}{self._origin}, {self._backend.name}, {self._backend.precision}, {self.device}{ensemble}'
 
     def __repr__(self) -> str:
         return f'Dehazer({self.description})'

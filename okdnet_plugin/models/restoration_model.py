@@ -105,6 +105,9 @@ class RestorationModel(Checkpointing, Validation):
                 description='restore large images in overlapping tiles that share one airlight: auto for images that '
                 'need more than half of the free memory, a number for the largest side of a tile in px, 0 for never',
             )
+            self_ensemble: bool | None = Field(
+                False, description='mean over the eight orientations of an image; takes eight times as long'
+            )
 
         amp: Annotated[Literal['bf16', 'fp16', 'off', False], Says('one of bf16, fp16, off')] | None = Field(
             None, description='autocast of the network in training: bf16, fp16 or off; losses are float32'

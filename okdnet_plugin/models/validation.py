@@ -22,6 +22,7 @@ from tqdm import tqdm
 
 from okdnet_plugin.engine import checkpoints, results, validation
 from okdnet_plugin.engine.any_size import AnySize
+from okdnet_plugin.engine.ensemble import of_eight
 from okdnet_plugin.engine.memory import is_out_of_memory
 from okdnet_plugin.engine.ordered_work import OrderedWork
 from okdnet_plugin.engine.run import Run
@@ -268,8 +269,12 @@ class Validation(SRModel):
             super(Validation, self).test()
             return [self.output]
 
+        def run_any_size(images: Tensor) -> list[Tensor]:
+            return self._any_size(images, run)
+
+        is_ensemble = (self.opt.get('val') or {}).get('self_ensemble')
         try:
-            (self.output,) = self._any_size(image, run)
+            (self.output,) = of_eight(run_any_size, image) if is_ensemble else run_any_size(image)
         finally:
             self.lq = image
 
@@ -293,7 +298,8 @@ class Validation(SRModel):
 
     def _test_in_tiles_or_whole(self) -> None:
         """Restore the image as `val: tile` says: whole, or in overlapping tiles that share the airlight."""
-        tile = (self.opt.get('val') or {}).get('tile')
+        val = self.opt.get('val') or {}
+        tile = val.get('tile')
         if not tile:
             self.test()
             return
@@ -304,6 +310,7 @@ class Validation(SRModel):
                 backend='eager',
                 device=str(self.device),
                 tile=None if tile == 'auto' else tile,
+                self_ensemble=bool(val.get('self_ensemble')),
                 notify=get_root_logger().warning,
             )
         count, _, height, width = self.lq.shape

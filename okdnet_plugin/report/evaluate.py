@@ -116,7 +116,14 @@ class Evaluation:
         weights = load_for(method.network, method.weights, method.path.get('param_key_g'))
         device = 'cpu' if self.plan.opt.get('num_gpu') == 0 else 'auto'
         tile = self.plan.settings['tile']
-        return Dehazer(weights, backend='eager', device=device, tile=None if tile == 'auto' else tile, notify=_warn)
+        return Dehazer(
+            weights,
+            backend='eager',
+            device=device,
+            tile=None if tile == 'auto' else tile,
+            self_ensemble=method.self_ensemble,
+            notify=_warn,
+        )
 
     def _measure(
         self, method: Method, dehazer: Dehazer | None, test_set: TestSet, fingerprint: str, places: list[int]

@@ -84,12 +84,14 @@ class Method:
         network: block `network_g`; None for the hazy input itself.
         path: block `path` of the weights.
         missing: why it cannot be measured.
+        self_ensemble: give the mean over the eight orientations of an image.
     """
 
     label: str
     network: Mapping | None
     path: Mapping
     missing: str | None = None
+    self_ensemble: bool = False
 
     @property
     def weights(self) -> str | None:
@@ -181,7 +183,8 @@ class Plan:
     def fingerprint(self, method: Method, test_set: TestSet) -> str:
         """What the figures of a method on a test set depend on; figures of another one are measured again."""
         weights = method.weights and _digest(method.weights)
-        parts = (method.label, method.network, weights, method.param_key, test_set.label, test_set.block)
+        parts = (method.label, method.network, weights, method.param_key, method.self_ensemble)
+        parts += (test_set.label, test_set.block)
         parts += (self.settings['tile'],) if self.settings['tile'] and method.network else ()
         parts += (self.detection.fingerprint,) if self.detection else ()
         parts += (test_set.content, self.available_metrics, okdnet_plugin.__version__, cv2.__version__)
@@ -250,7 +253,7 @@ def _method(label: str, block: Mapping) -> Method:
     network, path = block.get('network_g'), block.get('path') or {}
     if network is None:
         return Method(label, None, path, block.get('missing') or (None if label == INPUT else 'there is no network_g'))
-    method = Method(label, network, path, block.get('missing'))
+    method = Method(label, network, path, block.get('missing'), bool(block.get('self_ensemble')))
     weights = method.weights
     try:
         net = method.build()

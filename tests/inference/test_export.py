@@ -154,6 +154,19 @@ class ByItsSize(nn.Module):
         return x * (0.5 if x.shape[-1] > 60 else 1)
 
 
+def test_a_network_of_windows_is_exported_for_one_size(tmp_path):
+    network = {'type': 'SwinIR', 'upscale': 1, 'img_size': 16, 'window_size': 8, 'depths': [1], 'embed_dim': 6}
+    network |= {'num_heads': [1], 'mlp_ratio': 1, 'upsampler': '', 'in_chans': 3}
+    weights, path = weights_of(network), tmp_path / 'net.pt'
+    with pytest.raises(InputError, match='--size HxW'):
+        export(weights, str(path))
+    assert not path.exists()
+    done = export(weights, str(path), size=(16, 24))
+    hazy = torch.rand(1, 3, 16, 24)
+    torch.testing.assert_close(torch.jit.load(str(path))(hazy), build(weights)(hazy), atol=1e-5, rtol=0)
+    assert list(done.differences) == [(1, 3, 16, 24)]
+
+
 @pytest.mark.parametrize('ending', ['pt', 'onnx', 'pt2'])
 def test_export_that_differs_at_another_size_leaves_no_file(tmp_path, aodnet, ending, monkeypatch):
     monkeypatch.setattr(export_module, 'build', lambda weights: ByItsSize())

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from okdnet_plugin.archs.arch_util import check_size
 from okdnet_plugin.engine.any_size import AnySize
+from okdnet_plugin.engine.ensemble import of_eight
 
 
 class Restored(NamedTuple):
@@ -63,6 +64,8 @@ class BackEnd(ABC):
     def __init__(self, net: nn.Module, precision: str, device: torch.device, maps: bool):
         self.precision, self.device = precision, device
         self.core = Core(copy.deepcopy(net).requires_grad_(False), maps)
+        self.self_ensemble = False
+        """Give the mean over the eight orientations of an image."""
         self._any_size = AnySize(self.core.net)
 
     def estimate_airlight(self, hazy: Tensor) -> Tensor | None:
@@ -100,9 +103,12 @@ class BackEnd(ABC):
             airlight = None
         with torch.no_grad():
             # What is tried may be one image of several.
-            output, *maps = self._any_size(
-                hazy, lambda images: self._run(images, None if airlight is None else airlight[: len(images)])
-            )
+            def run(images: Tensor) -> list[Tensor]:
+                return self._any_size(
+                    images, lambda some: self._run(some, None if airlight is None else airlight[: len(some)])
+                )
+
+            output, *maps = of_eight(run, hazy) if self.self_ensemble else run(hazy)
         return Restored(output.float(), maps[0].float() if maps else None, airlight)
 
     @abstractmethod

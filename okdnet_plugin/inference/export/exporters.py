@@ -27,6 +27,8 @@ _TRACED = (2, 3, 38, 53)  # no side a multiple of 4, none equal, none 1: nothing
 _AXES = {0: 'batch', 2: 'height', 3: 'width'}
 
 Run = Callable[[Tensor], Tensor]
+Size = tuple[int, int] | None
+"""Height and width of the only images that a graph takes; None for any, of any number."""
 
 
 def need_dynamic_export(what: str) -> None:
@@ -39,14 +41,18 @@ def need_dynamic_export(what: str) -> None:
         raise InputError(f'{what} needs torch 2.6 or later, and this is {torch.__version__}')
 
 
-def _onnx(net: nn.Module, metadata: Mapping[str, str]) -> tuple[bytes, Run]:
+def _example(size: Size) -> Tensor:
+    return torch.rand(_TRACED if size is None else (1, 3, *size))
+
+
+def _onnx(net: nn.Module, metadata: Mapping[str, str], size: Size = None) -> tuple[bytes, Run]:
     _need('onnx', 'onnxruntime', 'onnxscript')
     import onnxruntime
 
     try:
-        model = _onnx_of_trace(net)
+        model = _onnx_of_trace(net, size)
     except Exception:  # it knows fewer operations than the newer one, which takes minutes where this takes seconds
-        model = _onnx_of_program(net)
+        model = _onnx_of_program(net, size)
     model.doc_string = (
         f'{INPUT}: float32 RGB in [0, 1], (N, 3, H, W). {OUTPUT}: the same without haze, of the same shape.'
     )
@@ -62,7 +68,7 @@ def _onnx(net: nn.Module, metadata: Mapping[str, str]) -> tuple[bytes, Run]:
     return content, lambda hazy: torch.from_numpy(session.run([OUTPUT], {INPUT: hazy.numpy()})[0])
 
 
-def _onnx_of_trace(net: nn.Module) -> 'onnx.ModelProto':
+def _onnx_of_trace(net: nn.Module, size: Size) -> 'onnx.ModelProto':
     import onnx
 
     file = io.BytesIO()
@@ -72,28 +78,28 @@ def _onnx_of_trace(net: nn.Module) -> 'onnx.ModelProto':
     with mock.patch.object(torch._C, '_jit_onnx_log'):
         torch.onnx.export(
             net,
-            (torch.rand(_TRACED),),
+            (_example(size),),
             file,  # pyright: ignore[reportArgumentType]  it takes files too, if the newer exporter does not
             **older,
             opset_version=OPSET,
             input_names=[INPUT],
             output_names=[OUTPUT],
-            dynamic_axes={INPUT: _AXES, OUTPUT: _AXES},
+            dynamic_axes={INPUT: _AXES, OUTPUT: _AXES} if size is None else None,
             verbose=False,
         )
     return onnx.load_from_string(file.getvalue())
 
 
-def _onnx_of_program(net: nn.Module) -> 'onnx.ModelProto':
+def _onnx_of_program(net: nn.Module, size: Size) -> 'onnx.ModelProto':
     need_dynamic_export('ONNX of this network')
     program = torch.onnx.export(
         net,
-        (torch.rand(_TRACED),),
+        (_example(size),),
         dynamo=True,
         opset_version=OPSET,
         input_names=[INPUT],
         output_names=[OUTPUT],
-        dynamic_shapes=(_AXES,),
+        dynamic_shapes=(_AXES,) if size is None else None,
         external_data=False,
         verbose=False,
     )
@@ -109,14 +115,15 @@ def _onnx_of_program(net: nn.Module) -> 'onnx.ModelProto':
     return model
 
 
-def _exported_program(net: nn.Module, metadata: Mapping[str, str]) -> tuple[bytes, Run]:
+def _exported_program(net: nn.Module, metadata: Mapping[str, str], size: Size = None) -> tuple[bytes, Run]:
     need_dynamic_export('the format .pt2')
     from torch.fx.experimental import _config
 
     dynamic = dict.fromkeys((0, 2, 3), torch.export.Dim.DYNAMIC)
     # Else whether tensors are contiguous, which depends on the size, becomes a condition of the sizes.
     with _config.patch(backed_size_oblivious=True):  # pyright: ignore[reportAttributeAccessIssue]
-        program = torch.export.export(net, (torch.rand(_TRACED),), dynamic_shapes=(dynamic,))
+        shapes = (dynamic,) if size is None else None
+        program = torch.export.export(net, (_example(size),), dynamic_shapes=shapes)
     for module in program.graph_module.modules():
         if isinstance(module, torch.fx.GraphModule):
             for node in module.graph.nodes:
@@ -127,14 +134,14 @@ def _exported_program(net: nn.Module, metadata: Mapping[str, str]) -> tuple[byte
     return file.getvalue(), loaded
 
 
-def _script(net: nn.Module, metadata: Mapping[str, str]) -> tuple[bytes, Run]:
-    traced = torch.jit.trace(net, torch.rand(_TRACED), check_trace=False)
+def _script(net: nn.Module, metadata: Mapping[str, str], size: Size = None) -> tuple[bytes, Run]:
+    traced = torch.jit.trace(net, _example(size), check_trace=False)
     file = io.BytesIO()
     torch.jit.save(traced, file, _extra_files={_METADATA_FILE: json.dumps(metadata)})
     return file.getvalue(), torch.jit.load(io.BytesIO(file.getvalue()))
 
 
-OF_NETWORKS: dict[str, tuple[str, Callable[[nn.Module, Mapping[str, str]], tuple[bytes, Run]]]] = {
+OF_NETWORKS: dict[str, tuple[str, Callable[[nn.Module, Mapping[str, str], Size], tuple[bytes, Run]]]] = {
     '.onnx': (f'ONNX, opset {OPSET}', _onnx),
     '.pt2': ('torch.export', _exported_program),
     '.pt': ('TorchScript', _script),

@@ -49,7 +49,13 @@ class Exported:
 
 
 def export(
-    weights: Weights, path: str, *, fuse: bool = True, more: Mapping[str, str] | None = None, replace: bool = False
+    weights: Weights,
+    path: str,
+    *,
+    fuse: bool = True,
+    more: Mapping[str, str] | None = None,
+    replace: bool = False,
+    size: tuple[int, int] | None = None,
 ) -> Exported:
     """Write a network to a file whose ending says how.
 
@@ -62,6 +68,7 @@ def export(
             alone.
         more: texts by name for the metadata.
         replace: write over a file that is there.
+        size: height and width of the only image that the file takes, for networks that cannot be exported for any.
 
     Raises:
         InputError: the ending is unknown, the file is there or the weights themselves, a package is missing, or the
@@ -86,15 +93,19 @@ def export(
     name = weights.network['type']
     try:
         with _quiet():
-            content, run = make(fused, metadata)
+            content, run = make(fused, metadata, size)
     except InputError:
         raise
     except Exception as error:  # exporters fail as they like
         raise InputError(
             f'{name} cannot be exported to {kind}: {type(error).__name__}: {one_line(error)}; try another ending of '
             f'{", ".join(other for other in OF_NETWORKS if other != ending)}'
+            f'{", or --size HxW for images of one size" if size is None else ""}'
         ) from error
-    smallest, differences = _compare(net, run, f'{name} in {kind}')
+    if size is None:
+        smallest, differences = _compare(net, run, f'{name} in {kind}')
+    else:
+        smallest, differences = min(size), _compare_at(net, run, size, f'{name} in {kind}')
     files.write(path, content)
     seconds = time.perf_counter() - begin
     return Exported(path, kind, len(content), seconds, fused is not net, smallest, differences)
@@ -142,15 +153,30 @@ def _compare(net: nn.Module, run: Run, what: str) -> tuple[int, dict[tuple[int, 
             differences |= _difference(net, run, size)
         except Exception as error:
             raise InputError(
-                f'{what} does not run at other sizes than it was exported at: {one_line(error)}'
+                f'{what} does not run at other sizes than it was exported at: {one_line(error)}; --size HxW '
+                'writes it for images of one size'
             ) from error
+    _refuse_differences(differences, what)
+    return smallest, differences
+
+
+def _compare_at(net: nn.Module, run: Run, size: tuple[int, int], what: str) -> dict[tuple[int, ...], float]:
+    """As `_compare`, for one image of the one size that it takes."""
+    try:
+        differences = _difference(net, run, (1, *size))
+    except Exception as error:
+        raise InputError(f'{what} does not run: {one_line(error)}') from error
+    _refuse_differences(differences, what)
+    return differences
+
+
+def _refuse_differences(differences: Mapping[tuple[int, ...], float], what: str) -> None:
     shape, largest = max(differences.items(), key=lambda item: item[1] if item[1] == item[1] else float('inf'))
     if not largest <= TOLERANCE:
         raise InputError(
             f'{what} is not the same network: at {"x".join(map(str, shape))} it differs by {largest:.1e}, and '
             f'{TOLERANCE:.0e} is allowed; nothing is written'
         )
-    return smallest, differences
 
 
 @torch.inference_mode()
