@@ -87,7 +87,8 @@ def build_part(owner: nn.Module, key: str, block: Mapping[str, Any]) -> nn.Modul
 def _larger(one: int, other: int) -> int:
     """The larger number, also of numbers that stand for any size: of torch.export, or of a trace."""
     if isinstance(one, torch.SymInt) or isinstance(other, torch.SymInt):
-        return torch.sym_max(one, other)
+        larger: Any = torch.sym_max(one, other)
+        return larger
     return (one + other + abs(one - other)) // 2
 
 

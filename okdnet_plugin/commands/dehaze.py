@@ -32,7 +32,7 @@ def main(argv: list[str] | None = None) -> int:
     refuse_processes_without_launcher('dehaze -i INPUT -o OUTPUT', args.launcher)
     share = shares.launched(args.launcher)
     extension = args.format and f'.{args.format}'
-    extras = plan.Extras(args.compare, args.save_transmission, args.save_airlight)
+    extras = plan.Extras(args.compare, args.save_transmission, args.save_airlight, args.save_depth)
     jobs = plan.jobs(
         args.input,
         args.output,
@@ -50,12 +50,12 @@ def main(argv: list[str] | None = None) -> int:
         device=share.device(args.device),
         tile=args.tile,
         strength=args.strength,
-        maps=args.save_transmission or args.save_airlight,
+        maps=args.save_transmission or args.save_airlight or args.save_depth,
         self_ensemble=args.self_ensemble,
         notify=_say,
     )
     if dehazer.maps:
-        extra_images.check_maps(dehazer, args.save_transmission, args.save_airlight)
+        extra_images.check_maps(dehazer, args.save_transmission, args.save_airlight, args.save_depth)
     if share.index == 0:
         sys.stderr.write(f'{weights}; {dehazer.description}\n')
     return run.run(
@@ -151,6 +151,9 @@ def _parse(argv: list[str] | None) -> argparse.Namespace:
         '--save-transmission', action='store_true', help='write NAME_transmission.png (colours) and _raw.png (16 bits)'
     )
     results.add_argument('--save-airlight', action='store_true', help='write NAME_airlight.png and .json')
+    results.add_argument(
+        '--save-depth', action='store_true', help='write NAME_depth.png (colours) and _raw.png (16 bits): DGDNet'
+    )
     results.add_argument('--overwrite', action='store_true', help='replace existing results, but never an input')
     results.add_argument(
         '--max-megapixels', type=_positive, default=200, metavar='N', help='refuse larger images (default: 200)'

@@ -43,6 +43,8 @@ class Dehazed(NamedTuple):
     """(H, W), uint16, where 65535 stands for 1; None unless `maps`, and of networks that have none."""
     airlight: tuple[float, float, float] | None = None
     """RGB, where 1 is white, not bounded; None unless `maps`, and of networks that have none."""
+    depth: np.ndarray | None = None
+    """(H, W), uint16, where 65535 stands for the farthest; None unless `maps`, and of networks that have none."""
 
 
 class Dehazer:
@@ -61,7 +63,7 @@ class Dehazer:
             one piece if half of the free memory suffices, else in pieces: on a CPU of about 0.8 GB, on a GPU of half of
             what is free.
         strength: share of the network's change that is made, from 0, the hazy image, to 1.
-        maps: give transmission and airlight too, where the network has them.
+        maps: give transmission and airlight, or depth, too, where the network has them.
         self_ensemble: give the mean over the eight orientations of an image, which takes eight times as long.
         notify: called with a line that the user should see; default: `warnings.warn`.
 
@@ -99,7 +101,8 @@ class Dehazer:
         )
         self._notify = notify or _warn
         self._estimates_airlight = hasattr(net, 'estimate_airlight')
-        has_maps = 'return_branches' in inspect.signature(net.forward).parameters
+        has_maps = not {'return_branches', 'return_depth'}.isdisjoint(inspect.signature(net.forward).parameters)
+        self._has_depth = 'return_depth' in inspect.signature(net.forward).parameters
         self._backend = backends.make(net, backend, precision, device, maps and has_maps)
         self._backend.self_ensemble = self_ensemble
         self.device = torch.device(self._backend.device)
@@ -202,11 +205,12 @@ class Dehazer:
         pixels = np.empty_like(hazy)
         pixels[..., :colours] = result.output[0].permute(1, 2, 0).numpy().view(hazy.dtype)
         pixels[..., colours:] = hazy[..., colours:]  # alpha
-        transmission, light = result.transmission, result.airlight
+        light = result.airlight
         return Dehazed(
             pixels.reshape(image.shape).astype(image.dtype, copy=False),
-            None if transmission is None else transmission[0, 0].numpy().view(np.uint16),
+            _sixteen_bits(result.transmission),
             None if light is None else tuple(light.flatten().tolist()),
+            _sixteen_bits(result.depth),
         )
 
     def tile_of(self, count: int, height: int, width: int) -> int:
@@ -234,7 +238,7 @@ class Dehazer:
     ) -> Restored:
         """Restore images, (N, 3 or 1, H, W), of any type that `to_float` takes, which the result has too.
 
-        The transmission of whole numbers is int16 that stands for the 16 bits of uint16.
+        The transmission or depth of whole numbers is int16 that stands for the 16 bits of uint16.
         """
         strength = self.strength if strength is None else _checked_strength(strength)
         if strength == 0 and not self.maps:
@@ -242,25 +246,26 @@ class Dehazer:
         channels, height, width = hazy.shape[1:]
         output = torch.empty_like(hazy)
         of_maps = hazy.dtype if hazy.is_floating_point() else torch.int16
-        transmission: Tensor | None = None
+        plane: Tensor | None = None
         used = airlight
 
         def take(top: int, restored: Tensor, light: Tensor | None) -> None:
-            nonlocal transmission, used
+            nonlocal plane, used
             rows = slice(top, top + restored.shape[-2])
             image = restored[:, :3]
             if strength != 1:
                 image = to_float(self._transfer.bring(hazy[..., rows, :])).lerp(image, strength)
             output[..., rows, :] = self._transfer.fetch(from_float(image, hazy.dtype, channels), hazy.device)
             if restored.shape[1] > 3:
-                if transmission is None:
-                    transmission = hazy.new_empty(len(hazy), 1, height, width, dtype=of_maps)
+                if plane is None:
+                    plane = hazy.new_empty(len(hazy), 1, height, width, dtype=of_maps)
                 found = from_float(restored[:, 3:], of_maps, 1)
-                transmission[..., rows, :] = self._transfer.fetch(found, hazy.device)
+                plane[..., rows, :] = self._transfer.fetch(found, hazy.device)
             used = light
 
         self._run(hazy, airlight, take, progress)
-        return Restored(output, transmission, used if self.maps else None)
+        used = used if self.maps else None
+        return Restored(output, airlight=used, **{'depth' if self._has_depth else 'transmission': plane})
 
     def _run(
         self,
@@ -319,11 +324,11 @@ class Dehazer:
             take(top, rows, airlight)
 
     def _run_one(self, hazy: Tensor, airlight: Tensor | None) -> tuple[Tensor, Tensor | None]:
-        """The restored piece, with the transmission as a fourth channel if there is one, and the airlight used."""
+        """The restored piece, with transmission or depth as a fourth channel if there is one, and the airlight used."""
         height, width = hazy.shape[-2:]
         light = airlight if airlight is None else airlight.to(self.device)
         result = self._backend(_at_least(to_float(hazy)), light)
-        parts = [result.output] if result.transmission is None else [result.output, result.transmission]
+        parts = [one for one in (result.output, result.transmission, result.depth) if one is not None]
         restored = torch.cat(parts, 1) if len(parts) > 1 else result.output
         return restored[..., :height, :width], result.airlight if result.airlight is not None else airlight
 
@@ -358,6 +363,11 @@ def _network(
         return build(given)
     path = (shipped_weights.DEFAULT if opt is None else None) if given is None else os.path.expanduser(fspath(given))
     return build(load(path, None if opt is None else fspath(opt), param_key))
+
+
+def _sixteen_bits(plane: Tensor | None) -> np.ndarray | None:
+    """The one channel of a map, (H, W), uint16."""
+    return None if plane is None else plane[0, 0].numpy().view(np.uint16)
 
 
 def _overview(hazy: Tensor, bring: Callable[[Tensor], Tensor]) -> Tensor:

@@ -30,12 +30,15 @@ class Extras:
     compare: bool = False
     transmission: bool = False
     airlight: bool = False
+    depth: bool = False
 
     def endings(self, extension: str) -> dict[str, str]:
         """For each extra file what is put in the place of the result's extension."""
         named = {'compare': f'_compare{extension}'} if self.compare else {}
         if self.transmission:
             named |= {'transmission': '_transmission.png', 'transmission_raw': '_transmission_raw.png'}
+        if self.depth:
+            named |= {'depth': '_depth.png', 'depth_raw': '_depth_raw.png'}
         if self.airlight:
             named |= {'airlight': '_airlight.png', 'airlight_raw': '_airlight.json'}
         return named

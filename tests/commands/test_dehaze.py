@@ -282,6 +282,7 @@ def test_a_pipe_or_device_is_refused_and_not_waited_for(name, capsys):
         (['-i', 'a.png', '-o', 'out', '--network', 'DPC'], 'DPC'),
         (['-i', 'a.png', '-o', 'out', *DCP, '--strength', '2'], 'strength is 2.0'),
         (['-i', 'a.png', '-o', 'out', *DCP, '--save-transmission'], 'DCP gives no transmission'),
+        (['-i', 'a.png', '-o', 'out', *DCP, '--save-depth'], 'DCP gives no depth'),
         (['-i', 'a.png', '-o', 'out', '-w', 'none.pth'], 'none.pth'),
         (['-i', 'a.png', '-o', 'out', '-w', 'a.png'], 'a.png'),
     ],
@@ -369,6 +370,27 @@ def test_the_network_sees_a_turned_image_upright(okdnet):
     Image.fromarray(np.rot90(upright)).save('in/turned.png', exif=exif)
     assert dehaze('-i', 'in', '-o', 'out', *okdnet) == 0
     assert np.array_equal(read('out/turned.png'), read('out/upright.png'))
+
+
+def test_depth_is_written_beside_the_result_in_one_piece_and_in_tiles(tmp_path):
+    depth = {'num_feat': 4, 'growth': 4, 'num_blocks': [1, 1, 1, 1], 'bound': 'softplus'}
+    network = {'type': 'DGDNet', 'depth': depth, 'fuse': {'dim': 4, 'depths': [1, 1]}}
+    net = build_network(network).eval()
+    torch.save({'params': net.state_dict()}, tmp_path / 'net.pth')
+    (tmp_path / 'net.yml').write_text(yaml.safe_dump({'name': 'small', 'network_g': network}))
+    image('a.png', 130, 140, 3)
+    given = ['-w', 'net.pth', '--opt', 'net.yml', '--backend', 'eager', '--save-depth']
+    assert dehaze('-i', 'a.png', '-o', 'out', *given) == 0
+    assert files() == ['a.png', 'a_depth.png', 'a_depth_raw.png']
+    raw = read('out/a_depth_raw.png')
+    assert (raw.dtype, raw.shape) == (np.uint16, (130, 140))
+    hazy = torch.from_numpy(read('a.png').copy()).permute(2, 0, 1)[None] / 255
+    with torch.no_grad():
+        expected = net.depth_net(hazy)[0, 0].numpy()
+    assert np.abs(raw / 65535 - expected).max() < 1e-4
+    assert read('out/a_depth.png').shape == (130, 140, 3)
+    assert dehaze('-i', 'a.png', '-o', 'tiles', *given, '--tile', '128') == 0
+    assert read('tiles/a_depth_raw.png').shape == (130, 140)
 
 
 def test_strength_0_gives_the_pixels_of_the_input():

@@ -1,6 +1,7 @@
 """What all back ends share: their interface, and the network as a function of tensors alone."""
 
 import copy
+import inspect
 from abc import ABC, abstractmethod
 from typing import Any, ClassVar, NamedTuple
 
@@ -21,6 +22,8 @@ class Restored(NamedTuple):
     """(N, 1, H, W), where it was asked for and the network has one."""
     airlight: Tensor | None = None
     """RGB, (N, 3, 1, 1), where the network has one."""
+    depth: Tensor | None = None
+    """As part of the farthest, in (0, 1], (N, 1, H, W), where it was asked for and the network estimates it."""
 
 
 class Core(nn.Module):
@@ -34,13 +37,16 @@ class Core(nn.Module):
         self.net = net
         self.takes_airlight = hasattr(net, 'estimate_airlight')
         self.maps = maps and self.takes_airlight
+        self.gives_depth = maps and 'return_depth' in inspect.signature(net.forward).parameters
         self.eval()
 
     def forward(self, hazy: Tensor, airlight: Tensor | None = None) -> tuple[Tensor, ...]:
         """
         Returns:
-            The dehazed images, and with maps the transmission.
+            The dehazed images, and with maps the transmission, or the depth.
         """
+        if self.gives_depth:
+            return tuple(self.net(hazy, return_depth=True))
         if not self.takes_airlight:
             return (self.net(hazy),)
         if not self.maps:
@@ -56,7 +62,7 @@ class BackEnd(ABC):
         net: in eval mode, fused if it can be; it stays as it is.
         precision: `fp32`, `bf16` or `fp16`.
         device: where it runs; images may be anywhere.
-        maps: give the transmission too, where the network has one.
+        maps: give the transmission, or the depth, too, where the network has one.
     """
 
     name: ClassVar[str]
@@ -109,7 +115,10 @@ class BackEnd(ABC):
                 )
 
             output, *maps = of_eight(run, hazy) if self.self_ensemble else run(hazy)
-        return Restored(output.float(), maps[0].float() if maps else None, airlight)
+        found = maps[0].float() if maps else None
+        if self.core.gives_depth:
+            return Restored(output.float(), depth=found)
+        return Restored(output.float(), found, airlight)
 
     @abstractmethod
     def _run(self, hazy: Tensor, airlight: Tensor | None) -> tuple[Tensor, ...]:

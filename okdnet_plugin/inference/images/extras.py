@@ -1,4 +1,4 @@
-"""What is written beside a result: hazy and restored side by side, the transmission, the airlight."""
+"""What is written beside a result: hazy and restored side by side, the transmission, the airlight, the depth."""
 
 import json
 
@@ -42,7 +42,9 @@ def contents(
         if kind == 'compare':
             made[path] = _comparison(hazy, result.pixels, kept, path, quality)
         elif kind.startswith('transmission') and result.transmission is not None:
-            made[path] = _transmission(result.transmission, raw=kind.endswith('raw'))
+            made[path] = _map(result.transmission, raw=kind.endswith('raw'))
+        elif kind.startswith('depth') and result.depth is not None:
+            made[path] = _map(result.depth, raw=kind.endswith('raw'))
         elif kind.startswith('airlight') and result.airlight is not None:
             made[path] = _airlight(result.airlight, raw=kind.endswith('raw'))
     return made
@@ -55,12 +57,12 @@ def _comparison(hazy: np.ndarray, restored: np.ndarray, kept: Metadata, path: st
     return writing.encode(both, kept.upright(), kind, quality)[0]
 
 
-def _transmission(transmission: np.ndarray, raw: bool) -> bytes:
+def _map(values: np.ndarray, raw: bool) -> bytes:
     """PNG of (H, W), uint16: as it is, or in the colours of viridis, from 0 (dark blue) to 1 (yellow)."""
     if not raw:
-        eight_bits = (transmission // 257).astype(np.uint8)
-        transmission = cv2.cvtColor(cv2.applyColorMap(eight_bits, cv2.COLORMAP_VIRIDIS), cv2.COLOR_BGR2RGB)
-    return writing.encode(transmission, Metadata(), 'PNG', 100)[0]
+        eight_bits = (values // 257).astype(np.uint8)
+        values = cv2.cvtColor(cv2.applyColorMap(eight_bits, cv2.COLORMAP_VIRIDIS), cv2.COLOR_BGR2RGB)
+    return writing.encode(values, Metadata(), 'PNG', 100)[0]
 
 
 def _airlight(airlight: tuple[float, float, float], raw: bool) -> bytes:
@@ -71,7 +73,7 @@ def _airlight(airlight: tuple[float, float, float], raw: bool) -> bytes:
     return writing.encode(np.tile(colour, (_SWATCH, _SWATCH, 1)), Metadata(), 'PNG', 100)[0]
 
 
-def check_maps(dehazer, transmission: bool, airlight: bool) -> None:
+def check_maps(dehazer, transmission: bool, airlight: bool, depth: bool = False) -> None:
     """See that a network has the maps that are asked for, before anything is computed.
 
     Raises:
@@ -83,6 +85,7 @@ def check_maps(dehazer, transmission: bool, airlight: bool) -> None:
     for wanted, found, name in (
         (transmission, result.transmission, 'transmission'),
         (airlight, result.airlight, 'airlight'),
+        (depth, result.depth, 'depth'),
     ):
         if wanted and found is None:
             raise InputError(f'{dehazer.network} gives no {name}; take --save-{name} out')
