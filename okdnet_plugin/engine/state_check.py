@@ -1,10 +1,10 @@
 """Whether a training state is of the form that a run can go on from; else it is passed over like a damaged one."""
 
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
+from torch.optim import Optimizer
 
 from okdnet_plugin.engine import randomness
 from okdnet_plugin.errors import InputError, one_line
@@ -34,36 +34,42 @@ def refuse_malformed(state: Mapping, path: str) -> None:
 
 
 def refuse_what_does_not_fit(
-    state: Mapping, path: str, parameters: list[nn.Parameter], build: Callable[..., Any], rank: int, world_size: int
+    state: Mapping, path: str, optimizers: Sequence[Optimizer], rank: int, world_size: int
 ) -> None:
-    """Try a state of RestorationModel on parameters of the shapes of its network.
+    """Try a state of RestorationModel on optimisers as its networks have them.
 
     Args:
-        state: of one optimiser, as `refuse_malformed` has let it pass.
+        state: as `refuse_malformed` has let it pass.
         path: of its file.
-        parameters: those that are trained, in the order of the network; nothing looks at their values.
-        build: makes the optimiser of parameters.
+        optimizers: new ones, of parameters at whose values nothing looks; they take the state up.
         rank, world_size: of this process.
 
     Raises:
         InputError: it does not fit.
     """
-    _require(len(state['optimizers']) == 1, path, f'{len(state["optimizers"])} optimisers instead of one')
-    (saved,) = state['optimizers']
+    count = len(state['optimizers'])
+    _require(count == len(optimizers), path, f'{count} optimisers instead of {len(optimizers)}')
+    for optimizer, saved in zip(optimizers, state['optimizers'], strict=True):
+        _refuse_other_optimizer(optimizer, saved, path)
+    _refuse_other_parts(state, path, rank, world_size)
+
+
+def _refuse_other_optimizer(optimizer: Optimizer, saved: dict, path: str) -> None:
+    parameters = [parameter for group in optimizer.param_groups for parameter in group['params']]
+    wanted = set(optimizer.defaults) - set(_NOT_SETTINGS)
     try:
-        optimizer = build(parameters)
-        wanted = set(optimizer.defaults) - set(_NOT_SETTINGS)
         missing = sorted(wanted - {key for group in saved['param_groups'] for key in group})
         optimizer.load_state_dict(saved)
     except Exception as error:  # what is in it may be anything
-        raise _malformed(path, f'an optimiser of another network or form ({one_line(error, 120)})') from error
+        raise _malformed(
+            path, f'an optimiser of another network, train:freeze, train:lr_factors or form ({one_line(error, 120)})'
+        ) from error
     _require(not missing, path, f'an optimiser without {", ".join(missing)}')
     for number, parameter in enumerate(parameters):
         for key, value in optimizer.state.get(parameter, {}).items():
             if key in _OF_PARAMETERS:
                 fits = value is None or (isinstance(value, Tensor) and value.shape == parameter.shape)
                 _require(fits, path, f'{key} of parameter {number}, which is of shape {list(parameter.shape)}')
-    _refuse_other_parts(state, path, rank, world_size)
 
 
 def _refuse_other_parts(state: Mapping, path: str, rank: int, world_size: int) -> None:
@@ -114,11 +120,10 @@ def _malformed(path: str, what: str) -> InputError:
     return InputError(f'{path} is no training state of this run: it holds {what}')
 
 
-def parameters_of(make: Callable[..., nn.Module], arguments: Mapping) -> list[nn.Parameter] | None:
-    """Parameters of a network that are trained, without memory for their values; None if it cannot be made so."""
+def without_values(make: Callable[..., nn.Module], arguments: Mapping) -> nn.Module | None:
+    """A network without memory for its values; None if it cannot be made so."""
     try:
         with torch.device('meta'), torch.random.fork_rng(devices=[]):
-            net = make(**arguments)
+            return make(**arguments)
     except Exception:  # a network may need values to be made
         return None
-    return [parameter for parameter in net.parameters() if parameter.requires_grad]

@@ -55,6 +55,7 @@ class AdversarialModel(RestorationModel):
         'scales_opt': 'l_scales',
     }
     other_loss_blocks: ClassVar = ('gan_opt', 'feature_match_opt', 'scales_opt')
+    optimized: ClassVar = {**RestorationModel.optimized, 'network_d': 'optim_d'}
 
     def init_training_settings(self) -> None:
         self.net_d = self.model_to_device(build_network(self.opt['network_d']))
@@ -74,9 +75,9 @@ class AdversarialModel(RestorationModel):
         self.optimizer_d = self.get_optimizer(options.pop('type'), self.net_d.parameters(), **options)
         self.optimizers.append(self.optimizer_d)
 
-    def optimize_parameters(self, current_iter: int) -> None:
+    def _make_a_step(self, current_iter: int) -> None:
         self.judged: list[tuple[Tensor, Tensor, Tensor]] = []  # of each part of the batch
-        super().optimize_parameters(current_iter)
+        super()._make_a_step(current_iter)
         self._losses |= self._train_discriminator() if self.judged else {}
 
     def compute_losses(self) -> dict[str, Tensor]:

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable, Mapping
 from itertools import chain
 from os import path as osp
-from typing import Any, cast
+from typing import Any, ClassVar, cast
 
 from basicsr.models.sr_model import SRModel
 from basicsr.utils import get_root_logger
@@ -16,6 +16,7 @@ from okdnet_plugin.config.registered import OPTIMIZERS
 from okdnet_plugin.engine import (
     bn_recalibration,
     checkpoints,
+    finetuning,
     finite,
     optimizers,
     randomness,
@@ -31,6 +32,8 @@ from okdnet_plugin.map_dataset import MapDataset
 class Checkpointing(SRModel):
     """What of a model is saved, and taken up again by the run that goes on; the step and the validation are others'."""
 
+    optimized: ClassVar[Mapping[str, str]]
+    """Block of a network in the option file -> that of its optimiser under `train`, in the order of the optimisers."""
     run: Run
     current_iter: int
     optimizer_g: Optimizer
@@ -144,23 +147,16 @@ class Checkpointing(SRModel):
         Raises:
             InputError: it cannot.
         """
-        block = {**opt['train']['optim_g']}
-        name = block.pop('type')
-        if state.get('optimizer', name) != name or name not in OPTIMIZERS:
+        name = opt['train']['optim_g']['type']
+        if state.get('optimizer', name) != name:
             return
-        network = {**opt['network_g']}
-        parameters = state_check.parameters_of(ARCH_REGISTRY.get(network.pop('type')), network)
-        if parameters is None:
-            return
-        arguments = {key: value for key, value in block.items() if key not in ('fused', 'foreach')}
-        state_check.refuse_what_does_not_fit(
-            state,
-            path,
-            parameters,
-            lambda parameters: OPTIMIZERS[name](parameters, **arguments),
-            opt.get('rank', 0),
-            opt.get('world_size', 1),
-        )
+        # A subclass may make optimisers that nothing here knows of.
+        keys = 'optimized', 'setup_optimizers'
+        owner, other = (next(one for one in cls.__mro__ if key in vars(one)) for key in keys)
+        found = [_optimizer_of(opt, *pair) for pair in cls.optimized.items()] if owner is other else [None]
+        known = [optimizer for optimizer in found if optimizer is not None]
+        if len(known) == len(found):
+            state_check.refuse_what_does_not_fit(state, path, known, opt.get('rank', 0), opt.get('world_size', 1))
 
     def resume_training(self, resume_state: dict) -> None:
         """Take optimisers, schedules, random numbers, best figures and counters up from a state.
@@ -200,6 +196,23 @@ class Checkpointing(SRModel):
         if self.scaler.is_enabled() and resume_state['scaler']:
             self.scaler.load_state_dict(resume_state['scaler'])
         self.guard.load_state_dict(resume_state['guard'])
+
+
+def _optimizer_of(opt: Mapping, network: str, optimizer: str) -> Optimizer | None:
+    """The optimiser of a network as a training makes it, of parameters without values; None if it cannot be made so."""
+    block, arguments, train = {**opt[network]}, {**opt['train'][optimizer]}, opt['train']
+    net = state_check.without_values(ARCH_REGISTRY.get(block.pop('type')), block)
+    if net is None:
+        return None
+    chosen = {key: train.get(key) for key in ('freeze', 'lr_factors') if network == 'network_g'}
+    try:
+        if chosen.get('freeze'):
+            finetuning.freeze(net, chosen['freeze'])
+        groups = finetuning.groups(net, chosen.get('lr_factors') or {}, arguments['lr'])
+        kind = OPTIMIZERS[arguments.pop('type')]
+        return kind(groups, **{key: one for key, one in arguments.items() if key not in ('fused', 'foreach')})
+    except (KeyError, TypeError, ValueError, RuntimeError):  # of which the model will tell
+        return None
 
 
 def _tensors_of(optimizer: Optimizer) -> list[Tensor]:

@@ -135,6 +135,7 @@ class RestorationModel(Checkpointing, Validation):
         'intra_contrast_opt': 'l_intra',
     }
     other_loss_blocks: ClassVar[tuple[str, ...]] = ()
+    optimized: ClassVar = {'network_g': 'optim_g'}
     # Tensors of a batch that losses look at, as far as they are there.
     of_a_batch: ClassVar = ('lq', 'gt')
 

@@ -1,5 +1,8 @@
 """Parameters that stay, rates by name, and schedules of torch, in a training step."""
 
+import copy
+from typing import Any
+
 import pytest
 import torch
 from basicsr.models import build_model
@@ -8,8 +11,9 @@ from torch.optim import lr_scheduler
 
 from okdnet_plugin.config import check
 from okdnet_plugin.config.registered import SCHEDULES
-from okdnet_plugin.engine import finetuning
+from okdnet_plugin.engine import checkpoints, finetuning
 from okdnet_plugin.errors import InputError
+from okdnet_plugin.models.restoration_model import RestorationModel
 
 
 def net():
@@ -53,6 +57,28 @@ def test_rates_follow_the_schedule_each_from_its_own(model_options):
     for iteration in range(1, 5):
         step(model, iteration)
     assert model.get_current_learning_rate() == pytest.approx([5e-4, 5e-5])
+
+
+def test_a_run_with_frozen_parameters_and_several_rates_goes_on_from_its_state(model_options, tmp_path):
+    model_options['train'] |= {'freeze': ['airlight*'], 'lr_factors': {'*.bias': 0.1}}
+    model_options['path'] |= {'models': str(tmp_path), 'training_states': str(tmp_path)}
+    model: Any = build_model(copy.deepcopy(model_options))
+    step(model, 1)
+    model.save(0, 1)
+    state = checkpoints.load_state(str(tmp_path / '1.state'))
+    model.check_state(model_options, state, '1.state')
+    build_model(copy.deepcopy(model_options)).resume_training(state)
+    del model_options['train']['freeze']
+    with pytest.raises(InputError, match='train:freeze'):
+        model.check_state(model_options, state, '1.state')
+
+
+def test_a_state_of_a_model_with_optimisers_of_its_own_is_left_to_it(model_options):
+    class Own(RestorationModel):
+        def setup_optimizers(self):
+            super().setup_optimizers()
+
+    Own.check_state(model_options, {'optimizers': []}, '1.state')
 
 
 @pytest.mark.parametrize(

@@ -37,9 +37,9 @@ def state():
 
 def look(state):
     state_check.refuse_malformed(state, '4.state')
-    parameters = state_check.parameters_of(nn.Conv2d, {'in_channels': 3, 'out_channels': 4, 'kernel_size': 3})
-    assert parameters is not None
-    state_check.refuse_what_does_not_fit(state, '4.state', parameters, adam, 0, 1)
+    net = state_check.without_values(nn.Conv2d, {'in_channels': 3, 'out_channels': 4, 'kernel_size': 3})
+    assert net is not None
+    state_check.refuse_what_does_not_fit(state, '4.state', [adam(net.parameters())], 0, 1)
 
 
 def test_state_that_a_training_has_saved_passes_and_changes_nothing(state):

@@ -9,8 +9,10 @@ from basicsr.utils import set_random_seed
 from torch import nn
 
 from okdnet_plugin.config.check import as_written, check
+from okdnet_plugin.engine import checkpoints
 from okdnet_plugin.engine.torch_versions import allow_counters
-from okdnet_plugin.errors import BadUpdatesError
+from okdnet_plugin.errors import BadUpdatesError, InputError
+from okdnet_plugin.models.adversarial_model import AdversarialModel
 
 DISCRIMINATOR = {'type': 'HiFaceGANDiscriminator', 'num_feat': 4, 'n_layers_d': 2}
 EPDN = {'type': 'EPDN', 'num_feat': 4, 'num_downs': 2, 'num_blocks': 1, 'num_fine_blocks': 1}
@@ -138,6 +140,26 @@ def test_a_resumed_training_is_the_one_that_was_not_interrupted(options, tmp_pat
         assert_log = step(resumed, number)
     assert assert_log == log
     assert are_equal(weights_of(straight.net_g, straight.net_d), weights_of(resumed.net_g, resumed.net_d))
+
+
+def test_a_run_goes_on_from_a_state_with_both_optimisers_and_from_no_other(options, tmp_path):
+    model = build(options)
+    step(model, 1)
+    model.save(0, 1)
+    state = checkpoints.load_state(str(tmp_path / '1.state'))
+    AdversarialModel.check_state(options, state, '1.state')
+    state['optimizers'].pop()
+    with pytest.raises(InputError, match='it holds 1 optimisers instead of 2'):
+        AdversarialModel.check_state(options, state, '1.state')
+
+
+def test_a_run_that_ends_in_the_turn_of_the_discriminator_is_not_saved_between_two_turns(options, monkeypatch):
+    model = build(options)
+    step(model, 1)
+    monkeypatch.setattr(model, '_train_discriminator', lambda: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        step(model, 2)
+    assert model._save_after_failure() == ''
 
 
 def test_a_discriminator_that_is_not_finite_is_not_saved(options, tmp_path):
