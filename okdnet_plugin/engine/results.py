@@ -16,20 +16,18 @@ from okdnet_plugin.engine.journal import plain
 
 NAME = 'metrics.json'
 _OF_THE_PROTOCOL = (
-    'type',
-    'layout',
-    'pairing',
-    'filename_tmpl',
-    'resize',
-    'color',
-    'scale',
-    'dataroot_lq',
-    'dataroot_gt',
+    *('type', 'layout', 'pairing', 'filename_tmpl', 'pairs', 'recursive', 'filter_lq', 'filter_gt', 'meta_info_file'),
+    *('resize', 'color', 'scale', 'dataroot_lq', 'dataroot_gt'),
 )
+_OF_THE_RESTORING = ('tile', 'self_ensemble')  # by which the same weights have other values
 
 
 def write(
-    opt: Mapping, block: Mapping, images: Sequence[tuple[str, Mapping[str, float]]], means: Mapping[str, Mapping]
+    opt: Mapping,
+    block: Mapping,
+    images: Sequence[tuple[str, Mapping[str, float]]],
+    means: Mapping[str, Mapping],
+    failed: int = 0,
 ) -> None:
     """Add a test set to the files of a test.
 
@@ -38,6 +36,7 @@ def write(
         block: that of the test set.
         images: path of each image, and its metric values by name.
         means: by metric `mean`, and what else there is to say.
+        failed: images that could not be read or restored, which are none of these.
 
     Raises:
         SaveError: a file cannot be written.
@@ -48,7 +47,11 @@ def write(
     metrics = opt['val'].get('metrics') or {}
     entry: dict[str, Any] = {
         'images': len(images),
-        'protocol': {key: block[key] for key in _OF_THE_PROTOCOL if block.get(key) is not None},
+        'failed': failed,
+        'protocol': {
+            **{key: block[key] for key in _OF_THE_PROTOCOL if block.get(key) not in (None, False)},
+            **{key: opt['val'][key] for key in _OF_THE_RESTORING if opt['val'].get(key)},
+        },
         'metrics': {metric: {**mean, **metrics[metric]} for metric, mean in means.items()},
     }
     if means:

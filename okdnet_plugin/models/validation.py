@@ -107,14 +107,14 @@ class Validation(SRModel):
             if self._saved_iter == current_iter and self._is_validated():
                 self.save_training_state(0, self.current_iter)  # with the best figures, and that they are known
         else:
+            failures = list(chain.from_iterable(failures for _, failures, _ in shares))
             if opt['rank'] == 0 and 'results_root' in opt['path']:
                 told = {
                     metric: {'mean': mean.value, 'infinite': mean.infinite, 'left_out': counts.get(metric, 0)}
                     for metric, mean in means.items()
                 }
                 rows = sorted(figures, key=lambda row: row.index)
-                results.write(opt, dataset.opt, [(row.path, row.values) for row in rows], told)
-            failures = list(chain.from_iterable(failures for _, failures, _ in shares))
+                results.write(opt, dataset.opt, [(row.path, row.values) for row in rows], told, len(failures))
             without = [f'{_place_of(dataset)}: {"; ".join(row.reasons.values())}' for row in figures if row.reasons]
             self._end_test_of(name, sorted(failures + without))
 

@@ -75,3 +75,18 @@ def test_values_that_are_not_finite_are_texts(tmp_path):
     )
     assert json.loads((tmp_path / 'metrics.json').read_text())['datasets']['set']['metrics']['p'] == {'mean': 'inf'}
     assert (tmp_path / 'set.csv').read_text() == 'image,p\n"a,b.png",inf\nc.png,\n'
+
+
+def test_what_changes_the_values_stands_beside_them(tmp_path):
+    val = {'metrics': {'p': {}}, 'tile': 'auto', 'self_ensemble': True}
+    opt = {'path': {'results_root': str(tmp_path)}, 'name': 'x', 'model_type': 'RestorationModel', 'val': val}
+    block = {'name': 'set', 'pairs': 'pairs.csv', 'filter_lq': '*_hazy.*', 'recursive': False}
+    results.write(opt, block, [('a.png', {'p': 1.0})], {'p': {'mean': 1.0}}, failed=2)
+    told = json.loads((tmp_path / 'metrics.json').read_text())['datasets']['set']
+    assert told['failed'] == 2
+    assert told['protocol'] == {
+        'pairs': 'pairs.csv',
+        'filter_lq': '*_hazy.*',
+        'tile': 'auto',
+        'self_ensemble': True,
+    }

@@ -87,7 +87,7 @@ def test_the_gradient_of_the_network_is_none_of_the_discriminators(options):
     model.feed_data(batch(1))
     model.judged = []
     model.optimizer_d.zero_grad()
-    sum(model.compute_losses().values()).backward()
+    torch.stack(list(model.compute_losses().values())).sum().backward()
     assert all(parameter.grad is None for parameter in model.net_d.parameters())
     assert all(parameter.grad is not None for parameter in model.net_g.parameters() if parameter.requires_grad)
     [(_, judged, _)] = model.judged
