@@ -251,13 +251,22 @@ def names_of_both_sides(
     Args:
         lq, gt: the two sides.
         layout: naming rule.
-        are_apart: each side has a pattern of its own.
+        are_apart: a side has a pattern of its own, or both have.
     """
     clear = gt.names()
-    if are_apart or osp.realpath(lq.root) != osp.realpath(gt.root):
+    if osp.realpath(lq.root) != osp.realpath(gt.root):
         return lq.names(), clear
-    hazy = [name for name in clear if not layout.is_clear(name)]
-    return hazy, [name for name in clear if layout.is_clear(name)] or clear
+    if not are_apart:
+        hazy = [name for name in clear if not layout.is_clear(name)]
+        return hazy, [name for name in clear if layout.is_clear(name)] or clear
+    hazy = lq.names()
+    both = {*hazy} & {*clear}
+    if len(both) < max(len(hazy), len(clear)):  # of one pattern alone the other side is the rest
+        if len(both) == len(clear):
+            hazy = [name for name in hazy if name not in both]
+        elif len(both) == len(hazy):
+            clear = [name for name in clear if name not in both]
+    return hazy, clear
 
 
 @dataclass(frozen=True)
@@ -300,7 +309,7 @@ def read_pairs(path: str, lq_root: str, gt_root: str) -> list[tuple[str, str]]:
         InputError: it cannot be read, a line has not two columns, or a file is not there.
     """
     try:
-        with open(path, encoding='utf-8-sig', newline='') as file:
+        with open_text(path, 'utf-8-sig') as file:
             rows = [(number, row) for number, row in enumerate(csv.reader(file), 1) if any(row)]
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise InputError(f'{path} cannot be read ({error}); write a CSV in UTF-8') from None

@@ -151,7 +151,13 @@ class PairedDehazeDataset(DehazeDataset):
             return pairs
         listed = self.opt.get('meta_info_file')
         if listed and isinstance(gt, ImageFolder):
-            return pair_listed(lq.names(), gt.names_in(listed), self.layout)
+            named = gt.names_in(listed)
+            if not self.opt.get('recursive'):
+                return pair_listed(lq.names(), named, self.layout)
+            there, here = _by_place(lq.names(), lq.root), _by_place(named, gt.root)
+            return [
+                pair for place, some in here.items() for pair in pair_listed(there.get(place, []), some, self.layout)
+            ]
         if listed:
             self._warn(f'meta_info_file {listed} is not used: an LMDB has its own meta_info.txt')
         are_apart = bool(self.opt.get('filter_lq') or self.opt.get('filter_gt'))

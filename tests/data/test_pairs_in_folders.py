@@ -1,9 +1,12 @@
 """Pairs in sub-folders, in one folder by filters, and in a table."""
 
+import os
+
 import cv2
 import numpy as np
 import pytest
 
+from okdnet_plugin.data.image_sources import read_pairs
 from okdnet_plugin.data.paired_dehaze_dataset import PairedDehazeDataset
 from okdnet_plugin.errors import InputError
 
@@ -69,3 +72,32 @@ def test_a_table_that_cannot_be_used_is_one_line(scenes, tmp_path, text, more, m
 def test_a_filter_that_lets_nothing_through_is_named(scenes):
     with pytest.raises(InputError, match=r'holds no image that fits \*_haze'):
         data_set(scenes, recursive=True, filter_lq='*_haze.*', filter_gt='*_GT.*', pairing='(.+)_(?:hazy|GT)')
+
+
+@pytest.mark.parametrize('filters', [{'filter_lq': '*_hazy.*'}, {'filter_gt': '*_GT.*'}])
+def test_of_one_folder_one_filter_leaves_the_other_side_the_rest(scenes, filters):
+    found = data_set(scenes, recursive=True, pairing='(.+)_(?:hazy|GT)', **filters)
+    assert pairs_of(found, scenes) == [
+        ('one/img_hazy.jpg', 'one/img_GT.png'),
+        ('two/img_hazy.jpg', 'two/img_GT.png'),
+    ]
+
+
+def test_a_list_pairs_within_each_folder_too(tmp_path):
+    for scene in ('one', 'two'):
+        write(tmp_path / 'hazy' / scene / 'img.png')
+        write(tmp_path / 'clear' / scene / 'img.png')
+    (tmp_path / 'list.txt').write_text('two/img.png (20,24,3)\none/img.png (20,24,3)\n')
+    sides = {'dataroot_lq': str(tmp_path / 'hazy'), 'dataroot_gt': str(tmp_path / 'clear')}
+    found = data_set(tmp_path, recursive=True, meta_info_file=str(tmp_path / 'list.txt'), **sides)
+    assert pairs_of(found, tmp_path) == [
+        ('hazy/two/img.png', 'clear/two/img.png'),
+        ('hazy/one/img.png', 'clear/one/img.png'),
+    ]
+
+
+@pytest.mark.skipif(not hasattr(os, 'mkfifo'), reason='a system without named pipes')
+def test_a_table_that_is_a_pipe_is_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / 'pairs.csv')
+    with pytest.raises(InputError, match='is a named pipe'):
+        read_pairs(str(tmp_path / 'pairs.csv'), '', '')
