@@ -21,7 +21,10 @@ _ENDED = re.compile(r'DataLoader worker \(pid(?:\(s\))? ([\d, ]+)\) (?:is killed
 @contextlib.contextmanager
 def undisturbed() -> Iterator[None]:
     """Let the end of a worker be found where its next batch is asked for; torch would raise it in an update too."""
-    if not hasattr(signal, 'SIGCHLD') or threading.current_thread() is not threading.main_thread():
+    is_ours = hasattr(signal, 'SIGCHLD') and threading.current_thread() is threading.main_thread()
+    if (
+        not is_ours or signal.getsignal(signal.SIGCHLD) is None
+    ):  # a handler that Python does not know cannot be put back
         yield
         return
     handler = signal.signal(signal.SIGCHLD, signal.SIG_DFL)
@@ -37,8 +40,11 @@ def failure_of(error: BaseException) -> str | None:
     in_a_loader = _settle_loaders(error)
     if ended is None and not isinstance(error, RuntimeError | OSError | EOFError):
         return None
-    is_full = isinstance(error, OSError) and error.errno == errno.ENOSPC and in_a_loader
-    if is_full or _NO_SHARED_MEMORY.search(text):
+    if isinstance(error, OSError):  # its text may name any file
+        is_full = in_a_loader and (error.errno == errno.ENOSPC or _NO_SHARED_MEMORY.search(text) is not None)
+    else:
+        is_full = _NO_SHARED_MEMORY.search(text) is not None
+    if is_full:
         return (
             f'the shared memory {_size_of_shared_memory()}is too small for what the workers of data loaders hand on; '
             'give it more (docker run --shm-size=8g), or set num_worker_per_gpu: 0'

@@ -110,7 +110,8 @@ class DepthGuidanceModel(RestorationModel):
 
     def feed_data(self, data: dict) -> None:
         super().feed_data(data)
-        vars(self).pop('depth', None)  # of the batch before this one
+        for name in ('depth', 'estimate'):  # of the batch before this one
+            vars(self).pop(name, None)
         if 'depth' in data:
             self.depth = self._on_device(data['depth'])
 
@@ -175,7 +176,6 @@ class DepthGuidanceModel(RestorationModel):
 
     def test(self) -> None:
         super().test()
-        vars(self).pop('estimate', None)
         if hasattr(self, 'depth'):
             net = self.net_g_ema if hasattr(self, 'net_g_ema') else self.get_bare_model(self.net_g)
             was_training = net.training

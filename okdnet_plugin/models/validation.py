@@ -247,6 +247,7 @@ class Validation(SRModel):
         Raises:
             InputError: the network does not restore images of this size.
         """
+        self._in_tiles, self._tiled = None, []
         return _as_arrays(self._restored(data))
 
     def _restored(self, data: dict) -> dict[str, Tensor]:

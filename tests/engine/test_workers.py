@@ -9,6 +9,7 @@ import torch
 from torch.utils.data import DataLoader, Dataset, dataloader
 
 from okdnet_plugin.engine.workers import failure_of, undisturbed
+from okdnet_plugin.errors import SaveError
 
 
 class Images(Dataset):
@@ -65,6 +66,15 @@ def test_failures_of_workers_are_told_with_their_cure(error, words):
     assert words in failure_of(error)
 
 
-@pytest.mark.parametrize('error', [RuntimeError('a shape is wrong'), ValueError('shared memory'), KeyError('lq')])
+@pytest.mark.parametrize(
+    'error',
+    [
+        RuntimeError('a shape is wrong'),
+        ValueError('shared memory'),
+        KeyError('lq'),
+        SaveError('/dev/shm/run/4.state cannot be written: No space left on device'),
+        FileNotFoundError(2, 'No such file or directory', '/dev/shm/run/list.txt'),
+    ],
+)
 def test_other_errors_are_not_theirs(error):
     assert failure_of(error) is None
