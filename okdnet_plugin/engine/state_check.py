@@ -63,8 +63,8 @@ def _refuse_other_optimizer(optimizer: Optimizer, saved: dict, path: str) -> Non
     except Exception as error:  # what is in it may be anything
         raise _malformed(
             path,
-            f'an optimiser of another network, train:freeze or train:lr_factors, or none ({one_line(error, 120)}); write '
-            'these as before, or begin a new run from its weights by path:pretrain_network_g',
+            f'an optimiser of another network, train:freeze or train:lr_factors, or none ({one_line(error, 120)}); '
+            'write these as before, or begin a new run from its weights by path:pretrain_network_g',
         ) from error
     _require(not missing, path, f'an optimiser without {", ".join(missing)}')
     for number, parameter in enumerate(parameters):
