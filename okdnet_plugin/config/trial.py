@@ -44,6 +44,21 @@ def attempts(opt: Mapping, phase: Phase) -> Iterator[Mistake]:
                 first_batch(opt, sets['train'])
             except InputError as error:
                 yield Mistake(('datasets', 'train'), f': {error}', 'wrong value')
+        yield from _training(opt)
+
+
+def _training(opt: Mapping) -> Iterator[Mistake]:
+    """What the model says of a training, by a class method `check_training(opt)`."""
+    model: Any = model_of(opt)
+    try:
+        if hasattr(model, 'check_training'):
+            model.check_training(opt)
+    except InputError as error:
+        text = str(error)
+        key, _, said = text.removeprefix('option ').partition(' ')
+        path = tuple(key.rstrip(':').split(':')) if text.startswith('option ') else ()
+        joint = ': ' if key.endswith(':') else ''
+        yield Mistake(path, f'{joint}{said}' if path else text, 'wrong value')
 
 
 def where(opt: Mapping) -> str:

@@ -175,7 +175,17 @@ class RestorationModel(Checkpointing, Validation):
                     f'option {key} needs a process for each of the {opt["num_gpu"]} GPUs: start with '
                     'scripts/dist_train.sh, or set num_gpu: 1'
                 )
-        train = opt['train'] if opt['is_train'] else {}
+        if opt['is_train']:
+            cls.check_training(opt)
+
+    @classmethod
+    def check_training(cls, opt: Mapping) -> None:
+        """Find what no training can be made with, on any device: patterns of no parameter, arguments of the schedule.
+
+        Raises:
+            InputError: so it is.
+        """
+        train = opt['train']
         if train.get('freeze') or train.get('lr_factors'):
             block: dict = dict(opt['network_g'])
             make: Any = find('network', block.pop('type'))
@@ -186,9 +196,8 @@ class RestorationModel(Checkpointing, Validation):
                 finetuning.check(names, train.get(key) or (), key)
             if train.get('freeze'):
                 finetuning.freeze(net, train['freeze'])
-        if train:
-            probe = torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=1, momentum=0.9)
-            _schedule(probe, train['scheduler'])
+        probe = torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=1, momentum=0.9)
+        _schedule(probe, train['scheduler'])
 
     # ---------------------------------------------------------------------------------------------------- setting up
 

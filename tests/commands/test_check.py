@@ -55,6 +55,21 @@ def test_what_a_data_set_says_when_it_is_made_is_told(train_options, tmp_path, c
     assert check.main(['-opt', 'o.yml', '--no-files']) == 0
 
 
+@pytest.mark.parametrize(
+    ('train', 'message'),
+    [
+        ({'freeze': ['airlihgt*']}, "option train:freeze: 'airlihgt*' fits no parameter (did you mean airlight"),
+        ({'freeze': ['*']}, 'option train:freeze leaves nothing to train'),
+        ({'scheduler': {'type': 'CosineAnnealingLR', 'T_max': 'x'}}, 'option train:scheduler'),
+    ],
+)
+def test_what_the_model_says_of_a_training_is_told(train, message, train_options, tmp_path, capsys):
+    train_options['train'] |= train
+    write_options(tmp_path / 'o.yml', train_options)
+    assert check.main(['-opt', 'o.yml']) == 2
+    assert message in capsys.readouterr().out
+
+
 def test_json_and_overrides_and_phase(train_options, tmp_path, capsys):
     write_options(tmp_path / 'o.yml', train_options)
     assert check.main(['-opt', 'o.yml', '--json', '--set', 'train.optim_g.lr=5e-4', 'logger.kep_last=3']) == 2
