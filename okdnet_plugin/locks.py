@@ -16,6 +16,9 @@ from okdnet_plugin import files
 from okdnet_plugin.errors import InputError
 
 _MOST = 2**12  # bytes of a note that are looked at
+_PATIENCE = (
+    10  # seconds, for what a killed process has begun and which may have the lock too; loaders' workers end in 5
+)
 _NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL)
 
 
@@ -44,7 +47,12 @@ class Lock:
             os.makedirs(parent, exist_ok=True)
             with warnings.catch_warnings():  # where there is no flock, it makes do with the file itself
                 warnings.simplefilter('ignore')
-                self._lock.acquire()
+                try:
+                    self._lock.acquire()
+                except Timeout:
+                    if not _has_ended(self._note):
+                        raise
+                    self._lock.acquire(timeout=_PATIENCE)
         except Timeout:
             raise InputError(f'{files.shown(folder)} {use} by {_holder(self._note)}; {cure}') from None
         except (NotImplementedError, OSError) as error:
@@ -69,9 +77,35 @@ class Lock:
 
 
 def _holder(note: str) -> str:
+    said = _read(note)
+    return (
+        'another process'
+        if said is None
+        else f'process {said[1]} on {files.shown(said[0])} since {files.shown(said[2])}'
+    )
+
+
+def _has_ended(note: str) -> bool:
+    """Whether the process that the note names is no more, as far as that can be seen from here."""
+    said = _read(note)
+    if said is None or said[0] != socket.gethostname() or os.name != 'posix':
+        return False
+    try:
+        os.kill(said[1], 0)
+    except (ProcessLookupError, OverflowError):
+        return True
+    except OSError:  # of another user
+        pass
+    return False
+
+
+def _read(note: str) -> tuple[str, int, str] | None:
+    """Host, number and begin of the process that a note names."""
     try:
         with files.open_regular_file(note) as file:
             said = json.loads(file.read(_MOST))
-        return f'process {said["pid"]:d} on {files.shown(said["host"])} since {files.shown(said["since"])}'
-    except (OSError, ValueError, TypeError, KeyError, AttributeError):  # an InputError is a ValueError
-        return 'another process'
+        host, pid, since = said['host'], said['pid'], said['since']
+    except (OSError, ValueError, TypeError, KeyError):  # an InputError is a ValueError
+        return None
+    is_right = isinstance(host, str) and isinstance(since, str) and isinstance(pid, int) and pid > 0
+    return (host, pid, since) if is_right else None

@@ -1,9 +1,11 @@
 """A folder is one process's own, and the second is told in one line who was first."""
 
+import fcntl
 import multiprocessing
 import os
 import signal
 import socket
+import threading
 import time
 
 import pytest
@@ -55,6 +57,18 @@ def test_lock_of_a_killed_process_is_taken_over_at_once(folder, holder):
     lock.release()
     lock.release()
     assert os.listdir(folder.parent) == ['small_archived']
+
+
+def test_workers_of_a_killed_process_that_have_its_lock_are_waited_for(folder, holder):
+    """A fork shares the lock of its parent, and ends some seconds after it."""
+    os.kill(holder.pid, signal.SIGKILL)
+    holder.join()
+    worker = os.open(folder.parent / '.small.lock', os.O_RDWR)
+    fcntl.flock(worker, fcntl.LOCK_EX)
+    timer = threading.Timer(0.3, os.close, [worker])
+    timer.start()
+    Lock(str(folder), 'is being trained', 'wait for it').release()
+    timer.join()
 
 
 def test_folder_in_which_nothing_was_made_is_removed(tmp_path):
