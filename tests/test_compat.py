@@ -14,6 +14,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 import torchvision
+from basicsr.archs import build_network
 from basicsr.models.base_model import BaseModel
 from basicsr.utils.registry import ARCH_REGISTRY, LOSS_REGISTRY
 
@@ -288,8 +289,10 @@ def saved_run(train_options, tmp_path):
     options = train_options | {'auto_resume': True, 'is_train': True, 'path': folders}
     for phase, dataset in options['datasets'].items():
         dataset.update(phase=phase, scale=1)
+    optimizer = torch.optim.Adam(build_network(options['network_g']).parameters()).state_dict()
     for iteration in (900, 1000):
-        state = {'epoch': 1, 'iter': iteration, 'optimizers': [], 'schedulers': [{'milestones': Counter([3])}]}
+        schedules = [{'milestones': Counter([3])}]
+        state = {'epoch': 1, 'iter': iteration, 'optimizers': [optimizer], 'schedulers': schedules}
         torch.save(state, tmp_path / f'{iteration}.state')
         torch.save({'params': {}}, tmp_path / f'net_g_{iteration}.pth')
     return options
@@ -320,7 +323,8 @@ def test_auto_resume_passes_over_what_cannot_be_read(name, content, saved_run, t
 @pytest.mark.parametrize('name', ['1000.state', 'net_g_1000.pth'])
 def test_auto_resume_passes_over_what_is_not_finite(name, saved_run, tmp_path, capsys):
     bad = {'exp_avg': torch.tensor([0.0, float('nan')])}
-    state = {'epoch': 1, 'iter': 1000, 'optimizers': [{'state': {0: bad}}], 'schedulers': []}
+    moments = {'state': {0: bad}, 'param_groups': [{'params': [0], 'lr': 0.1}]}
+    state = {'epoch': 1, 'iter': 1000, 'optimizers': [moments], 'schedulers': []}
     torch.save(state if name.endswith('state') else {'params': {'conv.weight': bad['exp_avg']}}, tmp_path / name)
     assert resume(saved_run)['iter'] == 900
     assert f'{tmp_path / name} holds values that are not finite' in capsys.readouterr().out

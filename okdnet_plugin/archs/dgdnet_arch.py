@@ -2,13 +2,14 @@
 
 import inspect
 from collections.abc import Mapping
-from typing import Any, NamedTuple, cast
+from typing import Annotated, Any, NamedTuple, cast
 
 import torch
 from basicsr.utils.registry import ARCH_REGISTRY
 from torch import Tensor, nn
 
 from okdnet_plugin.archs.arch_util import accept_published_keys, build_part, check_size
+from okdnet_plugin.config.keys import Typed
 
 _DEPTH, _FUSE = r'^depth_finetune\.depth_es\.', r'^Tfuse_second\.'
 _ENCODER = {'dense_block': 'denseblock', 'trans_block': 'transition'}
@@ -76,7 +77,10 @@ class DGDNet(nn.Module):
     """
 
     def __init__(
-        self, depth: Mapping[str, Any] | None = None, fuse: Mapping[str, Any] | None = None, mix: float = -0.6
+        self,
+        depth: Annotated[Mapping[str, Any], Typed('network', 'DenseDepth169')] | None = None,
+        fuse: Annotated[Mapping[str, Any], Typed('network', 'DepthGuidedFuseNet')] | None = None,
+        mix: float = -0.6,
     ):
         super().__init__()
         self.depth_net = build_part(self, 'depth', {'type': 'DenseDepth169', **(depth or {})})

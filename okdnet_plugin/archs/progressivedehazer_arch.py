@@ -1,7 +1,7 @@
 """ProgressiveDehazer: a small network dehazes first, and any other goes on from there."""
 
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 import torch
 from basicsr.utils.registry import ARCH_REGISTRY
@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from okdnet_plugin.archs.arch_util import build_part, check_size
 from okdnet_plugin.archs.dcp_arch import DCP
+from okdnet_plugin.config.keys import Typed
 
 
 class ProgressiveStages(NamedTuple):
@@ -67,7 +68,10 @@ class ProgressiveDehazer(nn.Module):
     """
 
     def __init__(
-        self, restorer: Mapping[str, Any], pre_restore: Mapping[str, Any] | None = None, alternate_steps: int = 1
+        self,
+        restorer: Annotated[Mapping[str, Any], Typed('network')],
+        pre_restore: Annotated[Mapping[str, Any], Typed('network')] | None = None,
+        alternate_steps: int = 1,
     ):
         super().__init__()
         if alternate_steps < 1:

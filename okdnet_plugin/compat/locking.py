@@ -113,7 +113,7 @@ def hold(opt: Any) -> None:
     from okdnet_plugin.locks import Lock
 
     run, error = Run.of(opt), None
-    kind, use = ('experiments', 'is being trained') if opt['is_train'] else ('results', 'is being tested')
+    kind, use = ('experiments', 'is being trained') if opt.get('is_train') else ('results', 'is being tested')
     folder = opt['path'].get(f'{kind}_root')
     if run.is_held or folder is None:  # of options that somebody has made by hand
         return

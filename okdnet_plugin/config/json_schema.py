@@ -14,13 +14,16 @@ from okdnet_plugin.config.walk import declaring_models, losses_of, parts_key, to
 
 _REFERENCE = {'$ref': '#/$defs/reference'}
 _SHARED = {
-    'reference': {'description': 'a reference, as ${network_g.num_feat}', 'type': 'string', 'pattern': r'\$\{'},
+    'reference': {
+        'description': 'a reference, as ${network_g.num_feat}; or _delete_, which takes out what the bases have',
+        'type': 'string',
+        'pattern': r'\$\{|^_delete_$',
+    },
     '_base_': {
         'description': 'file, or list of files, that this one builds on',
         'anyOf': [{'type': 'string'}, {'type': 'array', 'items': {'type': 'string'}}],
     },
     '_delete_': {'description': 'true: the block stands alone, whatever the bases have', 'type': 'boolean'},
-    'out': {'description': 'takes out what the bases have', 'const': '_delete_'},
 }
 _DELETE = {'_delete_': {'$ref': '#/$defs/_delete_'}}
 _BASE = {'_base_': {'$ref': '#/$defs/_base_'}}
@@ -208,7 +211,8 @@ def _value(key: Key) -> dict[str, Any]:
     else:
         inside: Any = {'$ref': f'#/$defs/{key.inside.kind}'} if isinstance(key.inside, Typed) else _object(key.inside)
         if key.each:
-            inside = {'type': 'object', 'properties': _DELETE, 'additionalProperties': _or_empty(inside)}
+            some = {'anyOf': [inside, {'type': 'null'}, _REFERENCE]}
+            inside = {'type': 'object', 'properties': _DELETE, 'additionalProperties': some}
         allowed = _or_empty(inside)
     described = {'description': key.says} if key.says else {}
     if not allowed:

@@ -22,6 +22,8 @@ class Typed(NamedTuple):
     """A block whose `type` is a registered name, which decides its other keys."""
 
     kind: Kind
+    default: str | None = None
+    """The name where the block has no `type`."""
 
 
 class Parts(NamedTuple):

@@ -17,7 +17,7 @@ from annotated_types import Len
 from pydantic import Field, TypeAdapter, ValidationError
 
 from okdnet_plugin.config.docstrings import arguments_of
-from okdnet_plugin.config.keys import ALWAYS, NOTHING, Block, Key
+from okdnet_plugin.config.keys import ALWAYS, NOTHING, Block, Key, Typed
 from okdnet_plugin.config.types import (
     FromZero,
     IterationCount,
@@ -30,6 +30,7 @@ from okdnet_plugin.config.types import (
     from_hint,
     joined,
     may_be_left_empty,
+    note_of,
 )
 
 _TOLD = {'int': Whole, 'float': Number, 'str': Text, 'bool': Switch}
@@ -83,7 +84,8 @@ def block_of_arguments(name: str, target: Callable, kind: str, given: tuple[str,
         needed = ALWAYS if one.default is one.empty else ()
         default = NOTHING if one.default is one.empty or one.default is None else one.default
         says = told[one.name].says if one.name in told else ''
-        keys[one.name] = Key(annotation, says, needed, default=default, is_guess=is_guess)
+        inside = note_of(hints.get(one.name), Typed)
+        keys[one.name] = Key(annotation, says, needed, inside, default=default, is_guess=is_guess)
     return Block(name, keys, is_open, 'argument')
 
 

@@ -93,6 +93,9 @@ def _node(path: KeyPath, value: Mapping, inside: Block | Typed, opt: Mapping) ->
 
 def block_of_typed(inside: Typed, value: Mapping) -> Block | None:
     """The block that its `type` decides; with `type` alone where that is missing."""
+    if 'type' not in value and inside.default is not None:
+        block = block_of_type(inside.kind, inside.default)
+        return block and replace(block, keys={**block.keys, 'type': block.keys['type'].optional()})
     if 'type' not in value:
         return Block(str(inside.kind), {'type': type_key(inside.kind)}, is_open=True)
     return block_of_type(inside.kind, value['type'])

@@ -99,7 +99,7 @@ class Validation(SRModel):
         counts = self._say_what_has_no_value(figures, name)
         missing = [metric for metric in opt['val'].get('metrics') or {} if metric not in {*means, *counts}]
         if figures and missing:
-            get_root_logger().info(f'{name} has no clear images or no depth, which {", ".join(missing)} would need.')
+            get_root_logger().info(f'{name} has no clear images, or no depth, which {", ".join(missing)} would need.')
         if means:
             self._note_means(means, counts, name, current_iter, tb_logger)
         if self.is_train:

@@ -27,7 +27,7 @@ def test_overview_fits_eighty_columns_and_groups_by_kind(capsys):
 def test_one_kind_of_one_plugin(capsys):
     assert main(['data', '--plugin', 'okdnet']) == 0
     printed = capsys.readouterr().out
-    assert printed.startswith('data (4)\n')
+    assert printed.startswith('data (5)\n')
     assert 'keys: ' in printed
     assert 'airlight_per_channel' in printed
     assert 'basicsr' not in printed

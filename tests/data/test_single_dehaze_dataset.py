@@ -116,10 +116,10 @@ def test_a_file_that_may_not_be_read_is_named(tmp_path, monkeypatch):
     cv2.imwrite(str(tmp_path / 'a.png'), image())
     data = SingleDehazeDataset(block(tmp_path))
 
-    def refuse(path, *_):
+    def refuse(path, *_, **__):
         raise PermissionError(13, 'Permission denied', str(path))
 
-    monkeypatch.setattr('builtins.open', refuse)
+    monkeypatch.setattr('os.open', refuse)
     with pytest.raises(InputError, match=r'data set Own: .*a\.png cannot be read .Permission denied'):
         data[0]
 

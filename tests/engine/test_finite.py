@@ -36,7 +36,7 @@ def test_masks_of_minus_infinity_are_none():
 
 
 def test_a_state_with_bad_moments_is_refused(tmp_path):
-    moments = {'state': {0: {'exp_avg': torch.tensor([float('inf')])}}, 'param_groups': []}
+    moments = {'state': {0: {'exp_avg': torch.tensor([float('inf')])}}, 'param_groups': [{'params': [0], 'lr': 0.1}]}
     torch.save({'iter': 1, 'epoch': 0, 'optimizers': [moments], 'schedulers': []}, tmp_path / '1.state')
     with pytest.raises(InputError, match=r'1\.state holds values that are not finite \(0\.state\.0\.exp_avg\)'):
         checkpoints.load_state(str(tmp_path / '1.state'))

@@ -27,7 +27,10 @@ from okdnet_plugin.config.walk import Phase, nodes_of, phase_of
 from okdnet_plugin.errors import InputError
 
 # Names that a user gives as he likes stand below these keys, and so cannot be misspelt.
-_OF_THE_USER = {('methods',), ('metrics',), ('val', 'metrics'), ('datasets', 'train', 'parts')}
+_OF_THE_USER = {
+    *(('methods',), ('metrics',), ('val', 'metrics'), ('datasets', 'train', 'parts'), ('teachers',)),
+    *(('train', 'lr_factors'), ('train', 'distillation')),
+}
 
 _EMPTIED = 'emptied block'
 _BLOCK_OR_NUMBER = {'resize'}  # where a number is no mistake
@@ -253,7 +256,7 @@ def _mistypings(name: str, value: yaml.Node) -> Iterator[tuple[str, str]]:
     elif value.tag.endswith(':null'):
         yield 'mistyped: a list for a value or ~', '[x]'
     else:
-        if value.value != 'auto':  # which a number may stand for
+        if value.value != 'auto' and '${' not in value.value:  # for which a number may stand
             yield 'mistyped: a number for a text', '7'
         yield 'mistyped: a list for a text', '[x]'
 

@@ -515,7 +515,7 @@ def test_metrics_that_need_a_clear_image_are_left_out_where_there_is_none(valida
     with caplog.at_level('INFO', 'basicsr'):
         model.validation(build_dataloader(photos, block), 1, None)
     assert model.metric_results.keys() == {'brightness'}
-    assert 'Photos has no clear images, which psnr, ssim would need.' in caplog.messages
+    assert 'Photos has no clear images, or no depth, which psnr, ssim would need.' in caplog.messages
 
 
 def test_best_network_is_kept(validated, tmp_path):

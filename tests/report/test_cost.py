@@ -29,7 +29,7 @@ def test_a_report_takes_one_device_a_process_whatever_the_number(num_gpu, device
     made = []
     monkeypatch.setattr(evaluate, 'load_for', lambda *_: 'weights')
     monkeypatch.setattr(evaluate, 'Dehazer', lambda weights, **options: made.append(options['device']))
-    plan = SimpleNamespace(opt={'num_gpu': num_gpu})
-    method = SimpleNamespace(network={'type': 'AODNet'}, weights='nowhere.pth', path={})
+    plan = SimpleNamespace(opt={'num_gpu': num_gpu}, settings={'tile': 0})
+    method = SimpleNamespace(network={'type': 'AODNet'}, weights='nowhere.pth', path={}, self_ensemble=False)
     evaluate.Evaluation(plan, 'nowhere')._dehazer(method)
     assert made == [device]

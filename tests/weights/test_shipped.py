@@ -37,7 +37,7 @@ def test_names_and_metadata_need_no_torch():
     code = (
         'import importlib.util, sys, types\n'
         'errors = types.ModuleType("okdnet_plugin.errors")\n'
-        'errors.InputError = ValueError\n'
+        'errors.InputError, errors.SaveError = ValueError, OSError\n'
         'sys.modules["okdnet_plugin.errors"] = errors\n'
         'spec = importlib.util.spec_from_file_location("shipped", sys.argv[1])\n'
         'shipped = importlib.util.module_from_spec(spec)\n'
