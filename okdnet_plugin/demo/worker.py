@@ -101,8 +101,7 @@ class Worker:
             if outcome.failed:
                 raise InputError(outcome.failed[0])
             views = self._view(job.source), self._view(job.target)
-        named = {'transmission': 'transmission', 'airlight': 'airlight'}
-        shown = {named[kind]: path for kind, path in job.extras.items() if kind in named}
+        shown = {kind: path for kind, path in job.extras.items() if kind in ('transmission', 'airlight')}
         return Restored(job.target, views, shown, notes)
 
     def _dehazer(self, weights: str, maps: bool) -> Dehazer:
@@ -123,7 +122,7 @@ class Worker:
                 extras.check_maps(dehazer, True, True)
                 wanted = plan.Extras(transmission=True, airlight=True)
             except InputError as error:
-                raise InputError(f'{error}, or untick the maps') from error
+                raise InputError(f'{dehazer.network} has no transmission and airlight to show; untick them') from error
         while len(self._results) >= _KEPT:
             shutil.rmtree(self._results.popleft(), ignore_errors=True)
         folder = tempfile.mkdtemp(dir=self._folder.name)

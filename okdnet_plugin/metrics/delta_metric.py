@@ -6,7 +6,7 @@ import numpy as np
 from annotated_types import Gt
 from basicsr.utils.registry import METRIC_REGISTRY
 
-from okdnet_plugin.metrics.abs_rel_metric import known_depth
+from okdnet_plugin.metrics.metric_util import known_depth
 
 
 @METRIC_REGISTRY.register()

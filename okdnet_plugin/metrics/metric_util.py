@@ -140,3 +140,34 @@ def _weights(length: int, new_length: int) -> tuple[tuple[torch.Tensor, ...], li
         length, new_length, new_length / length, 'cubic', 4, True
     )
     return weights.unbind(), indices[:, 0].int().tolist(), before, after
+
+
+def known_depth(
+    metric: str, depth: np.ndarray, depth_gt: np.ndarray, crop_border: int, align: str
+) -> tuple[np.ndarray, np.ndarray]:
+    """Estimated and true depth of the pixels whose depth is known, which is above 0.
+
+    Args:
+        metric: what messages call the metric.
+        depth, depth_gt: shape (H, W), in one unit, or in any two with `align`.
+        crop_border: pixels to leave out at each edge.
+        align: `none`, or `median`: bring the median of the estimate to that of the truth.
+
+    Returns:
+        Two arrays (P,), float64, the estimate above 0.
+
+    Raises:
+        InputError: the maps differ in size, or no depth is known.
+    """
+    check_choice(metric, 'align', align, ('none', 'median'))
+    if depth.shape != depth_gt.shape:
+        raise InputError(f'{metric}: depth is {depth.shape}, but the true one is {depth_gt.shape}; they must agree')
+    inner = np.s_[crop_border : depth.shape[0] - crop_border, crop_border : depth.shape[1] - crop_border]
+    is_known = depth_gt[inner] > 0
+    if not is_known.any():
+        raise InputError(f'{metric}: the true depth is 0 everywhere; give depth of this image, or leave it out')
+    estimate, truth = (one[inner][is_known].astype(np.float64) for one in (depth, depth_gt))
+    estimate = np.maximum(estimate, 1e-6)
+    if align == 'median':
+        estimate = estimate * (np.median(truth) / np.median(estimate))
+    return estimate, truth

@@ -94,6 +94,11 @@ class DepthGuidanceModel(RestorationModel):
             )
         if self.options.train.depth_iter and not train.get('depth_opt'):
             raise InputError('option train:depth_iter needs the loss train:depth_opt; add it, or write 0')
+        if self.options.train.freeze_depth and self.opt['dist'] and not self.opt.get('find_unused_parameters'):
+            raise InputError(
+                'option train:freeze_depth leaves weights without a gradient, which several processes wait for; write '
+                'find_unused_parameters: true'
+            )
         if (source is None) != (self.options.haze is None):
             missing, given = ('clear_depth', 'haze') if source is None else ('haze', 'clear_depth')
             raise InputError(f'option {given} needs {missing}; add it, or leave both to the data set of the training')

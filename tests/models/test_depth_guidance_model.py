@@ -202,3 +202,11 @@ def test_network_that_gives_no_depth_is_refused(with_network):
     model = build_model(copy.deepcopy(with_network | {'clear_depth': aod}))
     with pytest.raises(InputError, match=r'DCP gives \(2, 3, 32, 32\) of images, but depth is \(2, 1, 32, 32\)'):
         step(model, batch_of(with_network), 1)
+
+
+def test_several_processes_that_would_wait_for_frozen_weights_are_refused(options):
+    options['train']['freeze_depth'] = True
+    model = build_model(options)
+    model.opt['dist'] = True
+    with pytest.raises(InputError, match='find_unused_parameters: true'):
+        model.init_training_settings()
