@@ -1,4 +1,4 @@
-"""scripts/install.py: what it does about the setup.py of basicsr, which reads names that exec has made in a function."""
+"""scripts/install.py: what it does about the setup.py of basicsr, which reads names that exec made in a function."""
 
 import os
 import subprocess
