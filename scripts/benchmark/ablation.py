@@ -15,19 +15,14 @@ and what each variant loses against F, seed by seed. 64 px and a few thousand it
 """
 
 import argparse
-import json
-import os
 import statistics
-import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import common
-import yaml
 
-from okdnet_plugin import config
-from okdnet_plugin.engine import checkpoints
+from okdnet_plugin import config, files
 from okdnet_plugin.errors import InputError
 from okdnet_plugin.report.published import TABLES
 
@@ -43,18 +38,13 @@ _DIGITS = {'psnr': 2, 'ssim': 4}
 
 def main(argv: Sequence[str] | None = None) -> int:
     args = _parse(argv)
-    try:
-        results = measure(args)
-    except InputError as error:
-        print(f'{Path(__file__).name}: error: {error}', file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print('\ninterrupted: the same command goes on', file=sys.stderr)
-        return 130
-    text = table(results, args)
-    checkpoints.write(text.encode(), str(args.out / 'table.md'))
-    print(text)
-    return 0
+
+    def work() -> None:
+        text = table(measure(args), args)
+        files.write(str(args.out / 'table.md'), text.encode())
+        print(text)
+
+    return common.exit_code_of(work)
 
 
 def measure(args: argparse.Namespace) -> dict[str, dict[str, dict[str, dict[str, float]]]]:
@@ -67,21 +57,16 @@ def measure(args: argparse.Namespace) -> dict[str, dict[str, dict[str, dict[str,
         InputError: the data cannot be used, or a training or test failed.
     """
     train, sets = _data(args.data)
-    args.out.mkdir(parents=True, exist_ok=True)
-    file = args.out / 'results.json'
-    results: dict = json.loads(file.read_text(encoding='utf-8')) if file.is_file() else {}
-    settings = {key: str(value) for key, value in sorted(vars(args).items()) if key not in ('out', 'seeds', 'variants')}
-    if results.setdefault('settings', settings) != settings:
-        raise InputError(f'{file} was made with other arguments; choose another folder by -o')
+    decisive = {key: value for key, value in sorted(vars(args).items()) if key not in ('out', 'seeds', 'variants')}
+    kept = common.Kept(args.out, decisive)
     for seed in args.seeds:  # all variants of a seed first, so that an early end leaves whole seeds
         for variant in args.variants:
             key = f'{variant}/{seed}'
-            if key not in results:
+            if key not in kept:
                 name = f'{variant}_{seed}'
-                results[key] = _run(args, name, _options(args, name, variant, seed, train, sets))
-                print(f'{key}: {results[key]}', flush=True)
-                checkpoints.write((json.dumps(results, indent=1) + '\n').encode(), str(file))
-    return {variant: {str(seed): results[f'{variant}/{seed}'] for seed in args.seeds} for variant in args.variants}
+                found = _run(args, name, _options(args, name, variant, seed, train, sets))
+                print(f'{key}: {kept.keep(key, found)}', flush=True)
+    return {variant: {str(seed): kept[f'{variant}/{seed}'] for seed in args.seeds} for variant in args.variants}
 
 
 def table(results: Mapping[str, Mapping[str, Mapping[str, Mapping[str, float]]]], args: argparse.Namespace) -> str:
@@ -209,29 +194,12 @@ def _listed(args: argparse.Namespace, name: str, block: Mapping) -> str:
 
 def _run(args: argparse.Namespace, name: str, opt: Mapping) -> dict[str, dict[str, float]]:
     """Train, or go on, and give the values at the end by test set."""
-    journal = args.out / 'experiments' / name / 'metrics.jsonl'
-    sets = [block['name'] for key, block in opt['datasets'].items() if key != 'train']
-    if _values_of(journal, args.iterations).keys() != set(sets):
-        file = args.out / f'{name}.yml'
-        file.write_text(yaml.safe_dump(opt, sort_keys=False), encoding='utf-8')
-        command = [sys.executable, '-m', 'okdnet_plugin', 'train', '-opt', file.name, '--auto_resume']
-        done = subprocess.run(command, cwd=args.out, capture_output=True, text=True, env=os.environ)
-        if done.returncode:
-            last = (done.stderr.strip().splitlines() or ['no message'])[-1]
-            raise InputError(f'the training {name} in {args.out} ended with exit code {done.returncode}: {last}')
-    found = _values_of(journal, args.iterations)
-    return {name: found[name] for name in sets}
-
-
-def _values_of(journal: Path, iteration: int) -> dict[str, dict[str, float]]:
-    """What the journal of a training says of each test set at an iteration."""
-    lines = journal.read_text(encoding='utf-8').splitlines() if journal.is_file() else []
-    entries = [json.loads(line) for line in lines if line.endswith('}')]
-    return {
+    found = {
         entry['dataset']: {metric: entry[metric] for metric in _METRICS}
-        for entry in entries
-        if 'dataset' in entry and entry['iter'] == iteration
+        for entry in common.trained(args.out, name, opt, args.iterations)
+        if 'dataset' in entry and entry['iter'] == args.iterations
     }
+    return {block['name']: found[block['name']] for key, block in opt['datasets'].items() if key != 'train'}
 
 
 def _parse(argv: Sequence[str] | None) -> argparse.Namespace:

@@ -1,16 +1,20 @@
-"""What the benchmarks share: photographs, turns, medians, ratios, tables, and the line that names the versions.
+"""What the benchmarks share: photographs, turns, medians, tables, small trainings, the line that names the versions.
 
 The plugin is imported only where it is used: one row of `training.py` is BasicSR as it was released.
 """
 
+import json
 import statistics
+import subprocess
+import sys
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import cv2
 import numpy as np
+import yaml
 
 SIZE = (460, 620)  # height and width of an image of RESIDE ITS and SOTS
 PHOTOS = ('astronaut.png', 'coffee.png', 'rocket.jpg', 'chelsea.png')
@@ -65,6 +69,87 @@ def table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
     """A table of Markdown."""
     lines = [f'| {" | ".join(head)} |', '|---' * len(head) + '|']
     return '\n'.join([*lines, *(f'| {" | ".join(map(str, row))} |' for row in rows)])
+
+
+# ---------------------------------------------------------------------------------------------------- small trainings
+
+
+def exit_code_of(work: Callable[[], None]) -> int:
+    """What a script that may be interrupted and gone on with ends with: 2 after a mistake, which is one line."""
+    from okdnet_plugin.errors import InputError
+
+    try:
+        work()
+    except InputError as error:
+        print(f'{Path(sys.argv[0]).name}: error: {error}', file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print('\ninterrupted: the same command goes on', file=sys.stderr)
+        return 130
+    return 0
+
+
+class Kept(dict):
+    """What has been measured, in `results.json` of a folder, by names.
+
+    Args:
+        folder: where it is; made if need be.
+        settings: arguments of the command, on which the values depend.
+
+    Raises:
+        InputError: what is there was made with other arguments.
+    """
+
+    def __init__(self, folder: Path, settings: Mapping[str, object]):
+        from okdnet_plugin.errors import InputError
+
+        folder.mkdir(parents=True, exist_ok=True)
+        self._file = folder / 'results.json'
+        super().__init__(json.loads(self._file.read_text(encoding='utf-8')) if self._file.is_file() else {})
+        told = {key: str(value) for key, value in settings.items()}
+        if self.setdefault('settings', told) != told:
+            raise InputError(f'{self._file} was made with other arguments; choose another folder by -o')
+
+    def keep(self, name: str, value: Any) -> Any:
+        """Note a value, whole or not at all."""
+        from okdnet_plugin import files
+
+        self[name] = value
+        files.write(str(self._file), (json.dumps(self, indent=1) + '\n').encode())
+        return value
+
+
+def trained(folder: Path, name: str, opt: Mapping, steps: int, arguments: Sequence[str] = ()) -> list[dict]:
+    """The journal of a training, which is run, or gone on with, unless it has been validated at its last step.
+
+    Args:
+        folder: in which `basicsr train` runs.
+        name: of the training.
+        opt: its option file.
+        steps: how many it has.
+        arguments: further ones of the command.
+
+    Raises:
+        InputError: it has failed.
+    """
+    from okdnet_plugin.errors import InputError
+
+    journal = folder / 'experiments' / name / 'metrics.jsonl'
+    if not any(entry.get('iter') == steps and 'dataset' in entry for entry in entries_of(journal)):
+        file = folder / f'{name}.yml'
+        file.write_text(yaml.safe_dump(dict(opt), sort_keys=False), encoding='utf-8')
+        command = [sys.executable, '-m', 'okdnet_plugin', 'train', '-opt', file.name, '--auto_resume', *arguments]
+        done = subprocess.run(command, cwd=folder, capture_output=True, text=True)
+        if done.returncode:
+            last = (done.stderr.strip().splitlines() or ['no message'])[-1]
+            raise InputError(f'the training {name} in {folder} ended with exit code {done.returncode}: {last}')
+    return entries_of(journal)
+
+
+def entries_of(journal: Path) -> list[dict]:
+    """The whole lines of a journal; none if there is none."""
+    lines = journal.read_text(encoding='utf-8').splitlines() if journal.is_file() else []
+    return [json.loads(line) for line in lines if line.endswith('}')]
 
 
 # ------------------------------------------------------------------------------------------------------------- images

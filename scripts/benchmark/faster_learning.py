@@ -10,19 +10,15 @@ goes on.
 """
 
 import argparse
-import json
-import os
 import statistics
-import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-import yaml
+import common
 
 from okdnet_plugin.data.depth import DEPTH_EXTENSIONS
 from okdnet_plugin.data.image_sources import IMAGE_EXTENSIONS
-from okdnet_plugin.engine import checkpoints
 from okdnet_plugin.errors import InputError
 
 _L1 = {'type': 'L1Loss', 'reduction': 'mean'}
@@ -44,16 +40,7 @@ _MEASURED = 8  # steps, of which the first two do not count
 
 def main(argv: Sequence[str] | None = None) -> int:
     args = _parse(argv)
-    try:
-        results = measure(args)
-    except InputError as error:
-        print(f'{Path(__file__).name}: error: {error}', file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print('\ninterrupted: the same command goes on', file=sys.stderr)
-        return 130
-    print(table(results))
-    return 0
+    return common.exit_code_of(lambda: print(table(measure(args))))
 
 
 def measure(args: argparse.Namespace) -> dict[str, list[dict]]:
@@ -67,27 +54,24 @@ def measure(args: argparse.Namespace) -> dict[str, list[dict]]:
     """
     args.out.mkdir(parents=True, exist_ok=True)
     lists = _split(args)
-    file = args.out / 'results.json'
-    results: dict = json.loads(file.read_text(encoding='utf-8')) if file.is_file() else {}
-    settings = {key: str(value) for key, value in sorted(vars(args).items()) if key not in ('out', 'seeds')}
-    if results.setdefault('settings', settings) != settings:
-        raise InputError(f'{file} was made with other arguments; choose another folder by -o')
+    decisive = {key: value for key, value in sorted(vars(args).items()) if key not in ('out', 'seeds')}
+    kept = common.Kept(args.out, decisive)
     for seed in args.seeds:
         for variant, losses in VARIANTS.items():
             key = f'{variant}/{seed}'
-            if key in results:
+            if key in kept:
                 continue
             name = key.replace(', ', '_').replace(' ', '_').replace('/', '_')
-            steps = results.get(f'steps of {variant}')
+            steps = kept.get(f'steps of {variant}')
             if steps is None:
                 entries = _train(args, lists, f'{name}_try', losses, seed, _MEASURED)
                 times = [entry['time'] for entry in entries if entry['iter'] > 2 and 'time' in entry]
-                steps = results[f'steps of {variant}'] = max(1, round(60 * args.minutes / statistics.median(times)))
+                steps = max(1, round(60 * args.minutes / statistics.median(times)))
+                kept.keep(f'steps of {variant}', steps)
             (last,) = [entry for entry in _train(args, lists, name, losses, seed, steps) if 'dataset' in entry][-1:]
-            results[key] = {'steps': steps, 'psnr': last['psnr'], 'ssim': last['ssim']}
-            print(f'{key}: {results[key]}', flush=True)
-            checkpoints.write((json.dumps(results, indent=1) + '\n').encode(), str(file))
-    return {variant: [results[f'{variant}/{seed}'] for seed in args.seeds] for variant in VARIANTS}
+            found = {'steps': steps, 'psnr': last['psnr'], 'ssim': last['ssim']}
+            print(f'{key}: {kept.keep(key, found)}', flush=True)
+    return {variant: [kept[f'{variant}/{seed}'] for seed in args.seeds] for variant in VARIANTS}
 
 
 def table(results: Mapping[str, Sequence[Mapping]]) -> str:
@@ -123,16 +107,7 @@ def _train(
     args: argparse.Namespace, lists: Mapping[str, Path], name: str, losses: Mapping, seed: int, steps: int
 ) -> list[dict]:
     """What the journal of a training says, which is run if it has not ended yet."""
-    journal = args.out / 'experiments' / name / 'metrics.jsonl'
-    if not _ended(journal, steps):
-        file = args.out / f'{name}.yml'
-        file.write_text(yaml.safe_dump(_options(args, lists, name, losses, seed, steps)), encoding='utf-8')
-        command = [sys.executable, '-m', 'okdnet_plugin', 'train', '-opt', file.name, '--auto_resume']
-        done = subprocess.run(command, cwd=args.out, capture_output=True, text=True, env=os.environ)
-        if done.returncode:
-            last = (done.stderr.strip().splitlines() or ['no message'])[-1]
-            raise InputError(f'the training {name} in {args.out} ended with exit code {done.returncode}: {last}')
-    return _entries(journal)
+    return common.trained(args.out, name, _options(args, lists, name, losses, seed, steps), steps)
 
 
 def _options(args, lists: Mapping[str, Path], name: str, losses: Mapping, seed: int, steps: int) -> dict:
@@ -193,17 +168,6 @@ def _options(args, lists: Mapping[str, Path], name: str, losses: Mapping, seed: 
         },
         'dist_params': {'backend': 'gloo', 'port': 29500},
     }
-
-
-def _ended(journal: Path, steps: int) -> bool:
-    return any(entry.get('iter') == steps and 'dataset' in entry for entry in _entries(journal))
-
-
-def _entries(journal: Path) -> list[dict]:
-    if not journal.is_file():
-        return []
-    lines = journal.read_text(encoding='utf-8').splitlines()
-    return [json.loads(line) for line in lines if line.endswith('}')]
 
 
 def _parse(argv: Sequence[str] | None) -> argparse.Namespace:

@@ -12,10 +12,7 @@ not trained again: interrupted, the same command goes on.
 """
 
 import argparse
-import json
-import os
 import statistics
-import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -23,12 +20,11 @@ from pathlib import Path
 from typing import Any
 
 import cv2
-import yaml
-from common import read, table
+from common import Kept, exit_code_of, read, table, trained
 
+from okdnet_plugin import files
 from okdnet_plugin.data.depth import DEPTH_EXTENSIONS
 from okdnet_plugin.data.image_sources import IMAGE_EXTENSIONS
-from okdnet_plugin.engine import checkpoints
 from okdnet_plugin.errors import InputError
 
 OPTIONS = Path(__file__).resolve().parents[2] / 'options'
@@ -131,18 +127,14 @@ _EQUAL_TIME = ('progressive',)  # the others have equal steps
 
 def main(argv: Sequence[str] | None = None) -> int:
     args = _parse(argv)
-    try:
+
+    def work() -> None:
         args.out.mkdir(parents=True, exist_ok=True)
         _prepare(args)
         for name in args.tables:
             print(f'{table_of(name, measure(args, name))}\n', flush=True)
-    except InputError as error:
-        print(f'{Path(__file__).name}: error: {error}', file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print('\ninterrupted: the same command goes on', file=sys.stderr)
-        return 130
-    return 0
+
+    return exit_code_of(work)
 
 
 def measure(args: argparse.Namespace, name: str) -> dict[str, list[dict]]:
@@ -155,30 +147,20 @@ def measure(args: argparse.Namespace, name: str) -> dict[str, list[dict]]:
         InputError: a training failed, or DIR is of other arguments.
     """
     kinds = {'affinity': _affinity, 'depth': _depth, 'progressive': lambda: list(_progressive(args.hed))}[name]()
-    file = args.out / 'results.json'
-    results: dict = json.loads(file.read_text(encoding='utf-8')) if file.is_file() else {}
     decisive = ('data', 'minutes', 'steps', 'size', 'batch', 'images', 'held', 'hed')
-    settings = {key: str(getattr(args, key)) for key in decisive}
-    if results.setdefault('settings', settings) != settings:
-        raise InputError(f'{file} was made with other arguments; choose another folder by -o')
-
-    def note(key: str, value: Any) -> Any:
-        results[key] = value
-        checkpoints.write((json.dumps(results, indent=1) + '\n').encode(), str(file))
-        return value
-
+    kept = Kept(args.out, {key: getattr(args, key) for key in decisive})
     trainings = len(kinds) * 3  # of three seeds
     seconds = 60 * args.minutes * TABLES[name] / sum(TABLES.values()) / trainings - _START
     for seed in args.seeds:
         for kind in kinds:
             key = f'{name}/{kind.name}/{seed}'
-            if key in results:
+            if key in kept:
                 continue
-            steps = _steps(args, name, kinds, kind, seed, seconds, results, note)
-            found = note(key, {'steps': steps, **_values(_train(args, name, kind, seed, steps))})
-            print(f'{key}: {found}', flush=True)
+            steps = _steps(args, name, kinds, kind, seed, seconds, kept)
+            found = {'steps': steps, **_values(_train(args, name, kind, seed, steps))}
+            print(f'{key}: {kept.keep(key, found)}', flush=True)
     measured = [kind.name for kind in kinds if kind.is_measured]
-    return {row: [results[f'{name}/{row}/{seed}'] for seed in args.seeds] for row in measured}
+    return {row: [kept[f'{name}/{row}/{seed}'] for seed in args.seeds] for row in measured}
 
 
 def table_of(name: str, rows: Mapping[str, Sequence[Mapping]]) -> str:
@@ -203,39 +185,29 @@ def _mean(values: Sequence[float]) -> str:
 # ------------------------------------------------------------------------------------------------------------ trainings
 
 
-def _steps(args, name: str, kinds: Sequence[Kind], kind: Kind, seed: int, seconds: float, results: dict, note) -> int:
+def _steps(args, name: str, kinds: Sequence[Kind], kind: Kind, seed: int, seconds: float, kept: Kept) -> int:
     """How many steps a training of a kind has; known from a few steps of it, or of all kinds with equal steps."""
     if args.steps:
         return args.steps
     for one in [kind] if name in _EQUAL_TIME else kinds:
-        if f'seconds/{name}/{one.name}' in results:
+        if f'seconds/{name}/{one.name}' in kept:
             continue
         first = next((other for other in kinds if other.name == one.first), None)
         if first is not None:
             _train(args, name, first, seed, _MEASURED, 'try')
         entries = _train(args, name, one, seed, _MEASURED, 'try')
         times = [entry['time'] for entry in entries if entry['iter'] > 2 and 'time' in entry]
-        note(f'seconds/{name}/{one.name}', statistics.median(times))
+        kept.keep(f'seconds/{name}/{one.name}', statistics.median(times))
     counted = [kind] if name in _EQUAL_TIME else kinds
-    slowest = max(results[f'seconds/{name}/{one.name}'] for one in counted)
+    slowest = max(kept[f'seconds/{name}/{one.name}'] for one in counted)
     return max(_MEASURED, round(seconds / slowest))
 
 
 def _train(args, table_: str, kind: Kind, seed: int, steps: int, suffix: str = '') -> list[dict]:
     """What the journal of a training says, which is run if it has not ended yet."""
     name = _name(table_, kind.name, seed, suffix)
-    journal = args.out / 'experiments' / name / 'metrics.jsonl'
-    if not any(entry.get('iter') == steps and 'dataset' in entry for entry in _entries(journal)):
-        file = args.out / f'{name}.yml'
-        file.write_text(yaml.safe_dump(_options(args, table_, kind, seed, steps, suffix)), encoding='utf-8')
-        command = [sys.executable, '-m', 'okdnet_plugin', 'train', '-opt', file.name, '--auto_resume', '--set']
-        command += [f'name={name}', f'manual_seed={seed}', f'train.total_iter={steps}', f'val.val_freq={steps}']
-        done = subprocess.run(command, cwd=args.out, capture_output=True, text=True, env=os.environ)
-        if done.returncode:
-            raise InputError(
-                f'the training {name} in {args.out} ended with {done.returncode}: {done.stderr.strip()[-800:]}'
-            )
-    return _entries(journal)
+    own = [f'name={name}', f'manual_seed={seed}', f'train.total_iter={steps}', f'val.val_freq={steps}']
+    return trained(args.out, name, _options(args, table_, kind, seed, steps, suffix), steps, ['--set', *own])
 
 
 def _options(args, table_: str, kind: Kind, seed: int, steps: int, suffix: str = '') -> dict:
@@ -308,11 +280,6 @@ def _values(entries: Sequence[Mapping]) -> dict[str, float]:
     return found
 
 
-def _entries(journal: Path) -> list[dict]:
-    lines = journal.read_text(encoding='utf-8').splitlines() if journal.is_file() else []
-    return [json.loads(line) for line in lines if line.endswith('}')]
-
-
 # -------------------------------------------------------------------------------------------------------------- images
 
 
@@ -336,7 +303,7 @@ def _prepare(args: argparse.Namespace) -> None:
         ):
             target = args.out / 'small' / side / f'{file.stem}.png'
             if not target.is_file():
-                checkpoints.write(cv2.imencode('.png', _smaller(read(source, flags)))[1].data, str(target))
+                files.write(str(target), cv2.imencode('.png', _smaller(read(source, flags)))[1].data)
     held = clear[::10][: args.held]
     (args.out / 'val.txt').write_text(''.join(f'{file.stem}.png\n' for file in held), encoding='utf-8')
     rest = [file for file in clear if file not in held]

@@ -73,7 +73,7 @@ def trains_by(monkeypatch, script, values):
         journal.write_text(''.join(json.dumps(line) + '\n' for line in lines))
         return type('Done', (), {'returncode': 0})
 
-    monkeypatch.setattr(script.subprocess, 'run', run)
+    monkeypatch.setattr(script.common.subprocess, 'run', run)
     return ran
 
 
@@ -100,6 +100,6 @@ def test_what_is_not_there_is_one_line(script, tmp_path, capsys):
 
 def test_a_training_that_fails_is_said_with_its_last_line(script, data, monkeypatch, capsys):
     failed = type('Done', (), {'returncode': 1, 'stderr': 'first\nno space left\n'})
-    monkeypatch.setattr(script.subprocess, 'run', lambda *_, **__: failed)
+    monkeypatch.setattr(script.common.subprocess, 'run', lambda *_, **__: failed)
     assert script.main([str(data), '--variants', 'A', '-o', str(data / 'out')]) == 2
     assert capsys.readouterr().err.strip().endswith('exit code 1: no space left')
