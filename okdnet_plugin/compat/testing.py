@@ -4,7 +4,6 @@ import functools
 import importlib
 from collections.abc import Iterator
 from typing import Any
-from unittest import mock
 
 from okdnet_plugin.compat.patches import patch, source_of
 
@@ -31,7 +30,7 @@ def keep_the_results_of_a_test() -> None:
     They now go to `metrics.json` and a CSV for each test set beside the log, see `okdnet_plugin.engine.results`. Can go
     when BasicSR writes such files.
     """
-    sr_model = importlib.import_module('basicsr.models.sr_model')
+    sr_model: Any = importlib.import_module('basicsr.models.sr_model')
     model = sr_model.SRModel
     original, original_log = model.nondist_validation, model._log_validation_metric_values
 
@@ -48,8 +47,11 @@ def keep_the_results_of_a_test() -> None:
             values.append(calculate(data, block))
             return values[-1]
 
-        with mock.patch.object(sr_model, 'calculate_metric', noted):
+        sr_model.calculate_metric = noted
+        try:
             original(self, watched, current_iter, tb_logger, save_img)
+        finally:
+            sr_model.calculate_metric = calculate
         names = list(self.opt['val'].get('metrics') or {})
         rows = [values[place : place + len(names)] for place in range(0, len(values), len(names) or 1)]
         rows = [dict(zip(names, row, strict=True)) for row in rows] or [{} for _ in watched.paths]

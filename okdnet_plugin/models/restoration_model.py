@@ -26,7 +26,7 @@ from okdnet_plugin.config.check import refuse_of_model
 from okdnet_plugin.config.keys import options_of
 from okdnet_plugin.config.registered import SCHEDULES, find
 from okdnet_plugin.config.types import Says
-from okdnet_plugin.engine import checkpoints, finetuning, optimizers, precision, randomness, workers
+from okdnet_plugin.engine import checkpoints, finetuning, optimizers, precision, randomness, state_check, workers
 from okdnet_plugin.engine.average import Average, decay_after
 from okdnet_plugin.engine.guard import Statistics, UpdateGuard
 from okdnet_plugin.engine.memory import is_out_of_memory, keep_freed_memory
@@ -187,10 +187,12 @@ class RestorationModel(Checkpointing, Validation):
         """
         train = opt['train']
         if train.get('freeze') or train.get('lr_factors'):
-            block: dict = dict(opt['network_g'])
+            block: dict = copy.deepcopy(dict(opt['network_g']))
             make: Any = find('network', block.pop('type'))
-            with torch.random.fork_rng(devices=[]):
-                net = make(**copy.deepcopy(block))  # not by build_network, whose log has no file yet
+            net = state_check.without_values(make, block)
+            if net is None:
+                with torch.random.fork_rng(devices=[]):
+                    net = make(**block)  # not by build_network, whose log has no file yet
             names = [name for name, _ in net.named_parameters()]
             for key in ('freeze', 'lr_factors'):
                 finetuning.check(names, train.get(key) or (), key)
