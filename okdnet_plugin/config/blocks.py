@@ -26,6 +26,7 @@ from okdnet_plugin.config.types import (
     Says,
     Switch,
     Text,
+    Tile,
     Whole,
 )
 
@@ -40,11 +41,6 @@ _Port = Annotated[Count, Field(le=65535)]
 # NumPy takes 32 bits; rank and worker are added, for which 2 ** 16 are kept.
 _Seed = Annotated[Whole, Field(ge=0, le=2**32 - 2**16)]
 _Size = Annotated[list[Annotated[Pixels, Field(ge=16)]], Len(2, 2), Says('[height, width] in px, each from 16')]
-# As `val: tile` of RestorationModel.
-_Tile = Annotated[
-    Literal['auto'] | Annotated[Whole, Field(ge=128, le=2**16)] | Literal[0],
-    Says('auto, 0, or a whole number from 128 to 65536'),
-]
 _Few = Annotated[FromZero, Field(le=1024)]
 _Gpus = Annotated[_Few | Literal['auto'], Says('auto, or a whole number from 0 to 1024')]
 _Scale = Annotated[Count, Field(le=64)]
@@ -184,7 +180,7 @@ class ReportSettings(Keys):
     limit: Annotated[Count, Field(le=10**9)] | None = key(
         'samples of a test set that are measured at most, at equal distances'
     )
-    tile: _Tile | None = key(
+    tile: Tile | None = key(
         'restore large images in overlapping tiles that share one airlight: auto for images that need more than half '
         'of the free memory, a number for the largest side of a tile in px, 0 for never'
     )

@@ -54,6 +54,12 @@ Number = Annotated[float, Strict(), Field(allow_inf_nan=False)]
 NotNegative = Annotated[Number, Field(ge=0)]
 Positive = Annotated[Number, Field(gt=0)]
 Switch = Annotated[bool, Strict()]
+SMALLEST_TILE = 128
+"""Side in px of the smallest tile of an image: below it the overlaps cost more than the image."""
+Tile = Annotated[
+    Literal['auto'] | Annotated[Whole, Field(ge=SMALLEST_TILE, le=2**16)] | Literal[0],
+    Says(f'auto, 0, or a whole number from {SMALLEST_TILE} to 65536'),
+]
 Text = Annotated[str, Strict()]
 Name = Annotated[Text, Field(min_length=1), Says('a string (quote numbers)')]
 # What becomes a folder, or a part of a file's name: `../x` or `/x` would lead out of the folder of the run.

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from okdnet_plugin import shipped_weights
 from okdnet_plugin.archs.arch_util import SMALLEST
+from okdnet_plugin.config.types import SMALLEST_TILE
 from okdnet_plugin.engine.any_size import continued
 from okdnet_plugin.errors import InputError
 from okdnet_plugin.files import shown
@@ -91,8 +92,8 @@ class Dehazer:
         self_ensemble: bool = False,
         notify: Callable[[str], object] | None = None,
     ):
-        if tile and tile < tiling.SMALLEST:
-            raise InputError(f'tile is {tile}; give {tiling.SMALLEST} or more px, or 0 for images in one piece')
+        if tile and tile < SMALLEST_TILE:
+            raise InputError(f'tile is {tile}; give {SMALLEST_TILE} or more px, or 0 for images in one piece')
         self.strength, self.tile, self.maps = _checked_strength(strength), tile, maps
         net = _network(weights, opt, param_key)
         self.network = type(net).__name__
@@ -335,13 +336,13 @@ class Dehazer:
     def _side(self, pixels: float) -> int:
         """Side of the largest square tile of so many pixels, within the sizes that tiles have."""
         side = min(_LARGEST_TILE.get(self.device.type, 2**16), int(math.sqrt(pixels)))
-        return max(tiling.SMALLEST, side // tiling.ALIGN * tiling.ALIGN)
+        return max(SMALLEST_TILE, side // tiling.ALIGN * tiling.ALIGN)
 
     def _smaller(self, tile: int, count: int, height: int, width: int, cause: Exception) -> int:
         """The next size of tiles to try after one has not fitted, which is reported."""
-        if tile == tiling.SMALLEST or max(height, width) <= tiling.SMALLEST:
+        if tile == SMALLEST_TILE or max(height, width) <= SMALLEST_TILE:
             raise InputError(
-                f'{self.device} has not enough memory for {self.network} even in tiles of {tiling.SMALLEST} px; '
+                f'{self.device} has not enough memory for {self.network} even in tiles of {SMALLEST_TILE} px; '
                 'end other programs or take another device'
             ) from cause
         pixels = min(tile, height) * min(tile, width) if tile else height * width

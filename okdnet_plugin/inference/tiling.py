@@ -8,7 +8,6 @@ import torch
 from torch import Tensor
 
 ALIGN = 16  # px; tiles begin at multiples of it, so that a network's scales see the pixels that they see in the whole
-SMALLEST = 128  # px, the side of the smallest tile: below it the overlaps cost more than the image
 _OVERLAP = 64  # px
 
 

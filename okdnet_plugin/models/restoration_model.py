@@ -25,7 +25,7 @@ from torch.optim import Optimizer
 from okdnet_plugin.config.check import refuse_of_model
 from okdnet_plugin.config.keys import options_of
 from okdnet_plugin.config.registered import SCHEDULES, find
-from okdnet_plugin.config.types import Says
+from okdnet_plugin.config.types import Says, Tile
 from okdnet_plugin.engine import checkpoints, finetuning, optimizers, precision, randomness, state_check, workers
 from okdnet_plugin.engine.average import Average, decay_after
 from okdnet_plugin.engine.guard import Statistics, UpdateGuard
@@ -40,7 +40,6 @@ from okdnet_plugin.engine.torch_versions import (
     total_norm,
 )
 from okdnet_plugin.errors import BadUpdatesError, InputError, SaveError, one_line
-from okdnet_plugin.inference.tiling import SMALLEST as SMALLEST_TILE
 from okdnet_plugin.models.checkpointing import Checkpointing
 from okdnet_plugin.models.validation import Validation
 
@@ -97,10 +96,7 @@ class RestorationModel(Checkpointing, Validation):
             )
 
         class Val(BaseModel):
-            tile: Annotated[
-                Literal['auto'] | Annotated[int, Field(ge=SMALLEST_TILE, le=2**16)] | Literal[0],
-                Says(f'auto, 0, or a whole number from {SMALLEST_TILE} to 65536'),
-            ] = Field(
+            tile: Tile = Field(
                 0,
                 description='restore large images in overlapping tiles that share one airlight: auto for images that '
                 'need more than half of the free memory, a number for the largest side of a tile in px, 0 for never',
