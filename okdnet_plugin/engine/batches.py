@@ -19,7 +19,7 @@ class Mixup(BaseModel):
     """`train: mixup`."""
 
     alpha: float = Field(gt=0, le=100, description='shares are drawn from Beta(alpha, alpha)')
-    probability: float = Field(1.0, ge=0, le=1, description='of a batch to be mixed')
+    probability: float = Field(default=1.0, ge=0, le=1, description='of a batch to be mixed')
 
 
 class ProgressiveSizes(BaseModel):
