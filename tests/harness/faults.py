@@ -80,8 +80,10 @@ def make_pairs(folder: Path, count: int) -> None:
         cv2.imwrite(str(folder / 'hazy' / f'{scene}.png'), hazy.round().astype(np.uint8))
 
 
-def options_of(pairs: Path, total: int, workers: int) -> dict:
-    """Options of a small OKDNet with all that a state has to hold: EMA, schedule, best figures, random order."""
+def options_of(pairs: Path, total: int, workers: int, is_light: bool = False) -> dict:
+    """Options of a small network with all that a state has to hold: EMA, schedule, best figures, random order."""
+    losses = {} if is_light else {'distill_opt': {'type': 'OnlineDistillationLoss', 'loss_weight': 0.5}}
+    network = {'type': 'OKDNet', 'num_feat': 8, 'num_blocks': [1, 1, 1], 'growth': 4}
     dataset = {
         'name': 'Pairs',
         'type': 'PairedDehazeDataset',
@@ -94,12 +96,12 @@ def options_of(pairs: Path, total: int, workers: int) -> dict:
     loader = {'batch_size_per_gpu': 2, 'use_hflip': True, 'use_rot': True, 'gt_size': 32}
     return {
         'name': NAME,
-        'model_type': 'OKDNetModel',
+        'model_type': 'RestorationModel' if is_light else 'OKDNetModel',
         'scale': 1,
         'num_gpu': 0,
         'manual_seed': 0,
         'datasets': {'train': dataset | loader, 'val': dataset | held},
-        'network_g': {'type': 'OKDNet', 'num_feat': 8, 'num_blocks': [1, 1, 1], 'growth': 4},
+        'network_g': {'type': 'AODNet'} if is_light else network,
         'path': {'pretrain_network_g': None, 'strict_load_g': True, 'resume_state': None},
         'train': {
             'ema_decay': 0.9,
@@ -109,7 +111,7 @@ def options_of(pairs: Path, total: int, workers: int) -> dict:
             'warmup_iter': -1,
             'pixel_opt': {'type': 'L1Loss'},
             'ssim_opt': {'type': 'SSIMLoss'},
-            'distill_opt': {'type': 'OnlineDistillationLoss', 'loss_weight': 0.5},
+            **losses,
         },
         'val': {
             'val_freq': VALIDATE_EVERY,
@@ -449,16 +451,17 @@ class Bench:
         root: an empty folder.
         total: iterations of a training.
         workers: of the data loaders.
+        is_light: train AODNet, which takes a fifth of the time of OKDNet.
     """
 
-    def __init__(self, root: Path, total: int = 12, workers: int = 0):
+    def __init__(self, root: Path, total: int = 8, workers: int = 0, is_light: bool = False):
         self.root, self.total = root, total
         self.options, self.slow_options = root / 'options.yml', root / 'slow.yml'
         self.worker_options = root / 'worker.yml'
-        options = options_of(root / 'pairs', total, workers)
+        options = options_of(root / 'pairs', total, workers, is_light)
         self.options.write_text(yaml.safe_dump(options))
         self.slow_options.write_text(yaml.safe_dump(with_long_iterations(options)))
-        self.worker_options.write_text(yaml.safe_dump(options_of(root / 'pairs', total, workers=1)))
+        self.worker_options.write_text(yaml.safe_dump(options_of(root / 'pairs', total, 1, is_light)))
         make_pairs(root / 'pairs' / 'train', 8)
         make_pairs(root / 'pairs' / 'val', 3)
         self.reference: dict | None = None
@@ -1058,7 +1061,7 @@ def _expect_failure(case: Case, child: Child, training: Training, cause: str) ->
     case.expect_code(child, 1)
     printed = child.printed()
     errors = [line for line in printed.splitlines() if line.startswith('basicsr: error: ')]
-    place = f'{training.experiment}/'
+    place = f'{training.experiment.parent}/'
     is_clear = len(errors) == 1 and place in errors[0] and cause in errors[0]
     case.expect(is_clear, f'not one line that names the file and the cause ({cause})', child)
     case.remarks += [error.replace(place, '').removeprefix('basicsr: error: ').split('. ')[0] for error in errors]
@@ -1144,8 +1147,8 @@ def stopped_twice(bench: Bench, number: signal.Signals) -> Case:
 # ----------------------------------------------------------------------------------------------------------- all of it
 
 
-def cases(bench: Bench, runs: int, rng: random.Random, only: str | None = None) -> Iterator[Case]:
-    """All cases, or those of one kind, each worked out when it is asked for."""
+def cases(bench: Bench, runs: int, rng: random.Random, only: Sequence[str] = ()) -> Iterator[Case]:
+    """All cases, or those of some kinds, each worked out when it is asked for."""
     yield undisturbed(bench)
     kinds = {
         'SIGKILL': kills,
@@ -1160,7 +1163,7 @@ def cases(bench: Bench, runs: int, rng: random.Random, only: str | None = None) 
         'signals': signals,
     }
     for kind, some in kinds.items():
-        if only in (None, kind):
+        if not only or kind in only:
             yield from some(bench, runs, rng)
 
 
@@ -1277,8 +1280,9 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument('--runs', type=int, default=50, help='trainings that are killed (default: %(default)s)')
     parser.add_argument('--seed', type=int, default=0, help='of the random moments (default: %(default)s)')
     parser.add_argument('--workers', type=int, default=0, help='of the data loaders (default: %(default)s)')
+    parser.add_argument('--light', action='store_true', help='train AODNet, in a fifth of the time that OKDNet takes')
     parser.add_argument('--keep', action='store_true', help='keep the folder of the trainings')
-    parser.add_argument('--only', metavar='GROUP', help='of the table, such as "two runs" or workers')
+    parser.add_argument('--only', nargs='+', default=(), metavar='GROUP', help='of the table, as "two runs" workers')
     parser.add_argument('--be-a-nursery', action='store_true', help=argparse.SUPPRESS)
     args = parser.parse_args(argv)
     if args.be_a_nursery:
@@ -1290,7 +1294,7 @@ def main(argv: list[str] | None = None) -> int:
     since = time.monotonic()
     results = []
     try:
-        with Bench(root, workers=args.workers) as bench:
+        with Bench(root, workers=args.workers, is_light=args.light) as bench:
             error = bench.make_reference()
             if error:
                 print(f'the undisturbed training fails:\n{error}')
