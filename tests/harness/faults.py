@@ -22,6 +22,8 @@ without it a limit on the size of a file stands for the first, and the second is
 import argparse
 import contextlib
 import ctypes
+import errno
+import functools
 import json
 import math
 import os
@@ -176,6 +178,7 @@ def _be_a_training(
     max_file_size: int | None,
     shared_memory: int | None = None,
     cuts: str | None = None,
+    flush_error: int | None = None,
 ) -> None:
     from okdnet_plugin.cli import main
 
@@ -191,6 +194,8 @@ def _be_a_training(
             resource.setrlimit(resource.RLIMIT_FSIZE, (max_file_size, max_file_size))
         if shared_memory is not None:
             _limit_shared_memory(shared_memory)
+        if flush_error is not None:
+            os.fsync = functools.partial(_fail, flush_error)
         if cuts is not None:
             _record_cuts(Path(folder, 'experiments'), Path(cuts))
         code = main(arguments)
@@ -204,6 +209,10 @@ def _be_a_training(
         with contextlib.suppress(OSError):
             sys.stdout.flush()
         os._exit(code)
+
+
+def _fail(number: int, *_: object) -> None:
+    raise OSError(number, os.strerror(number))
 
 
 def _limit_shared_memory(size: int) -> None:
@@ -329,6 +338,7 @@ class Training:
         shared_memory: int | None = None,
         beside: bool = False,
         cuts: Path | None = None,
+        flush_error: int | None = None,
     ) -> Child:
         """Start a process.
 
@@ -338,6 +348,7 @@ class Training:
             shared_memory: bytes of its own /dev/shm.
             beside: while another one lives.
             cuts: folder for what a power cut would leave, see `_record_cuts`.
+            flush_error: number of the error with which every flush of a file fails.
         """
         self._starts += 1
         return self._bench.start(
@@ -348,6 +359,7 @@ class Training:
             max_file_size=max_file_size,
             shared_memory=shared_memory,
             cuts=None if cuts is None else str(cuts),
+            flush_error=flush_error,
         )
 
     def go_on(self) -> Child:
@@ -952,6 +964,7 @@ class Disk:
     cause = ''
     """What the system says of a write that fails."""
     max_file_size: int | None = None
+    flush_error: int | None = None
 
     def __init__(self, name: str):
         self.name = name
@@ -986,6 +999,14 @@ class FileLimit(Disk):
     def __init__(self, size: int):
         super().__init__('file_limit')
         self.max_file_size = size
+
+
+class NoFlush(Disk):
+    """What was written cannot be flushed, as quotas, network drives and failing disks say it at last."""
+
+    def __init__(self, number: int):
+        super().__init__(f'flush_{errno.errorcode[number]}')
+        self.flush_error, self.cause = number, os.strerror(number)
 
 
 class FullDisk(Disk):
@@ -1044,7 +1065,8 @@ def unwritable(bench: Bench, disk: Disk, is_new: bool = False) -> Case:
             training = bench.interrupted(case.name, disk.prepare)
         before = {path: path.read_bytes() for path in training.files()}
         disk.close(training)
-        child = training.start(*([] if is_new else ['--auto_resume']), max_file_size=disk.max_file_size)
+        arguments = [] if is_new else ['--auto_resume']
+        child = training.start(*arguments, max_file_size=disk.max_file_size, flush_error=disk.flush_error)
         _expect_failure(case, child, training, disk.cause)
         after = {path: path.read_bytes() for path in training.files()}
         case.expect(all(after.get(path) == content for path, content in before.items()), 'older files have changed')
@@ -1218,6 +1240,8 @@ def unwritable_cases(bench: Bench, runs: int, rng: random.Random) -> Iterator[Ca
     network, state = (max(path.stat().st_size for path in _list(folder)) for folder in (half.models, half.states))
     for is_new in (False, True):
         yield unwritable(bench, FileLimit(min(network, state) // 2), is_new)
+        for number in (errno.EDQUOT, errno.EIO, errno.EROFS):
+            yield unwritable(bench, NoFlush(number), is_new)
     if not can_mount(bench.root):
         print('nothing can be mounted here: the file limit stands for full disks, read-only folders are left out')
         return
