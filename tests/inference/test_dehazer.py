@@ -1,6 +1,7 @@
 """A Dehazer gives back what it is given, restored: kinds, shapes, tiles, memory."""
 
 import contextlib
+import sys
 from unittest import mock
 
 import numpy as np
@@ -365,6 +366,20 @@ class Gpu:
 @pytest.fixture
 def gpu(monkeypatch):
     return Gpu(monkeypatch)
+
+
+@pytest.mark.skipif(not sys.platform.startswith('linux'), reason='what a process has is read from /proc')
+def test_limit_of_the_address_space_is_a_limit_of_memory():
+    import resource
+
+    with open('/proc/self/statm') as file:
+        own = int(file.read().split()[0]) * resource.getpagesize()
+    before = resource.getrlimit(resource.RLIMIT_AS)
+    resource.setrlimit(resource.RLIMIT_AS, (own + 2**28, before[1]))
+    try:
+        assert memory.available(torch.device('cpu')) <= 2**28
+    finally:
+        resource.setrlimit(resource.RLIMIT_AS, before)
 
 
 def test_memory_of_a_gpu_is_asked_for_by_its_number(gpu):
