@@ -41,6 +41,10 @@ _Port = Annotated[Count, Field(le=65535)]
 # NumPy takes 32 bits; rank and worker are added, for which 2 ** 16 are kept.
 _Seed = Annotated[Whole, Field(ge=0, le=2**32 - 2**16)]
 _Size = Annotated[list[Annotated[Pixels, Field(ge=16)]], Len(2, 2), Says('[height, width] in px, each from 16')]
+_Crop = Annotated[list[Annotated[FromZero, Field(le=2**16)]], Len(4, 4)]
+_Crops = Annotated[
+    list[_Crop] | _Crop, Says('[x, y, width, height] in px, a list of at most four such crops, or nothing'), Len(0, 4)
+]
 _Few = Annotated[FromZero, Field(le=1024)]
 _Gpus = Annotated[_Few | Literal['auto'], Says('auto, or a whole number from 0 to 1024')]
 _Scale = Annotated[Count, Field(le=64)]
@@ -175,7 +179,13 @@ class ReportSettings(Keys):
     tables: list[Annotated[Count, Field(le=4)]] | None = key("the paper's tables to be set beside, as [1, 2, 3]")
     cost_size: _Size | None = key('size of the image that cost is measured with')
     cost_rounds: Annotated[Count, Field(le=10**4)] | None = key('how often cost is measured')
-    examples: Annotated[FromZero, Field(le=10**4)] | None = key('best and worst images of each method')
+    examples: Annotated[FromZero, Field(le=10**4)] | None = key(
+        'best and worst images of each method, and as many of both of a test set that no metric can measure'
+    )
+    images: dict[str, dict[str, _Crops | None] | None] | None = key(
+        'images that all methods are shown of, and the crops that are enlarged below, as {SOTS-indoor: '
+        '{"1400_1": [120, 80, 96, 72]}}'
+    )
     num_worker: _Few | None = key('workers that read images')
     limit: Annotated[Count, Field(le=10**9)] | None = key(
         'samples of a test set that are measured at most, at equal distances'

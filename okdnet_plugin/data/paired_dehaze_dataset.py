@@ -115,6 +115,10 @@ class PairedDehazeDataset(DehazeDataset):
     def __len__(self) -> int:
         return len(self.pairs)
 
+    def lq_path(self, index: int) -> str:
+        """File of a hazy image, or its key in the LMDB."""
+        return self._sources['lq'].path(self.pairs[index][0])
+
     def _sample(self, index: int) -> dict[str, Any]:
         """Read one pair.
 
@@ -138,7 +142,7 @@ class PairedDehazeDataset(DehazeDataset):
         tensors = {'lq': to_tensor(img_lq, opt.get('color')), 'gt': to_tensor(img_gt, opt.get('color'))}
         if opt.get('mean') is not None:
             tensors = {side: normalize(img, opt['mean'], opt['std'], inplace=True) for side, img in tensors.items()}
-        return {**tensors, 'lq_path': lq.path(lq_name), 'gt_path': gt.path(gt_name)}
+        return {**tensors, 'lq_path': self.lq_path(index), 'gt_path': gt.path(gt_name)}
 
     def _source(self, key: str) -> ImageFolder | ImageLmdb:
         with located(key):

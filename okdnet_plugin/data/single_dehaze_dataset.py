@@ -44,6 +44,10 @@ class SingleDehazeDataset(DehazeDataset):
     def __len__(self) -> int:
         return len(self.names)
 
+    def lq_path(self, index: int) -> str:
+        """File of an image, or its key in the LMDB."""
+        return self._source.path(self.names[index])
+
     def _sample(self, index: int) -> dict[str, Any]:
         """Read one image.
 
@@ -56,4 +60,4 @@ class SingleDehazeDataset(DehazeDataset):
         tensor = to_tensor(resized(img, *self.resize) if self.resize else img, opt.get('color'))
         if opt.get('mean') is not None:
             tensor = normalize(tensor, opt['mean'], opt['std'], inplace=True)
-        return {'lq': tensor, 'lq_path': self._source.path(name)}
+        return {'lq': tensor, 'lq_path': self.lq_path(index)}

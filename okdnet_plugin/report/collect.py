@@ -1,6 +1,5 @@
 """The report as a dictionary: figures, cost, the paper's tables, example images and training curves."""
 
-import base64
 import csv
 import io
 import json
@@ -24,6 +23,8 @@ from okdnet_plugin.redaction import redacted
 from okdnet_plugin.report import cost
 from okdnet_plugin.report.detected import collect_detection
 from okdnet_plugin.report.evaluate import Evaluation
+from okdnet_plugin.report.figures import plain
+from okdnet_plugin.report.images import collect_images, data_uri, read, versions_of
 from okdnet_plugin.report.plan import KINDS, PROTOCOLS, Kind, Method, Metric, Plan, arguments_of
 from okdnet_plugin.report.published import TABLES
 
@@ -76,7 +77,8 @@ def collect(plan: Plan, evaluation: Evaluation, command: str) -> dict:
             for test_set in plan.sets
         ],
         'results': results,
-        'tables': [_table(number, plan, results, costs) for number in plan.settings['tables']],
+        'tables': [table for number in plan.settings['tables'] if (table := _table(number, plan, results, costs))],
+        'images': list(collect_images(plan, evaluation)),
         'detection': collect_detection(plan, evaluation, groups),
         'curves': [curve for method in plan.methods for curve in _curves(method)],
         'notes': [*_tiled(groups), *failures_of(plan, evaluation)],
@@ -181,7 +183,7 @@ def _result(
     for key in metrics:
         rows = [MetricValues(line['index'], {key: line['figures'][key]}) for line in lines if key in line['figures']]
         for mean in means_of(rows).values():
-            figures[key] = {'mean': _plain(mean.value), 'count': len(rows), 'infinite': mean.infinite}
+            figures[key] = {'mean': plain(mean.value), 'count': len(rows), 'infinite': mean.infinite}
     ranked = _ranked(lines, metrics)
     examples = plan.settings['examples']
     best, worst = ranked[:examples], ranked[max(examples, len(ranked) - examples) :][::-1]
@@ -210,24 +212,15 @@ def _ranked(lines: Sequence[Mapping], metrics: Mapping) -> list[Mapping]:
 
 def _example(plan: Plan, evaluation: Evaluation, test_set: str, line: Mapping) -> dict:
     [this] = [one for one in plan.sets if one.label == test_set]
-    kinds = {'hazy': f'hazy-{this.content}'}
-    kinds |= {m.label: plan.fingerprint(m, this) for m in plan.methods if m.network and not m.missing}
-    kinds |= {'clear': f'clear-{this.content}'}
-    images = {}
-    for kind, fingerprint in kinds.items():
-        path = evaluation.thumbnail(fingerprint, line['index'])
-        content = np.fromfile(path, np.uint8) if osp.isfile(path) else np.empty(0, np.uint8)
-        image = cv2.imdecode(content, cv2.IMREAD_COLOR) if content.size else None
-        if image is not None:
-            images[kind] = image
-    shown = None
-    if images:
-        jpeg = cv2.imencode('.jpg', strip(images), [cv2.IMWRITE_JPEG_QUALITY, 80])[1].tobytes()
-        shown = 'data:image/jpeg;base64,' + base64.b64encode(jpeg).decode()
+    images = {
+        label: read(evaluation.thumbnail(fingerprint, line['index']))
+        for label, fingerprint in versions_of(plan, this).items()
+    }
+    images = {label: image for label, image in images.items() if image is not None}
     return {
         'picture': line['picture'],
-        'figures': {key: _plain(value) for key, value in line['figures'].items()},
-        'strip': shown,
+        'figures': {key: plain(value) for key, value in line['figures'].items()},
+        'strip': data_uri(strip(images), 'jpeg') if images else None,
     }
 
 
@@ -252,9 +245,12 @@ def _costs(plan: Plan) -> dict[str, dict]:
     }
 
 
-def _table(number: int, plan: Plan, results: Sequence[Mapping], costs: Mapping) -> dict:
-    """A table of the paper, with what was measured beside it."""
+def _table(number: int, plan: Plan, results: Sequence[Mapping], costs: Mapping) -> dict | None:
+    """What a table of the paper says of the test sets of the plan, with what was measured; None if nothing."""
     table = TABLES[number]
+    asked = [row for row in table.rows if row.set in {'', *(test_set.label for test_set in plan.sets)}]
+    if not any(row.set for row in asked):
+        return None
     found = {(result['set'], result['method']): result['figures'] for result in results}
     without = {m.label: ('no weights' if m.network else m.missing) if m.missing else None for m in plan.methods}
     without_sets = {test_set.label: test_set.missing and 'no images' for test_set in plan.sets}
@@ -269,7 +265,7 @@ def _table(number: int, plan: Plan, results: Sequence[Mapping], costs: Mapping) 
         figure = found.get((row.set, method), {}).get(row.metric)
         if figure:
             return {'published': published, 'measured': figure['mean'], 'remark': None}
-        reasons = [without_metrics.get(row.metric, 'not asked for'), without_sets.get(row.set, 'set not asked for')]
+        reasons = [without_metrics.get(row.metric, 'not asked for'), without_sets[row.set]]
         reasons.append(without.get(method, 'method not here'))
         return {'published': published, 'measured': None, 'remark': next(filter(None, reasons), 'not measured')}
 
@@ -280,10 +276,10 @@ def _table(number: int, plan: Plan, results: Sequence[Mapping], costs: Mapping) 
             'better': 'higher' if row.metric in ('psnr', 'ssim') else 'lower',
             'cells': [cell(row, method, value) for method, value in zip(table.methods, row.values, strict=True)],
         }
-        for row in table.rows
+        for row in asked
     ]
     lengths = {test_set.label: len(plan.places(test_set)) for test_set in plan.sets if test_set.dataset}
-    own = [f'{name} {lengths[name]}' for name in dict.fromkeys(row.set for row in table.rows) if name in lengths]
+    own = [f'{name} {lengths[name]}' for name in dict.fromkeys(row.set for row in asked) if name in lengths]
     note = table.note + (f' Images measured here: {", ".join(own)}.' if own else '')
     return {'title': table.title, 'note': note, 'columns': list(table.methods), 'rows': rows}
 
@@ -328,7 +324,3 @@ def _versions() -> dict[str, str]:
         'numpy': np.__version__,
         'opencv': cv2.__version__,
     }
-
-
-def _plain(value: float) -> float | str:
-    return value if math.isfinite(value) else str(value)

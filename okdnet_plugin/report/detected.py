@@ -1,16 +1,12 @@
 """What a report says of detection: average precision of each method on each test set, and images with boxes."""
 
-import base64
 from collections.abc import Iterable, Mapping, Sequence
-from os import path as osp
-
-import cv2
-import numpy as np
 
 from okdnet_plugin.engine.validation import strip
 from okdnet_plugin.report.detection import Annotated, Detection, average_precision, draw
 from okdnet_plugin.report.detector import Box
 from okdnet_plugin.report.evaluate import Evaluation
+from okdnet_plugin.report.images import data_uri, read
 from okdnet_plugin.report.plan import Plan, TestSet
 
 CLEAR = 'clear image'
@@ -115,15 +111,11 @@ def _strip(
         boxes[CLEAR] = list(clear[index]), line
         places[CLEAR] = evaluation.thumbnail(f'clear-{test_set.content}', index)
     for label, (own, _) in boxes.items():
-        content = np.fromfile(places[label], np.uint8) if osp.isfile(places[label]) else np.empty(0, np.uint8)
-        image = cv2.imdecode(content, cv2.IMREAD_COLOR) if content.size else None
+        image = read(places[label])
         if image is not None:
             sure = [box for box in own if box.score >= detection.score]
             images[label] = draw(image, sure, line['size'], detection.label)
-    uri = None
-    if images:
-        jpeg = cv2.imencode('.jpg', strip(images), [cv2.IMWRITE_JPEG_QUALITY, 85])[1].tobytes()
-        uri = 'data:image/jpeg;base64,' + base64.b64encode(jpeg).decode()
+    uri = data_uri(strip(images), 'jpeg') if images else None
     counts = {label: sum(box.score >= detection.score for box in own) for label, (own, _) in boxes.items()}
     return {'picture': line['picture'], 'strip': uri, 'counts': counts}
 

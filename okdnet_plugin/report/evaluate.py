@@ -33,8 +33,9 @@ _QUALITY = 85
 class Evaluation:
     """What a plan measures, in a folder.
 
-    The folder gets `figures-RANK.jsonl`, a line for each method and image, and small images for the page. A figure
-    belongs to the fingerprint of what it was measured with, and is never taken for that of another.
+    The folder gets `figures-RANK.jsonl`, a line for each method and image, small images for the page, and chosen ones
+    as they are. A figure belongs to the fingerprint of what it was measured with, and is never taken for that of
+    another.
 
     Args:
         plan: what is to be measured.
@@ -96,13 +97,18 @@ class Evaluation:
         """
         return osp.join(self.folder, 'pictures', fingerprint, f'{index}.jpg')
 
+    def whole(self, fingerprint: str, index: int) -> str:
+        """Path of a chosen image, as it is; arguments as those of `thumbnail`."""
+        return osp.join(self.folder, 'pictures', fingerprint, f'{index}.png')
+
     def _tasks(self, method: Method, done: set) -> Iterator[tuple[TestSet, str, list[int]]]:
         for test_set in self.plan.sets:
             if test_set.missing:
                 continue
             fingerprint = self.plan.fingerprint(method, test_set)
-            share = self.plan.places(test_set)[self.rank :: self.world_size]
-            places = [place for place in share if (fingerprint, place) not in done]
+            share = sorted({*self.plan.places(test_set), *test_set.chosen})[self.rank :: self.world_size]
+            lost = {place for place in test_set.chosen if not osp.exists(self.whole(fingerprint, place))}
+            places = [place for place in share if (fingerprint, place) not in done or place in lost]
             if places:
                 yield test_set, fingerprint, places
 
@@ -152,7 +158,7 @@ class Evaluation:
                 line['tile'] = 0 if dehazer is None else dehazer.tile_of(1, *restored.shape[-2:])
                 images = {key: tensor2img(data[key]) for key in ('lq', 'gt') if key in data}
                 images['result'] = tensor2img(restored)
-                self._keep_thumbnails(fingerprint, test_set, index, images)
+                self._keep_images(fingerprint, test_set, index, images)
             except StoreError:
                 raise
             except Exception as error:  # a damaged image, or one that is too large for the memory
@@ -192,18 +198,18 @@ class Evaluation:
         except InputError as error:
             line['errors']['detection'] = one_line(error)
 
-    def _keep_thumbnails(
-        self, fingerprint: str, test_set: TestSet, index: int, images: Mapping[str, np.ndarray]
-    ) -> None:
+    def _keep_images(self, fingerprint: str, test_set: TestSet, index: int, images: Mapping[str, np.ndarray]) -> None:
         kinds = {'lq': f'hazy-{test_set.content}', 'gt': f'clear-{test_set.content}', 'result': fingerprint}
         for key, img in images.items():
-            path = self.thumbnail(kinds[key], index)
-            if key != 'result' and osp.exists(path):
-                continue
+            path, whole = self.thumbnail(kinds[key], index), self.whole(kinds[key], index)
             os.makedirs(osp.dirname(path), exist_ok=True)
-            height = max(1, round(img.shape[0] * _WIDTH / img.shape[1]))
-            small = cv2.resize(img, (_WIDTH, height), interpolation=cv2.INTER_AREA) if img.shape[1] > _WIDTH else img
-            files.write(path, cv2.imencode('.jpg', small, [cv2.IMWRITE_JPEG_QUALITY, _QUALITY])[1].data)
+            if key == 'result' or not osp.exists(path):
+                height = max(1, round(img.shape[0] * _WIDTH / img.shape[1]))
+                is_large = img.shape[1] > _WIDTH
+                small = cv2.resize(img, (_WIDTH, height), interpolation=cv2.INTER_AREA) if is_large else img
+                files.write(path, cv2.imencode('.jpg', small, [cv2.IMWRITE_JPEG_QUALITY, _QUALITY])[1].data)
+            if index in test_set.chosen and (key == 'result' or not osp.exists(whole)):
+                files.write(whole, cv2.imencode('.png', img)[1].data)
 
 
 def _now() -> float:

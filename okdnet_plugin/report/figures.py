@@ -21,6 +21,11 @@ def number(value: object) -> float | None:
         return None
 
 
+def plain(value: float) -> float | str:
+    """The figure as strict JSON takes it: 'inf', '-inf' and 'nan' are words."""
+    return value if math.isfinite(value) else str(value)
+
+
 def finite(value: object) -> float | None:
     """The figure if it is finite, else None."""
     figure = number(value)

@@ -14,13 +14,15 @@ from basicsr.utils.dist_util import get_dist_info, init_dist
 from okdnet_plugin import files
 from okdnet_plugin.locks import Lock
 from okdnet_plugin.redaction import redacted
-from okdnet_plugin.report import page, plan
+from okdnet_plugin.report import page, plan, supplement
 from okdnet_plugin.report.collect import collect, failures_of, measured, write_csv
 from okdnet_plugin.report.evaluate import Evaluation
 
 
 def make(opt: Mapping, folder: str, launcher: str, command: str) -> tuple[dict | None, list[str]]:
-    """Measure what an option file asks for, and write report.html, report.md, report.json and pictures.csv.
+    """Measure what an option file asks for, and write its pages, tables and images.
+
+    They are report.html, report.md, report.json, pictures.csv, and in `tables/` and `images/` what `supplement` writes.
 
     Args:
         opt: the option file, see `plan.read`.
@@ -60,6 +62,7 @@ def _make(
             'report.html': page.html(report),
         }.items():
             files.write(osp.join(evaluation.folder, name), text.encode())
+        supplement.write(report, evaluation.folder)
     _wait(group)
     return report, failures_of(this, evaluation)
 

@@ -50,7 +50,7 @@ def markdown(report: Mapping) -> str:
     Args:
         report: what report.json holds; any of its parts may be absent or None.
     """
-    report = _clean(report)
+    report = clean(report)
     parts = [f'# {_md(_title(report))}', _md(_made(report))]
     if report.get('command'):
         parts.append(_fenced(str(report['command'])))
@@ -99,7 +99,7 @@ def html(report: Mapping) -> str:
         report: what report.json holds; any of its parts may be absent or None. A strip of images is a data URI of
             a JPEG, PNG or WebP image.
     """
-    report = _clean(report)
+    report = clean(report)
     folder = files('okdnet_plugin.report')
     environment = jinja2.Environment(autoescape=True, trim_blocks=True, undefined=jinja2.StrictUndefined)
     template = environment.from_string(folder.joinpath('report.html.j2').read_text(encoding='utf-8'))
@@ -153,6 +153,7 @@ def _sections(report: Mapping) -> Iterable[_Section]:
         yield _Section('cost', 'Cost', 'text', 'No methods are listed.')
     yield _Section('published', 'Published and measured', 'tables', list(map(paper_table, entries(report, 'tables'))))
     yield _Section('detection', 'Detection after dehazing', 'tables', detection_tables(report))
+    yield _Section('compared', 'Images of all methods', 'galleries', list(_compared(report)))
     yield _Section('pictures', 'Best and worst images', 'galleries', galleries)
     yield _Section('detected', 'Detected objects', 'galleries', list(_detected(report)))
     yield _Section('curves', 'Training curves', 'curves', list(_curves(report)))
@@ -173,16 +174,16 @@ def _why_empty(dataset: Mapping) -> str:
     return f'Not measured: {dataset["missing"]}' if dataset.get('missing') else NO_RESULTS
 
 
-def _clean(value: Any) -> Any:
+def clean(value: Any) -> Any:
     """A copy whose strings can be written as UTF-8 and hold no control characters."""
     if isinstance(value, str):
         # A file name that is no UTF-8 comes as lone surrogates.
         text = value.encode('utf-8', 'replace').decode('utf-8')
         return re.sub(r'[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]', '\N{REPLACEMENT CHARACTER}', text)
     if isinstance(value, Mapping):
-        return {_clean(key): _clean(entry) for key, entry in value.items()}
+        return {clean(key): clean(entry) for key, entry in value.items()}
     if isinstance(value, list | tuple):
-        return [_clean(entry) for entry in value]
+        return [clean(entry) for entry in value]
     return value
 
 
@@ -267,7 +268,23 @@ def _gallery(report: Mapping, dataset: Mapping, index: int) -> dict:
             for rank, entry in enumerate(entries(result, kind), 1)
         ]
         strips += [(label(method), own)] if own else []
-    return {'index': index, 'label': label(dataset), 'order': order, 'strips': strips}
+    return {'index': index, 'label': label(dataset), 'each': 'strip', 'order': order, 'strips': strips}
+
+
+def _compared(report: Mapping) -> Iterable[dict]:
+    """The chosen images of each data set, a row for each, in the form of the galleries."""
+    chosen = entries(report, 'images')
+    for index, name in enumerate(dict.fromkeys(str(entry.get('set') or 'Unnamed') for entry in chosen), 1):
+        rows = [
+            (
+                str(entry.get('picture') or 'unnamed'),
+                [(label(one), {**one, 'picture': entry.get('picture')}) for one in entries(entry, 'columns')],
+            )
+            for entry in chosen
+            if str(entry.get('set') or 'Unnamed') == name
+        ]
+        order = 'whole, with its crops framed, and the crops enlarged below'
+        yield {'index': f'c{index}', 'label': name, 'each': 'image', 'order': order, 'strips': rows}
 
 
 def _detected(report: Mapping) -> Iterable[dict]:
@@ -280,7 +297,13 @@ def _detected(report: Mapping) -> Iterable[dict]:
             strips.append((f'Objects found: {counts}', {'picture': None, **entry}))
         if strips:
             name = str(one.get('set') or 'Unnamed')
-            yield {'index': f'd{index}', 'label': name, 'order': order, 'strips': [('All methods', strips)]}
+            yield {
+                'index': f'd{index}',
+                'label': name,
+                'each': 'strip',
+                'order': order,
+                'strips': [('All methods', strips)],
+            }
 
 
 def _figures(report: Mapping, entry: Mapping) -> str:

@@ -3,12 +3,12 @@
 import hashlib
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from copy import deepcopy
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from os import path as osp
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
@@ -19,9 +19,10 @@ from torch import nn
 import okdnet_plugin
 from okdnet_plugin import shipped_weights
 from okdnet_plugin.config.check import refuse
+from okdnet_plugin.config.registered import needs_clear_image
 from okdnet_plugin.data.options import require
 from okdnet_plugin.engine.validation import metric_values_of
-from okdnet_plugin.errors import InputError
+from okdnet_plugin.errors import InputError, did_you_mean
 from okdnet_plugin.files import open_regular_file
 from okdnet_plugin.map_dataset import MapDataset
 from okdnet_plugin.report.detection import Detection
@@ -32,6 +33,7 @@ _DEFAULTS = {
     'cost_size': [460, 620],
     'cost_rounds': 5,
     'examples': 2,
+    'images': {},
     'num_worker': 1,
     'limit': None,
     'tile': 0,
@@ -119,7 +121,8 @@ class TestSet:
         block: block of the option file.
         dataset: None if it is missing.
         missing: why it cannot be read.
-        content: digest of the names, sizes and times of its files.
+        content: digest of its block and of the names, sizes and times of its files.
+        chosen: crops [x, y, width, height] of the images that all methods are shown of, by their place.
     """
 
     label: str
@@ -127,6 +130,7 @@ class TestSet:
     dataset: MapDataset | None = None
     missing: str | None = None
     content: str = ''
+    chosen: Mapping[int, Sequence[Sequence[int]]] = field(default_factory=dict)
 
     @property
     def has_clear(self) -> bool:
@@ -184,7 +188,7 @@ class Plan:
         """What the figures of a method on a test set depend on; figures of another one are measured again."""
         weights = method.weights and _digest(method.weights)
         parts = (method.label, method.network, weights, method.param_key, method.self_ensemble)
-        parts += (test_set.label, test_set.block)
+        parts += (test_set.label,)
         parts += (self.settings['tile'],) if self.settings['tile'] and method.network else ()
         parts += (self.detection.fingerprint,) if self.detection else ()
         parts += (test_set.content, self.available_metrics, okdnet_plugin.__version__, cv2.__version__)
@@ -200,8 +204,9 @@ def read(opt: Mapping) -> Plan:
         opt: the option file. `methods`: a block for each, with `network_g` and `path` as in any option file, or
             `missing`, a text that says why there are no figures. `datasets`: a block for each. `metrics`: as under
             `val`. `protocol`: rgb, y or resize256. `report`: tables of the paper to be set beside, cost_size
-            [height, width] and cost_rounds of the cost, examples (best and worst images), num_worker, limit
-            (samples of a test set that are measured at most, at equal distances), tile (0, auto or px).
+            [height, width] and cost_rounds of the cost, examples (best and worst images), images (that all methods are
+            shown of, by test set and name, with crops), num_worker, limit (samples of a test set that are measured at
+            most, at equal distances), tile (0, auto or px).
 
     Raises:
         InputError: a key or a value is wrong, or a registered name unknown.
@@ -214,7 +219,14 @@ def read(opt: Mapping) -> Plan:
     metrics = [_metric(key, block, protocol) for key, block in opt['metrics'].items()]
     block = opt.get('detection')
     detection = Detection(block, [test_set.label for test_set in sets]) if block else None
-    return Plan(opt, methods, sets, metrics, settings, detection)
+    plan = Plan(opt, methods, sets, metrics, settings, detection)
+    for label in settings['images']:
+        hint = did_you_mean(label, opt['datasets'])
+        require(label in opt['datasets'], f'option report:images:{label}: there is no such test set{hint}; rename it')
+    for test_set in sets:
+        if not test_set.missing:
+            test_set.chosen = _chosen(plan, test_set)
+    return plan
 
 
 def _digest(path: str) -> str:
@@ -246,7 +258,7 @@ def _content_of(block: Mapping) -> str:
                 for name in sorted(names):
                     status = os.stat(osp.join(folder, name))
                     files.append((key, osp.relpath(folder, root), name, status.st_size, status.st_mtime_ns))
-    return hashlib.sha256(repr(files).encode()).hexdigest()[:16]
+    return hashlib.sha256(json.dumps([block, files], sort_keys=True, default=str).encode()).hexdigest()[:16]
 
 
 def _method(label: str, block: Mapping) -> Method:
@@ -289,6 +301,31 @@ def _test_set(label: str, block: Mapping, opt: Mapping, protocol: str) -> TestSe
             raise  # it is there, and something is wrong with it
         return TestSet(label, block, None, str(error))
     return TestSet(label, block, dataset, content=_content_of(block))
+
+
+def _chosen(plan: Plan, test_set: TestSet) -> dict[int, Sequence[Sequence[int]]]:
+    """The images that the option file names; else some of a set that would be without any, as nothing measures it."""
+    where = f'option report:images:{test_set.label}'
+    if test_set.label not in plan.settings['images']:
+        types = [block['type'] for block in plan.available_metrics.values()]
+        is_measured = test_set.has_clear or not all(map(needs_clear_image, types))
+        places, most = plan.places(test_set), 2 * plan.settings['examples']
+        return {} if is_measured else {places[k * len(places) // most]: () for k in range(most)}
+    dataset: Any = test_set.read()
+    require(hasattr(dataset, 'lq_path'), f'{where}: {type(dataset).__name__} does not tell its names; take it out')
+    names = {osp.splitext(osp.basename(dataset.lq_path(index)))[0]: index for index in range(len(dataset))}
+    chosen = {}
+    for name, crops in (plan.settings['images'][test_set.label] or {}).items():
+        cure = 'write a name as in pictures.csv' if isinstance(name, str) else 'write the name in quotes'
+        require(name in names, f'{where}:{name}: there is no such image{did_you_mean(name, names)}; {cure}')
+        crops = crops or []
+        chosen[names[name]] = crops = crops if not crops or isinstance(crops[0], Sequence) else [crops]
+        height, width = dataset[names[name]]['lq'].shape[-2:] if crops else (0, 0)
+        for crop in crops:
+            x, y, w, h = crop
+            fits = w and h and x + w <= width and y + h <= height
+            require(fits, f'{where}:{name}: {crop} is no part of the image, which is {width} px wide and {height} high')
+    return chosen
 
 
 def _metric(key: str, block: Mapping, protocol: str) -> Metric:

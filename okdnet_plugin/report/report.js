@@ -59,6 +59,7 @@
     at = (index + strips.length) % strips.length;
     const image = strips[at].cloneNode();
     room.replaceChildren(image);
+    room.className = strips[at].closest('.image') ? 'room image' : 'room';
     caption.textContent = strips[at].closest('figure').querySelector('figcaption').innerText;
   };
   const doings = [['Previous', () => show(at - 1)], ['Next', () => show(at + 1)], ['Close', () => dialog.close()]];

@@ -198,8 +198,8 @@ def cost_table(report: Mapping) -> Table:
     """What each method is and costs; no value is marked, because a small network is not yet a good one."""
     methods = listed(report, 'methods')
     columns = [Column('Method', numeric=False), Column('Network', numeric=False)]
-    columns += [Column(heading) for heading in ('Parameters', 'GMACs', 'Time (ms)', 'Memory (MB)', 'Measured at')]
-    columns += [Column('Weights', numeric=False)]
+    columns += [Column(heading) for heading in ('Parameters', 'GMACs', 'Time (ms)', 'Memory (MB)')]
+    columns += [Column(heading, numeric=False) for heading in ('Measured at', 'Weights')]
     places = {'gmacs': 2, 'milliseconds': 1, 'memory_mb': 1}
     rows = []
     for method in methods:
@@ -211,7 +211,7 @@ def cost_table(report: Mapping) -> Table:
                 _words(network),
                 Cell(_many(count), count),
                 *(Cell(shown(method.get(key), places[key]), number(method.get(key))) for key in places),
-                Cell(f'{size[0]} x {size[1]}' if size else NOTHING, float(size[0] * size[1]) if size else None),
+                _words(size and f'{size[0]} x {size[1]}'),
                 _words(method.get('weights')),
             ]
         )

@@ -55,6 +55,7 @@ def full() -> dict:
         'tables': [_table()],
         'curves': [_curve('OKDNet', 0.2), _curve('OKDNet small', 0.3)],
         'detection': _detection(),
+        'images': [_compared('0001'), _compared('0002')],
         'notes': ['The JPEG decoder moves PSNR on SOTS outdoor by up to 1 dB.', 'Indoor images are cropped by 10.'],
     }
     report['sets'].append(
@@ -138,6 +139,14 @@ def _table() -> dict:
         'columns': names,
         'rows': rows,
     }
+
+
+def _compared(name: str) -> dict:
+    columns = [
+        {'label': 'hazy', 'figures': {'psnr': 12.5}, 'strip': strip(7, 1, 960)},
+        {'label': 'OKDNet', 'figures': {'psnr': 30.5}, 'strip': strip(8, 1, 960)},
+    ]
+    return {'set': 'O-HAZE', 'picture': name, 'columns': columns}
 
 
 def _detection() -> dict:

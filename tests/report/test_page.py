@@ -1,14 +1,16 @@
 import copy
+import csv
 import json
 import re
 from html.parser import HTMLParser
 
 import pytest
-from made_report import HOSTILE, full, hostile
+from made_report import HOSTILE, METHODS, full, hostile
 
 from okdnet_plugin.report.charts import Axis, Point, line_chart, scatter, thinned
 from okdnet_plugin.report.figures import marks, number, shown, written_decimals
 from okdnet_plugin.report.page import html, markdown
+from okdnet_plugin.report.supplement import csv_of, latex
 from okdnet_plugin.report.tables import cost_table, paper_table, set_table
 
 VOID = {'meta', 'link', 'img', 'br', 'input', 'hr'}
@@ -77,6 +79,7 @@ PARTIAL = {
     'tables without anything': nothing_in(full(), 'tables', [{}, {'columns': ['A'], 'rows': [{}, {'cells': []}]}]),
     'curves without anything': nothing_in(full(), 'curves', [{}, {'label': 'A', 'series': {'l_pix': [], 'b': None}}]),
     'detection without anything': nothing_in(full(), 'detection', {'sets': [{}, {'rows': [{}], 'strips': [{}]}]}),
+    'images without anything': nothing_in(full(), 'images', [{}, {'columns': [{}]}, {'set': 'a', 'picture': 'b'}]),
     'one point': nothing_in(full(), 'curves', [{'label': 'A', 'series': {'a': [[1, 0.5]], 'b': [[1, 'nan']]}}]),
 }
 
@@ -291,6 +294,56 @@ def test_the_cost_of_a_method_without_a_network_is_a_gap():
 
 def test_methods_without_cost_are_named_under_the_chart():
     assert 'Not drawn: DCP (no GMACs), DCPDN (no figure).' in Page(html(full())).text
+
+
+def test_tables_for_latex_mark_the_best_and_the_second_of_a_column():
+    report = full()
+    lines = latex(set_table(report, report['sets'][0])).splitlines()
+    assert lines[3:7] == [
+        r'\begin{tabular}{lrrrrr}',
+        r'\toprule',
+        r'Method & PSNR (dB) $\uparrow$ & SSIM $\uparrow$ & NIQE $\downarrow$ & Network time (s) & Whole time (s) \\',
+        r'\midrule',
+    ]
+    assert lines[-2:] == [r'\bottomrule', r'\end{tabular}']
+    assert r'FFA-Net & \textbf{36.36} & \textbf{0.9886} & \textbf{2.364} & 400.0 & 450.0 \\' in lines
+    assert r'GridDehazeNet & \underline{32.14} & \underline{0.9836} & \underline{2.786} & 400.0 & 450.0 \\' in lines
+    assert r'13.06 {\footnotesize (40 of 45 images)}' in latex(set_table(report, report['sets'][2]))
+    assert all(line.startswith('% ') for line in lines[:3])
+
+
+def test_published_figures_for_latex_stand_beside_measured_ones():
+    lines = latex(paper_table(full()['tables'][0])).splitlines()
+    at = lines.index(r'\toprule')
+    assert lines[at + 1].startswith(r' & \multicolumn{2}{c}{SOTS indoor PSNR $\uparrow$} & \multicolumn{2}{c}')
+    assert lines[at + 2] == r'\cmidrule(lr){2-3} \cmidrule(lr){4-5} \cmidrule(lr){6-7}'
+    assert lines[at + 3] == rf'Method & {" & ".join(["published", "measured"] * 3)} \\'
+
+
+def test_hostile_names_are_text_in_latex():
+    report = hostile()
+    for table in [set_table(report, one) for one in report['sets'][:3]] + [paper_table(report['tables'][0])]:
+        for line in latex(table).splitlines():
+            text = re.sub(r'\\(?:[a-z]+\b|[&%$#_{}\\])|\$\\[a-z]+\$', '', '' if line.startswith('% ') else line)
+            assert not set(text) & set('%#_~^<>|\\$'), line
+            assert line.startswith('%') or text.count('{') == text.count('}')
+
+
+def test_tables_as_csv_hold_the_values_and_remarks():
+    report = full()
+    rows = list(csv.DictReader(csv_of(set_table(report, report['sets'][0])).splitlines()))
+    assert [row['PSNR (dB) ↑'] for row in rows] == [*(str(values[4]) for values in METHODS.values()), '']
+    rows = list(csv.DictReader(csv_of(set_table(report, report['sets'][2])).splitlines()))
+    assert [row['PSNR (dB) ↑, remark'] for row in rows] == ['', '40 of 45 images', *[''] * 6]
+    costs = list(csv.DictReader(csv_of(cost_table(report)).splitlines()))
+    assert [costs[5][key] for key in ('Parameters', 'GMACs', 'Measured at')] == ['2581227.0', '46.1', '460 x 620']
+    published = next(csv.reader(csv_of(paper_table(report['tables'][0])).splitlines()))
+    assert published[:4] == [
+        'Method',
+        'SOTS indoor PSNR ↑ published',
+        'SOTS indoor PSNR ↑ measured',
+        'SOTS indoor PSNR ↑ measured, remark',
+    ]
 
 
 def test_labels_of_a_crowded_chart_do_not_overlap():

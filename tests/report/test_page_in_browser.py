@@ -97,7 +97,7 @@ def found(request, tmp_path_factory) -> dict:
 
 
 def test_all_images_load(found):
-    assert len(found['pictures']) == 27
+    assert len(found['pictures']) == 31
     assert set(found['pictures']) == {960}
 
 
@@ -149,7 +149,7 @@ def test_an_image_is_enlarged_in_a_dialog(found):
     closed, opened, width, caption, closed_again = found['dialog']
     assert (closed, opened, closed_again) == (False, True, False)
     assert width == 960
-    assert caption.startswith('Best 1 of GCANet: 1401_2, PSNR 35.06 dB')
+    assert caption.startswith('hazy: 0001, PSNR 12.50 dB')
     assert found['previous'].startswith('Objects found: hazy input 2, OKDNet 3')
 
 
@@ -159,5 +159,5 @@ def test_hostile_names_run_nothing_and_do_not_widen_the_page(tmp_path):
     assert HOSTILE[:20] in found['title']
     assert found['content'] == 390
     assert found['wide'] == []
-    assert len(found['pictures']) == 25
+    assert len(found['pictures']) == 29
     assert min(found['pictures']) > 0

@@ -18,11 +18,13 @@ from basicsr.utils.registry import METRIC_REGISTRY
 
 from conftest import basicsr, run, two_of_basicsr
 from okdnet_plugin.commands import report as command
+from okdnet_plugin.engine.validation import strip
 from okdnet_plugin.errors import InputError
 from okdnet_plugin.inference.dehazer import Dehazer
 from okdnet_plugin.locks import Lock
 from okdnet_plugin.report import collect, cost, page, plan
 from okdnet_plugin.report.evaluate import Evaluation
+from okdnet_plugin.report.images import column
 from okdnet_plugin.report.make import make
 from okdnet_plugin.report.published import TABLES
 
@@ -130,6 +132,8 @@ def test_what_is_missing_is_said_and_never_made_up(options):
     assert cells['MSBDN'] == {'published': 32.67, 'measured': None, 'remark': 'no weights'}
     assert cells['GridDehazeNet'] == {'published': 32.16, 'measured': None, 'remark': 'method not here'}
     assert report['tables'][0]['note'].endswith(' Images measured here: SOTS-indoor 8.')
+    # Nothing of Table 2 was asked for, nor of SOTS-outdoor and the real photographs.
+    assert [{row['set'] for row in table['rows']} for table in report['tables']] == [{'SOTS-indoor', ''}, {'URHI'}]
     loe = report['tables'][0]['rows'][2]
     assert {cell['remark'] for cell in loe['cells']} == {'not asked for'}
     assert result(report, 'OKDNet', 'photographs')['figures'] == {}
@@ -156,10 +160,94 @@ def test_best_and_worst_images_are_strips_of_all_methods(options):
     }
     assert okdnet['best'][0]['picture'] == max(psnr, key=psnr.get)
     assert okdnet['worst'][0]['picture'] == min(psnr, key=psnr.get)
-    head, content = okdnet['best'][0]['strip'].split(',')
+    head, image = decoded(okdnet['best'][0]['strip'])
     assert head == 'data:image/jpeg;base64'
-    strip = cv2.imdecode(np.frombuffer(base64.b64decode(content), np.uint8), 1)
-    assert strip.shape == (48, 3 * 64 + 2 * 2, 3)  # hazy | OKDNet | clear
+    assert image.shape == (48, 3 * 64 + 2 * 2, 3)  # hazy | OKDNet | clear
+
+
+def decoded(uri):
+    head, content = uri.split(',')
+    return head, cv2.imdecode(np.frombuffer(base64.b64decode(content), np.uint8), 1)
+
+
+def test_chosen_images_are_shown_of_all_methods_with_their_crops(options, pairs):
+    options['report'] |= {'limit': 1, 'images': {'SOTS-indoor': {'3_2_0.95': [8, 4, 16, 12], '1_1_0.8': None}}}
+    report, _ = measure(options)
+    assert result(report, 'OKDNet', 'SOTS-indoor')['figures']['psnr']['count'] == 1  # a chosen one is shown, no more
+    cropped, whole = report['images'][:2]
+    assert [(entry['set'], entry['picture']) for entry in (cropped, whole)] == [
+        ('SOTS-indoor', '3_2_0.95'),
+        ('SOTS-indoor', '1_1_0.8'),
+    ]
+    columns = {one['label']: one for one in cropped['columns']}
+    assert list(columns) == ['hazy', 'OKDNet', 'clear']
+    assert columns['hazy']['figures'].keys() == columns['OKDNet']['figures'].keys() == {'psnr', 'ssim'}
+    for name, side, file in (('hazy', 'hazy', '3_2_0.95.png'), ('clear', 'clear', '3.png')):
+        image = cv2.imread(str(pairs / side / file))
+        head, column = decoded(columns[name]['strip'])
+        assert head == 'data:image/png;base64'
+        assert column.shape == (48 + 4 + 48, 64, 3)  # the crop fills the width
+        np.testing.assert_array_equal(column[20:48], image[20:48])  # below the frame nothing has changed
+        np.testing.assert_array_equal(column[4, 8:24], np.tile((40, 40, 230), (16, 1)))
+        enlarged = cv2.resize(image[4:16, 8:24], (62, 46), interpolation=cv2.INTER_CUBIC)
+        np.testing.assert_array_equal(column[53:99, 1:63], enlarged)
+    np.testing.assert_array_equal(decoded(whole['columns'][0]['strip'])[1], cv2.imread(str(pairs / 'hazy/1_1_0.8.png')))
+
+
+def test_images_that_are_chosen_later_are_made_once(options, monkeypatch):
+    measure(options)
+    calls = count_calls(monkeypatch)
+    options['report']['images'] = {'SOTS-indoor': {'3_2_0.95': None}}
+    for _ in range(2):
+        report = measure(options)[0]
+        assert len(calls) == 1
+    assert [one['label'] for one in report['images'][0]['columns']] == ['hazy', 'OKDNet', 'clear']
+    assert result(report, 'OKDNet', 'SOTS-indoor')['figures']['psnr']['count'] == 8
+
+
+def test_images_that_nothing_measures_are_shown_anyway(options):
+    report, _ = measure(options)
+    shown = [(entry['set'], [one['label'] for one in entry['columns']]) for entry in report['images']]
+    assert shown == [('photographs', ['hazy', 'OKDNet'])] * 2
+    assert page.html(report).count('alt="OKDNet, ') == 2
+    options['metrics']['niqe'] = {'type': 'calculate_fast_niqe', 'crop_border': 0}
+    assert not any(test_set.chosen for test_set in plan.read(options).sets)
+
+
+def test_crops_of_an_image_stand_side_by_side_at_one_height():
+    image = np.random.default_rng(0).integers(0, 256, (600, 1600, 3), np.uint8)
+    made = column(image, [[0, 0, 100, 100], [200, 300, 200, 100], [1500, 500, 100, 100]])
+    assert made.shape == (240 + 4 + 158, 640, 3)
+    assert [tuple(made[244, x]) for x in (0, 157, 162, 477, 482, 639)] == [
+        *[(40, 40, 230)] * 2,
+        *[(0, 200, 255)] * 2,
+        *[(230, 160, 0)] * 2,
+    ]
+    assert (made[244:, 158:162] == 255).all()
+    assert (made[240:244] == 255).all()
+
+
+def test_a_paper_gets_tables_and_images(options, tmp_path):
+    options['report']['images'] = {'SOTS-indoor': {'3_2_0.95': [8, 4, 16, 12]}}
+    (tmp_path / 'own.yml').write_text(yaml.safe_dump(options, sort_keys=False))
+    assert command.main(['-opt', 'own.yml', '-o', 'report']) == 0
+    folder = tmp_path / 'report'
+    report = json.loads((folder / 'report.json').read_text())
+    names = [f'{name}.{kind}' for name in ('Cost', 'SOTS-indoor', 'Table_1', 'Table_3') for kind in ('csv', 'tex')]
+    assert sorted(file.name for file in (folder / 'tables').iterdir()) == names
+    rows = list(csv.DictReader((folder / 'tables/SOTS-indoor.csv').open()))
+    psnr = [result(report, name, 'SOTS-indoor')['figures']['psnr']['mean'] for name in ('hazy input', 'OKDNet')]
+    assert {row['Method']: row['PSNR (dB) ↑'] for row in rows} == {
+        'hazy input': str(psnr[0]),
+        'OKDNet': str(psnr[1]),
+        **dict.fromkeys(('DCPDN', 'MSBDN', 'EPDN'), ''),
+    }
+    place = folder / 'images/SOTS-indoor'
+    columns = [cv2.imread(str(place / f'3_2_0_95/{name}.png')) for name in ('hazy', 'OKDNet', 'clear')]
+    np.testing.assert_array_equal(columns[0], decoded(report['images'][0]['columns'][0]['strip'])[1])
+    together = cv2.imread(str(place / '3_2_0_95.png'))
+    assert together.shape == (100, 3 * 64 + 2 * 2, 3)
+    np.testing.assert_array_equal(together[30:], strip({' ': columns[0], '  ': columns[1], '   ': columns[2]})[30:])
 
 
 def test_cost_is_told_of_every_network_that_can_be_built(options):
@@ -449,6 +537,20 @@ def put(path, value):
         (put('methods:OKDNet:path:strict_load_g', False), 'methods:OKDNet:path:strict_load_g: nothing reads it'),
         (put('methods:OKDNet:path:pretrain_network', 'x'), 'did you mean pretrain_network_g'),
         (put('report:tables', 1), 'option report:tables is 1; write a list'),
+        (put('report:images', {'SOTS': {}}), 'report:images:SOTS: there is no such test set .did you mean SOTS-indoor'),
+        (
+            put('report:images', {'SOTS-indoor': {'1_1_0.9': None}}),
+            'report:images:SOTS-indoor:1_1_0.9: there is no such image .did you mean 1_1_0.8',
+        ),
+        (
+            put('report:images', {'SOTS-indoor': {'1_1_0.8': [40, 0, 32, 32]}}),
+            r'1_1_0.8: \[40, 0, 32, 32\] is no part of the image, which is 64 px wide and 48 high',
+        ),
+        (
+            put('report:images', {'SOTS-indoor': {'1_1_0.8': [1, 2]}}),
+            r'1_1_0.8 is \[1, 2\]; write .x, y, width, height',
+        ),
+        (put('report:images', {'SOTS-indoor': {14001: None}}), 'report:images:SOTS-indoor:14001.*quote'),
         (put('report:cost_size', 64), r'option report:cost_size is 64; write \[height, width\]'),
         (put('report:cost_size', [8, 8]), r'option report:cost_size is \[8, 8\]'),
         (put('report:cost_rounds', 0), 'option report:cost_rounds is 0; write a whole number from 1'),
@@ -477,6 +579,7 @@ def test_a_misspelt_argument_of_a_metric_of_basicsr_is_a_warning(options, capsys
 
 
 def test_the_command_writes_all_files_and_goes_on(options, tmp_path, capsys):
+    options['datasets']['O-HAZE'] = options['datasets'].pop('SOTS-indoor')
     (tmp_path / 'own.yml').write_text(yaml.safe_dump(options, sort_keys=False))
     assert command.main(['-opt', 'own.yml', '--ablation']) == 0
     folder = tmp_path / 'reports' / 'small'
