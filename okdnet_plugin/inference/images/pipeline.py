@@ -237,7 +237,7 @@ class Pipeline:
 
 def _check_memory(opened: OpenedImage) -> None:
     """Refuse an image that would not fit: where memory is short, the system ends the process without a word."""
-    need, free = opened.bytes * _COPIES, memory.available(torch.device('cpu'))
+    need, free = opened.num_bytes * _COPIES, memory.available(torch.device('cpu'))
     if need > free:
         width, height = opened.size
         raise InputError(

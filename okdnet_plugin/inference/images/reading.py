@@ -84,7 +84,7 @@ class OpenedImage:
             raise
 
     @property
-    def bytes(self) -> int:
+    def num_bytes(self) -> int:
         """What the pixels take in memory; until `load`."""
         mode = self._image.mode
         channels = len(_WITH_ALPHA['P'] if mode == 'P' else self._image.getbands())
