@@ -27,7 +27,7 @@ if [[ ! -d $DATA/sots_indoor_val ]]; then
   more+=(--set "${no_validation[@]}")
   no_validation=()
 fi
-stages=(okdnet_1 okdnet_2 okdnet_3)
+stages=(okdnet_1 okdnet_2 okdnet_3 okdnet_4)
 
 child=
 trap '[[ -n $child ]] || exit 143; kill -TERM "$child" 2>/dev/null || true' INT TERM
@@ -88,6 +88,6 @@ for stage in "${stages[@]}"; do
   run basicsr train -opt "$root/options/weights/$stage.yml" --auto_resume "${more[@]}"
   touch "experiments/$stage/done"
 done
-weights=experiments/okdnet_3/models/net_g_latest.pth
+weights=experiments/okdnet_4/models/net_g_latest.pth
 echo "== evaluation of $weights"
 run python "$root/scripts/evaluate_weights.py" "$DATA" --weights "$weights" -o reports/okdnet ${LIMIT:+--limit "$LIMIT"}
