@@ -53,6 +53,7 @@ setup(
             'pytest',
             'pytest-xdist',
             'hypothesis',
+            'dask[distributed]',  # an example of docs/dehazing.md
             'jsonschema',
             'playwright',
             'ruff',

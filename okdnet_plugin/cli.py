@@ -7,6 +7,7 @@ Nothing here imports torch or BasicSR before a command is run: the help comes at
 """
 
 import ast
+import contextlib
 import errno
 import importlib.metadata
 import logging
@@ -14,14 +15,25 @@ import os
 import select
 import signal
 import sys
+import threading
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from importlib.machinery import ModuleSpec
 from importlib.metadata import EntryPoint
 
 from okdnet_plugin import plugins
-from okdnet_plugin.errors import BadUpdatesError, InputError, SaveError, UnknownNameError, did_you_mean, message_of
+from okdnet_plugin.errors import (
+    BadUpdatesError,
+    InputError,
+    SaveError,
+    UnknownNameError,
+    did_you_mean,
+    message_of,
+    one_line,
+)
+from okdnet_plugin.files import OF_THE_DISK, shown
 from okdnet_plugin.plugins import PluginError, load_plugins
+from okdnet_plugin.redaction import redacted
 
 USAGE = """\
 usage: basicsr COMMAND [ARGUMENTS]
@@ -38,6 +50,12 @@ _OF_BASICSR = {
     'train': 'train what an option file describes, into experiments/<name>/ of the current folder',
     'test': 'test it, into results/<name>/ of the current folder',
 }
+# What a disk, its limits or its rights say to a file that nothing nearer to it answers for.
+_OF_A_FILE = (
+    *(*OF_THE_DISK, errno.EFBIG, errno.EACCES, errno.EPERM, errno.ENAMETOOLONG, errno.EMFILE, errno.ENFILE),
+    *(errno.ENOENT, errno.ENOTDIR, errno.EISDIR),
+)
+_ADVICE = 'What was saved before is whole: remove the cause, then go on with --auto_resume'
 _DOCTOR = '`basicsr doctor` says what is wrong with this environment.'
 
 
@@ -58,7 +76,8 @@ def main(argv: list[str] | None = None) -> int:
     command, arguments = _split(sys.argv[1:] if argv is None else argv)
     try:
         try:
-            code = _run(command, arguments)
+            with _one_line_of_threads():
+                code = _run(command, arguments)
         finally:
             sys.stdout.flush()  # here, where a reader that has gone is no traceback
         return code
@@ -71,11 +90,16 @@ def main(argv: list[str] | None = None) -> int:
     except (SaveError, BadUpdatesError) as error:
         return _fail(str(error), 1)
     except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG):
+        if error.errno not in _OF_A_FILE:
             raise
-        from okdnet_plugin.engine.checkpoints import save_error
-
-        return _fail(str(save_error(error.filename or 'a file of the run', error)), 1)
+        place = shown(os.fsdecode(error.filename)) if isinstance(error.filename, str | bytes) else 'a file'
+        more = f'. {_ADVICE}' if command == 'train' else ''
+        return _fail(f'{place} cannot be used: {error.strerror}{more}', 1)
+    except (MemoryError, RuntimeError) as error:
+        line = _known(error)
+        if line is None:
+            raise
+        return _fail(line, 1)
     except PluginError as error:
         traceback.print_exc()
         print(_DOCTOR, file=sys.stderr)
@@ -236,7 +260,37 @@ def _reader_has_gone(error: BrokenPipeError) -> int:
     return 128 + signal.SIGPIPE
 
 
+@contextlib.contextmanager
+def _one_line_of_threads() -> Iterator[None]:
+    """A thread whose disk is full, as TensorBoard's, ends with a line; the main one meets the same error."""
+    before = threading.excepthook
+
+    def tell(args: threading.ExceptHookArgs) -> None:
+        error = args.exc_value
+        if isinstance(error, OSError) and error.errno in OF_THE_DISK:
+            sys.stderr.write(f'basicsr: warning: {one_line(error)}\n')
+        else:
+            before(args)
+
+    threading.excepthook = tell
+    try:
+        yield
+    finally:
+        threading.excepthook = before
+
+
+def _known(error: MemoryError | RuntimeError) -> str | None:
+    """The line for an error that is not the program's: too little memory, another process that is gone."""
+    if isinstance(error, RuntimeError):
+        from okdnet_plugin.compat.launching import lost_process
+        from okdnet_plugin.engine.memory import is_out_of_memory
+
+        if not is_out_of_memory(error):
+            return lost_process(error)
+    return f'not enough memory ({one_line(error, 100)}); end other programs, or raise the limit of this one'
+
+
 def _fail(message: str, code: int) -> int:
     # In one write: a worker that is still running may print between two.
-    sys.stderr.write(f'basicsr: error: {message}\n')
+    sys.stderr.write(f'basicsr: error: {redacted(message)}\n')
     return code

@@ -1,6 +1,7 @@
 """Files on a disk: read only where they are regular, and written whole or not at all."""
 
 import contextlib
+import errno
 import io
 import itertools
 import os
@@ -19,6 +20,7 @@ from okdnet_plugin.errors import InputError, SaveError
 _TEMPORARY = re.compile(r'\.okdnet-([0-9a-f]{8})-(\d+)-\d+\.tmp')
 _HOST = f'{zlib.crc32(socket.gethostname().encode()):08x}'
 _FOREIGN = 86400  # seconds without a change after which a file of another machine is taken for left behind
+_LATELY = 600  # seconds, in which who shares a folder with others of the same name and number would have changed it
 _KINDS = {
     stat.S_IFDIR: 'a folder',
     stat.S_IFIFO: 'a named pipe',
@@ -26,6 +28,8 @@ _KINDS = {
     stat.S_IFBLK: 'a device',
     stat.S_IFSOCK: 'a socket',
 }
+# What a disk says to every file, and not to one alone.
+OF_THE_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.ESTALE)
 _counter = itertools.count()
 _unfinished: set[str] = set()
 
@@ -136,7 +140,7 @@ def publish(temporary: str, path: str) -> None:
         os.fsync(file.fileno())
     os.replace(temporary, path)
     _unfinished.discard(temporary)
-    _flush_folder(osp.dirname(path))
+    flush_folder(osp.dirname(path))
 
 
 def discard(temporary: str) -> None:
@@ -169,13 +173,21 @@ def is_left_behind(path: str) -> bool:
     return int(match[2]) == os.getpid() and path not in _unfinished
 
 
+def remove_leftovers(folder: str) -> None:
+    """Remove from a folder what killed processes have left half made, unless it has changed in the last minutes."""
+    with contextlib.suppress(OSError):
+        for path in (osp.join(folder, name) for name in os.listdir(folder or os.curdir)):
+            if is_left_behind(path) and time.time() - os.stat(path, follow_symlinks=False).st_mtime > _LATELY:
+                os.remove(path)
+
+
 def save_error(path: str, error: Exception, advice: str = '') -> SaveError:
     """What is said of a file that the system does not let us write."""
     reason = getattr(error, 'strerror', None) or error
     return SaveError(f'{shown(path)} cannot be written: {reason}' + (f'. {advice}' if advice else ''))
 
 
-def _flush_folder(folder: str) -> None:
+def flush_folder(folder: str) -> None:
     """Make the rename itself last through a power failure, where the system can open folders."""
     with contextlib.suppress(OSError):
         descriptor = os.open(folder or '.', os.O_RDONLY)

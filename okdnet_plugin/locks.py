@@ -19,6 +19,7 @@ _MOST = 2**12  # bytes of a note that are looked at
 _PATIENCE = (
     10  # seconds, for what a killed process has begun and which may have the lock too; loaders' workers end in 5
 )
+_NOTE_COMES = 3  # seconds
 _NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL)
 
 
@@ -77,7 +78,9 @@ class Lock:
 
 
 def _holder(note: str) -> str:
-    said = _read(note)
+    deadline = time.monotonic() + _NOTE_COMES
+    while (said := _read(note)) is None and time.monotonic() < deadline:  # who has just got the lock is about to say so
+        time.sleep(0.05)
     return (
         'another process'
         if said is None

@@ -1,14 +1,18 @@
 """The command: what it finds, what it hands over, and what it says of mistakes."""
 
+import errno
 import json
 import os
 import subprocess
 import sys
+import threading
 from importlib.metadata import entry_points, version
 
 import cv2
 import numpy as np
 import pytest
+import torch
+import torch.distributed
 
 from conftest import basicsr, run, write_options
 from okdnet_plugin import __version__, cli, plugins
@@ -335,6 +339,51 @@ def test_ctrl_c_is_one_line(monkeypatch, capsys):
     monkeypatch.setattr(cli, '_run', lambda *_: raises(KeyboardInterrupt()))
     assert cli.main(['options']) == 130
     assert capsys.readouterr().err == 'basicsr: error: stopped by Ctrl-C\n'
+
+
+@pytest.mark.parametrize(
+    ('error', 'said'),
+    [
+        (OSError(errno.EIO, 'Input/output error', 'runs/o.yml'), 'runs/o.yml cannot be used: Input/output error'),
+        (OSError(errno.EDQUOT, 'Disk quota exceeded', b'runs/o.yml'), 'runs/o.yml cannot be used: Disk quota exceeded'),
+        (PermissionError(errno.EACCES, 'Permission denied', 'runs'), 'runs cannot be used: Permission denied'),
+        (FileNotFoundError(errno.ENOENT, 'No such file or directory', 'a\nb'), "'a\\nb' cannot be used: No such file"),
+        (MemoryError(), 'not enough memory (MemoryError)'),
+        (RuntimeError("can't start new thread"), "not enough memory (can't start new thread)"),
+    ],
+)
+def test_what_the_system_refuses_is_one_line(error, said, monkeypatch, capsys):
+    monkeypatch.setattr(cli, '_run', lambda *_: raises(error))
+    assert cli.main(['options']) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f'basicsr: error: {said}')
+
+
+def test_another_process_that_has_ended_is_one_line(monkeypatch, capsys, tmp_path):
+    torch.distributed.init_process_group('gloo', init_method=f'file://{tmp_path}/meeting', rank=0, world_size=1)
+    try:
+        gone = RuntimeError('[/pytorch/gloo/gloo/transport/tcp/pair.cc:547] Connection closed by peer [127.0.0.1]:2')
+        monkeypatch.setattr(cli, '_run', lambda *_: raises(gone))
+        assert cli.main(['train']) == 1
+        (line,) = capsys.readouterr().err.splitlines()
+        assert line.startswith('basicsr: error: another process of this run has ended, or does not answer')
+        monkeypatch.setattr(cli, '_run', lambda *_: raises(RuntimeError('a bug')))
+        with pytest.raises(RuntimeError, match='a bug'):
+            cli.main(['train'])
+    finally:
+        torch.distributed.destroy_process_group()
+
+
+def test_thread_whose_disk_is_full_ends_in_one_line(monkeypatch, capsys):
+    def run(*_):
+        thread = threading.Thread(target=raises, args=(OSError(errno.ENOSPC, 'No space left on device', 'events'),))
+        thread.start()
+        thread.join()
+        return 0
+
+    monkeypatch.setattr(cli, '_run', run)
+    assert cli.main(['options']) == 0
+    assert capsys.readouterr().err == "basicsr: warning: [Errno 28] No space left on device: 'events'\n"
 
 
 def raises(error):

@@ -21,8 +21,8 @@ FILES = dict(re.findall(r'is `([\w./]+\.\w+)`[^`]*```(?:python|yaml|toml)\n(.*?)
 OPTIONS = {
     'datasets:train:lamps': (101, 'write a whole number from 0 to 100'),
     'datasets:train:lmaps': (1, 'LampDataset does not read it (did you mean lamps?)'),
-    'train:mixup_alpha': (-1, 'write a number from 0 to 10'),
-    'train:mixup_alhpa': (1, 'nothing reads it (did you mean mixup_alpha?)'),
+    'train:cut_edge': (-1, 'write a number from 0 to 1'),
+    'train:cut_egde': (1, 'nothing reads it (did you mean cut_edge?)'),
     'train:pixel_opt:power': (0, 'write a number above 0'),
     'train:pixel_opt:powr': (1, 'EdgeLoss has no such argument (did you mean power?)'),
     'network_g:num_feat': (0, 'write a whole number from 1 to 1024'),

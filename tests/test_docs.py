@@ -5,11 +5,13 @@ import importlib
 import re
 import shlex
 from importlib.metadata import entry_points
+from pathlib import Path
 
 import pytest
 import torch
 import yaml
 from basicsr.archs import build_network
+from PIL import Image
 
 from conftest import REPOSITORY
 from okdnet_plugin import cli, compat, config
@@ -118,6 +120,23 @@ def test_python_examples_run(block, tmp_path, monkeypatch):
     if 'branches' in names:
         for field in names['branches']._fields:
             assert field in block
+
+
+def test_the_example_of_a_cluster_dehazes_every_file(tmp_path, monkeypatch, capsys):
+    """Its workers are threads here, which need not import torch anew."""
+    (block,) = (block.values[0] for block in blocks('python') if 'dask' in block.values[0])
+    monkeypatch.chdir(tmp_path)
+    Path('hazy').mkdir()
+    for number in range(3):
+        Image.new('RGB', (40, 32), (200, 200, 60 * number)).save(f'hazy/{number}.png')
+    in_threads = block.replace('Client(n_workers=2,', 'Client(processes=False, n_workers=2,')
+    assert in_threads != block
+    exec(compile(in_threads, 'example', 'exec'), {'__name__': '__main__'})
+    assert capsys.readouterr().out == '3 images\n'
+    for number in range(3):
+        with Image.open(f'clear/{number}.png') as clear, Image.open(f'hazy/{number}.png') as hazy:
+            assert clear.size == hazy.size
+            assert clear.tobytes() != hazy.tobytes()
 
 
 @pytest.mark.parametrize('block', blocks('yaml'))

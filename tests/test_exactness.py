@@ -191,7 +191,16 @@ def of_progressive(options, _):
     return options | {'model_type': 'ProgressiveModel', 'network_g': network}
 
 
-@pytest.mark.parametrize('method', [of_distillation, of_depth_guidance, of_progressive])
+def of_changed_batches(options, _):
+    """Colours, mixtures and sizes that change; it is interrupted in the second of three stages."""
+    options['datasets']['train'] |= {'color_jitter': {'contrast': 0.2, 'hue': 0.1}, 'num_worker_per_gpu': 1}
+    sizes = {'iters': [4, 5, 5], 'gt_sizes': [16, 24, 32], 'mini_batch_sizes': [4, 3, 2]}
+    options['datasets']['train']['batch_size_per_gpu'] = 4
+    options['train'] |= {'mixup': {'alpha': 1.2, 'probability': 0.7}, 'progressive_sizes': sizes}
+    return options | {'model_type': 'RestorationModel'}
+
+
+@pytest.mark.parametrize('method', [of_distillation, of_depth_guidance, of_progressive, of_changed_batches])
 def test_method_goes_on_as_if_nothing_had_been(method, options, tmp_path):
     del options['train']['distill_opt']
     options['datasets']['train']['dataset_enlarge_ratio'] = 6

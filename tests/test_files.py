@@ -4,6 +4,9 @@ import logging
 import os
 import shutil
 import socket
+import subprocess
+import sys
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -133,6 +136,22 @@ def test_the_longest_name_can_be_written_and_a_zero_byte_is_told_of(tmp_path):
     files.write(str(tmp_path / ('n' * 255)), b'new')
     with pytest.raises(SaveError, match='cannot be written'):
         files.write(str(tmp_path / 'a\0b'), b'new')
+
+
+def test_what_killed_processes_have_left_is_removed_and_what_others_are_making_is_not(tmp_path):
+    gone = subprocess.Popen([sys.executable, '-c', ''])
+    gone.wait()
+    mine = files.begin(str(tmp_path / 'mine.mp4'))
+    left = mine.replace(f'-{os.getpid()}-', f'-{gone.pid}-')
+    fresh = left.replace('.tmp', '9.tmp')
+    other = str(tmp_path / '.hidden.tmp')
+    for path in (mine, left, fresh, other):
+        Path(path).touch()
+        os.utime(path, (0, 0) if path != fresh else None)
+    files.remove_leftovers(str(tmp_path))
+    files.remove_leftovers(str(tmp_path / 'not there'))
+    assert sorted(map(str, tmp_path.iterdir())) == sorted([mine, fresh, other])
+    files.discard(mine)
 
 
 def test_nothing_is_left_of_what_is_being_written_when_a_process_ends_at_once(tmp_path):

@@ -1,6 +1,7 @@
 """A folder is one process's own, and the second is told in one line who was first."""
 
 import fcntl
+import json
 import multiprocessing
 import os
 import signal
@@ -9,6 +10,7 @@ import threading
 import time
 
 import pytest
+from filelock import FileLock
 
 from conftest import basicsr, basicsr_of_ranks, two_of_basicsr, write_options
 from okdnet_plugin.errors import InputError, SaveError
@@ -47,6 +49,16 @@ def test_second_process_is_told_who_holds_the_folder_even_when_it_has_been_renam
         message = str(caught.value)
         assert f'small is being trained by process {holder.pid} on {socket.gethostname()} since 2' in message
         assert len(message.splitlines()) == 1
+
+
+def test_second_process_waits_for_the_note_of_who_has_just_got_the_lock(folder):
+    with FileLock(folder.parent / '.small.lock'):
+        note = json.dumps({'host': 'elsewhere', 'pid': 4711, 'since': '2026'})
+        timer = threading.Timer(0.3, (folder.parent / '.small.lock.json').write_text, [note])
+        timer.start()
+        with pytest.raises(InputError, match='by process 4711 on elsewhere since 2026'):
+            Lock(str(folder), 'is being trained', 'wait for it')
+        timer.join()
 
 
 def test_lock_of_a_killed_process_is_taken_over_at_once(folder, holder):

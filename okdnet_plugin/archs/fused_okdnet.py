@@ -13,6 +13,7 @@
 """
 
 import copy
+from collections.abc import Iterator
 from functools import singledispatch
 from typing import cast
 
@@ -147,9 +148,19 @@ class FusedAGRDB(nn.Module):
         self.channel_attention = _convolution(conv.weight[:, :, 1:2, 1:2], conv.bias)
         self.spatial_attention = copy.deepcopy(block.spatial_attention)
 
-    def forward(self, x: Tensor) -> Tensor:
-        feature = self.rdb(x)
-        feature.mul_(torch.sigmoid(self.channel_attention(feature.mean((2, 3), keepdim=True))))
+    def forward(self, x: Tensor, means: Tensor | None = None, seen: list[Tensor] | None = None) -> Tensor:
+        """
+        Args:
+            x: (N, C, H, W).
+            means: what the channel attention sees, (N, C, 1, 1); by default the means of its feature.
+            seen: gets what it has seen.
+        """
+        feature: Tensor = self.rdb(x)
+        if means is None:
+            means = feature.mean((2, 3), keepdim=True)
+        if seen is not None:
+            seen.append(means)
+        feature.mul_(torch.sigmoid(self.channel_attention(means)))
         return feature.mul_(torch.sigmoid(self.spatial_attention(feature))).add_(x)
 
 
@@ -169,15 +180,32 @@ class FusedMultiScaleNet(nn.Module):
             fine, coarse = conv.weight.chunk(2, 1)
             self.fine.append(_convolution(fine, conv.bias, int(conv.padding[0])))
             self.coarse.append(_convolution(coarse, None, int(conv.padding[0])))
+        blocks = [block for scale in reversed(self.scales) for block in scale.children()]
+        self.attended = [block.channel_attention.in_channels for block in blocks if isinstance(block, FusedAGRDB)]
+        """Channels of each channel attention, in the order in which they act."""
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, means: Tensor | None = None, seen: list[Tensor] | None = None) -> Tensor:
+        """
+        Args:
+            x: (N, C, H, W).
+            means: what all channel attentions see, side by side, (N, sum of `attended`, 1, 1); by default each sees
+                the means of its own feature.
+            seen: gets what each has seen.
+        """
+        given = iter(()) if means is None else iter(means.split(self.attended, 1))
         inputs = [x]
         for down in self.downs:
             inputs.append(down(inputs[-1]))
-        out = self.scales[-1](inputs.pop())
+        out = self._scale(-1, inputs.pop(), given, seen)
         for i in reversed(range(len(self.ups))):
-            out = self.coarse[i](self.ups[i](out)).add_(self.fine[i](self.scales[i](inputs.pop())))
+            fine = self._scale(i, inputs.pop(), given, seen)
+            out = self.coarse[i](self.ups[i](out)).add_(self.fine[i](fine))
         return out
+
+    def _scale(self, i: int, x: Tensor, given: Iterator[Tensor], seen: list[Tensor] | None) -> Tensor:
+        for block in cast(nn.Sequential, self.scales[i]):
+            x = block(x, next(given, None), seen) if isinstance(block, FusedAGRDB) else block(x)
+        return x
 
 
 def _fused_block(block: nn.Module) -> nn.Module:
@@ -309,14 +337,37 @@ class FusedOKDNet(nn.Module):
     def _airlight(self, x: Tensor) -> Tensor:
         return self.airlight(2 * x.float() - 1) / 2
 
+    def estimate_attention(self, x: Tensor) -> Tensor | None:
+        """What the channel attentions see of hazy images, to be shared by the parts of an image.
+
+        With the airlight it is all that is global in an OKDNet with a FAB.
+
+        Args:
+            x: hazy RGB images in [0, 1], shape (N, 3, H, W) with H, W >= 16.
+
+        Returns:
+            Means of features, of all blocks side by side, (N, C, 1, 1); None of a network without attention.
+        """
+        if not self.shared.attended:
+            return None
+        seen: list[Tensor] = []
+        hazy = pad_to_multiple(x.float() - 0.5, self.multiple)
+        self.shared(self.preprocess(2 * hazy.to(self.dtype)), seen=seen)
+        return torch.cat(seen, 1).float()
+
     def forward(
-        self, x: Tensor, return_branches: bool = False, airlight: Tensor | None = None
+        self,
+        x: Tensor,
+        return_branches: bool = False,
+        airlight: Tensor | None = None,
+        attention: Tensor | None = None,
     ) -> Tensor | OKDNetBranches:
         """
         Args:
             x: hazy RGB images in [0, 1], shape (N, 3, H, W) with H, W >= 16.
             return_branches: give all branches.
             airlight: that of the scene, of shape (N, 3, 1, 1); by default it is estimated from x.
+            attention: that of the scene, as `estimate_attention` gives it; by default it is that of x.
 
         Returns:
             What `OKDNet.forward` gives in eval mode, in float32.
@@ -329,7 +380,8 @@ class FusedOKDNet(nn.Module):
         a = self._airlight(x) if airlight is None else airlight.float() - 0.5
         hazy = pad_to_multiple(x - 0.5, self.multiple)
 
-        feature = self.shared(self.preprocess(2 * hazy.to(self.dtype)))
+        means = None if attention is None else attention.to(self.dtype)
+        feature = self.shared(self.preprocess(2 * hazy.to(self.dtype)), means)
         model_free = torch.sigmoid(self.model_free(feature).float()) - 0.5
         t = self.t_min + (1 - self.t_min) * torch.sigmoid(self.transmission(feature).float())
         model_based = (hazy - a) / t + a  # Eq. 1, solved for J

@@ -56,11 +56,12 @@ def _checked(path: str, overrides: Sequence[str], phase: Any, look: bool) -> dic
     from okdnet_plugin.config.messages import with_places
     from okdnet_plugin.config.walk import phase_of
     from okdnet_plugin.errors import InputError
+    from okdnet_plugin.redaction import redacted
 
     try:
         opt, places = config.load_with_places(path, overrides)
     except InputError as error:
-        mistake = {'place': path, 'key': '', 'kind': 'unreadable', 'message': str(error), 'is_warning': False}
+        mistake = {'place': path, 'key': '', 'kind': 'unreadable', 'message': redacted(str(error)), 'is_warning': False}
         return {'file': path, 'phase': phase, 'mistakes': [mistake]}
     phase = phase or phase_of(opt)
     mistakes = check(opt, places, phase, look)
@@ -72,7 +73,7 @@ def _checked(path: str, overrides: Sequence[str], phase: Any, look: bool) -> dic
             logging.disable(logging.NOTSET)
     names = ('place', 'key', 'kind', 'message', 'is_warning')
     told = [{name: getattr(one, name) for name in names} for one in mistakes]
-    return {'file': path, 'phase': phase, 'mistakes': told}
+    return {'file': path, 'phase': phase, 'mistakes': redacted(told)}
 
 
 def _is_wrong(result: dict[str, Any]) -> bool:

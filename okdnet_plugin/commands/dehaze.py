@@ -27,6 +27,7 @@ def main(argv: list[str] | None = None) -> int:
     from okdnet_plugin.inference.images import extras as extra_images
     from okdnet_plugin.inference.images.writing import KINDS
     from okdnet_plugin.inference.video import Encoding
+    from okdnet_plugin.redaction import redacted
     from okdnet_plugin.weights.loading import weights_for
 
     refuse_processes_without_launcher('dehaze -i INPUT -o OUTPUT', args.launcher)
@@ -57,7 +58,7 @@ def main(argv: list[str] | None = None) -> int:
     if dehazer.maps:
         extra_images.check_maps(dehazer, args.save_transmission, args.save_airlight, args.save_depth)
     if share.index == 0:
-        sys.stderr.write(f'{weights}; {dehazer.description}\n')
+        sys.stderr.write(redacted(f'{weights}; {dehazer.description}\n'))
     return run.run(
         share.of(jobs, args.output),
         dehazer,

@@ -15,6 +15,7 @@ the ending of OUT selects the format:
 examples:
   basicsr export -w experiments/OKDNet/models/net_g_latest.pth -o okdnet.onnx
   basicsr export -w net_g_latest.pth --opt options/okdnet.yml -o okdnet.safetensors --licence CC-BY-4.0
+  basicsr export -w swinir.pth --size 256x384 -o swinir.onnx --half
 """
 
 
@@ -43,6 +44,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument(
         '--size', type=_size, metavar='HxW', help='for one image of this size, where a network cannot take any'
     )
+    parser.add_argument('--half', action='store_true', help='weights in float16, of .onnx, .safetensors and .pth')
     parser.add_argument('--licence', metavar='TEXT', help='licence of the weights, for the metadata')
     parser.add_argument(
         '--meta', action='append', default=[], metavar='KEY=TEXT', help='further metadata; may be repeated'
@@ -61,9 +63,12 @@ def _run(args: argparse.Namespace, more: dict[str, str]) -> int:
     load_plugins()
     loaded = loading.load(args.weights, args.opt, args.param_key)
     print(loaded)
-    done = exporting.export(loaded, args.out, fuse=not args.no_fuse, more=more, replace=args.force, size=args.size)
+    done = exporting.export(
+        loaded, args.out, fuse=not args.no_fuse, more=more, replace=args.force, size=args.size, half=args.half
+    )
     fused = ', fused' if done.is_fused else ''
-    print(f'{done.path}: {done.kind}{fused}, {done.size / 1e3:,.0f} kB, in {done.seconds:.0f} s')
+    half = ', float16' if args.half else ''
+    print(f'{done.path}: {done.kind}{fused}{half}, {done.size / 1e3:,.0f} kB, in {done.seconds:.0f} s')
     if done.smallest is not None:
         shape = f'(1, 3, {args.size[0]}, {args.size[1]})' if args.size else '(N, 3, H, W)'
         least = '' if args.size else f', each side from {done.smallest} px'

@@ -1,9 +1,11 @@
 """Starting processes, on GPUs and without."""
 
 import contextlib
+import datetime
 import functools
 import importlib
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -15,7 +17,24 @@ import torch
 
 from okdnet_plugin.compat.devices import options_in_force
 from okdnet_plugin.compat.patches import patch, replace_function, source_of, sources_of
-from okdnet_plugin.errors import InputError
+from okdnet_plugin.errors import InputError, one_line
+
+# For a process that does not come or answer; gloo's own is half an hour. What may take longer has a group of its own.
+_PATIENCE = datetime.timedelta(minutes=10)
+_GONE = re.compile(r'gloo/transport|[Cc]onnection (?:closed|reset) by peer|Timed out (?:waiting|after)|NCCL|[Ss]ocket')
+
+
+def lost_process(error: RuntimeError) -> str | None:
+    """What is said if another process of a run has ended or does not answer, which torch tells as it comes."""
+    of_torch = getattr(torch.distributed, 'DistError', ()) or getattr(torch.distributed, 'DistBackendError', ())
+    is_begun = torch.distributed.is_available() and torch.distributed.is_initialized()
+    if not isinstance(error, of_torch) and not (is_begun and _GONE.search(str(error))):
+        return None
+    return (
+        f'another process of this run has ended, or does not answer within {_PATIENCE.seconds // 60} minutes '
+        f'({one_line(error, 120)}); its own last line says why. Processes of several nodes need a network that '
+        'connects them, and the folder of the run on a disk that they share'
+    )
 
 
 @patch(lambda: 'rank % num_gpus' in source_of('basicsr.utils.dist_util:_init_dist_pytorch'))
@@ -46,7 +65,7 @@ def launch_without_gpu() -> None:
                     'num_gpu: 0 to compute on the CPU'
                 )
             torch.cuda.set_device(local_rank)
-        torch.distributed.init_process_group(backend=backend)
+        torch.distributed.init_process_group(backend=backend, timeout=_PATIENCE)
 
     original_init_dist = dist_util.init_dist
 
@@ -128,7 +147,7 @@ def launch_slurm_without_a_shell() -> None:
             'RANK': str(rank),
             'LOCAL_RANK': str(local_rank),
         }
-        torch.distributed.init_process_group(backend=backend)
+        torch.distributed.init_process_group(backend=backend, timeout=_PATIENCE)
 
     replace_function('basicsr.utils.dist_util:_init_dist_slurm', init_dist_slurm)
 

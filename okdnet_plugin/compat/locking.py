@@ -68,13 +68,21 @@ def _letting_go(pipeline: Callable[[str], None]) -> Callable[[str], None]:
     @functools.wraps(pipeline)
     def run_pipeline(root_path):
         from okdnet_plugin.engine.run import Run
+        from okdnet_plugin.engine.workers import failure_of
 
         run = run_in_hand() or Run()
         with handing_over(run):
             try:
                 pipeline(root_path)
             except Exception as error:
-                _save_first(run, error)
+                try:
+                    _save_first(run, error)
+                except RuntimeError as another:
+                    # Of a worker that is killed torch tells twice: where its batch is missing, and, by a signal's
+                    # handler, at whatever the process is doing then.
+                    if failure_of(another) is None:
+                        raise
+                    _save_first(run, another)
                 raise
             finally:
                 if run.lock is not None:

@@ -14,6 +14,7 @@ import torch.distributed
 from okdnet_plugin.compat.patches import patch, replace_function, source_of
 from okdnet_plugin.config.command_line import OptionFile, parse, write_copy
 from okdnet_plugin.config.yaml_values import SafeLoader
+from okdnet_plugin.redaction import redacted
 
 _in_hand: ContextVar[OptionFile | None] = ContextVar('option file', default=None)
 _run_in_hand: ContextVar[Any] = ContextVar('run', default=None)
@@ -110,6 +111,13 @@ def read_option_files_once() -> None:
         if processes > 1:
             torch.distributed.barrier()  # the folder is there, and an earlier run has its other name
 
+    init_wandb_logger = importlib.import_module('basicsr.utils.logger').init_wandb_logger
+
+    @functools.wraps(init_wandb_logger)
+    def init_wandb_without_secrets(opt):
+        init_wandb_logger(redacted(opt))  # which become the config of a run that others may see
+
+    replace_function('basicsr.utils.logger:init_wandb_logger', init_wandb_without_secrets)
     replace_function('basicsr.utils.options:ordered_yaml', ordered_yaml)
     replace_function('basicsr.utils.options:parse_options', parse_options)
     replace_function('basicsr.utils.options:copy_opt_file', copy_opt_file)

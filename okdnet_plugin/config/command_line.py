@@ -11,9 +11,11 @@ from typing import NamedTuple
 
 import yaml
 
+from okdnet_plugin import files
 from okdnet_plugin.config.items import Places
 from okdnet_plugin.config.overrides import Override
 from okdnet_plugin.config.read import read_tree
+from okdnet_plugin.redaction import redacted
 
 # What plain YAML reads otherwise than this plugin, or leaves as it is. Rather too often than too seldom.
 _NOT_PLAIN = ('_base_', '_delete_', '${', '<<')
@@ -92,7 +94,7 @@ def resolved_copy(path: str, overrides: Sequence[Override] = ()) -> Iterator[str
     with tempfile.TemporaryDirectory() as folder:
         copy = osp.join(folder, osp.basename(path))
         with open(copy, 'w', encoding='utf-8') as written:
-            yaml.safe_dump(file.opt, written, sort_keys=False, allow_unicode=True)
+            yaml.safe_dump(redacted(file.opt), written, sort_keys=False, allow_unicode=True)
         yield copy
 
 
@@ -107,8 +109,7 @@ def write_copy(path: str, folder: str) -> None:
     with resolved_copy(path) as copy, open(copy, 'rb') as file:
         content = file.read().decode('utf-8-sig')
     head = f'# GENERATE TIME: {time.asctime()}\n# CMD:\n# {command}\n\n'
-    with open(osp.join(folder, osp.basename(path)), 'w', encoding='utf-8', errors='surrogateescape') as file:
-        file.write(head + content)
+    files.write(osp.join(folder, osp.basename(path)), (head + content).encode(errors='surrogateescape'))
 
 
 def _is_plain(path: str) -> bool:

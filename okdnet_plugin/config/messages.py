@@ -9,6 +9,7 @@ from typing import Any, Literal, Protocol
 import yaml
 
 from okdnet_plugin.errors import InputError, UnknownNameError
+from okdnet_plugin.redaction import redacted
 
 Kind = Literal['unknown key', 'wrong value', 'missing key', 'unknown name', 'missing file', 'contradiction']
 _LONGEST = 200  # characters of a value in a message
@@ -59,7 +60,7 @@ class Mistake:
 
     def __str__(self) -> str:
         warning = 'warning: ' if self.is_warning else ''
-        text = f'{self.place}: {warning}{self.message}' if self.place else f'{warning}{self.message}'
+        text = redacted(f'{self.place}: {warning}{self.message}' if self.place else f'{warning}{self.message}')
         return ''.join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in text)
 
     @property

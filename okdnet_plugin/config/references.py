@@ -8,6 +8,7 @@ import os
 import re
 from dataclasses import dataclass, field
 
+from okdnet_plugin import redaction
 from okdnet_plugin.config.items import Item, KeyPath, item_of, parse_key_path
 from okdnet_plugin.config.overrides import Typed
 from okdnet_plugin.config.yaml_values import DEEPEST, LARGEST
@@ -127,6 +128,7 @@ class _Resolver:
                 f'{item.place}: the variable {variable} of ${{{name}}} is not set{hint}; set it, or write a default: '
                 f'${{env:{variable}:-default}}'
             )
+        redaction.note(variable, value)
         return value
 
     def _count(self, target: Item, item: Item) -> None:

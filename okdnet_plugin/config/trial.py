@@ -127,9 +127,23 @@ def first_batch(opt: Mapping, data_set: Any, world_size: int = 1) -> None:
             f'{place}: samples do not fit into one batch, as their shapes differ: {", ".join(sorted(shapes))}; crop or '
             'resize them to one size'
         ) from error
-    name = (opt.get('network_g') or {}).get('type')
-    if 'lq' in batch and 'gt' in batch and find('network', name) is not None and _calls_net_g_alone(opt):
-        _pass_through(opt['network_g'], batch['lq'], batch['gt'], place)
+    if 'lq' not in batch or 'gt' not in batch:
+        return
+    lq, gt = batch['lq'], batch['gt']
+    batches = [(lq, gt)]
+    stages = opt['train'].get('progressive_sizes') or {}
+    sizes = stages.get('gt_sizes') or ()
+    for size, count in dict.fromkeys(zip(sizes, stages.get('mini_batch_sizes') or [len(lq)] * len(sizes), strict=True)):
+        if size > min(gt.shape[-2:]):
+            raise InputError(
+                f'{place}: the images are {gt.shape[-2]}x{gt.shape[-1]} px, but train:progressive_sizes:gt_sizes takes '
+                f'crops of {size} px of them; raise gt_size or resize, or lower gt_sizes'
+            )
+        edge = size // (gt.shape[-1] // lq.shape[-1])
+        batches.append((lq[:count, ..., :edge, :edge], gt[:count, ..., :size, :size]))
+    if find('network', (opt.get('network_g') or {}).get('type')) is not None and _calls_net_g_alone(opt):
+        for lq, gt in batches:
+            _pass_through(opt['network_g'], lq, gt, place)
 
 
 def check_batches(block: Mapping, length: int, batch_size: int, world_size: int) -> None:

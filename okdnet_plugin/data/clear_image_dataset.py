@@ -11,6 +11,7 @@ from torchvision.transforms.functional import normalize
 
 from okdnet_plugin.config.types import File, Folder
 from okdnet_plugin.data import options, sizes
+from okdnet_plugin.data.color_jitter import color_jitter_of, jittered
 from okdnet_plugin.data.dehaze_dataset import DehazeDataset
 from okdnet_plugin.data.image_sources import ImageFolder, open_source
 from okdnet_plugin.data.images import decode, resized, to_tensor
@@ -43,6 +44,7 @@ class ClearImageDataset(DehazeDataset):
         options.check_tensor(opt)
         self.scale = options.scale_of(opt)
         self.resize = sizes.resize_of(opt.get('resize'))
+        self.color_jitter = color_jitter_of(opt.get('color_jitter'))
         with located('dataroot_gt'):
             self._clear = open_source(opt['dataroot_gt'], options.backend_of(opt))
         listed = opt.get('meta_info_file')
@@ -73,6 +75,7 @@ class ClearImageDataset(DehazeDataset):
         require(min(height, width) > 0, f'{label} is smaller than scale {self.scale}; take it out')
         img = np.ascontiguousarray(img[:height, :width])
         if opt['phase'] == 'train':
+            (img,) = jittered(self.color_jitter, [img])
             img = augment(img, bool(opt.get('use_hflip')), bool(opt.get('use_rot')))
 
         small = img

@@ -57,7 +57,10 @@ def decode(content: bytes, label: str, keep_16_bits: bool = False) -> np.ndarray
         raise InputError(f'{label} holds {held}; save it with 8 or 16 bits, or take it out')
     if img is None or _is_cut_short(content):
         raise InputError(f'{label} {_complaint(content)}; get the file again or take it out, then go on')
-    return _turned(img, content)
+    try:
+        return _turned(img, content)
+    except Exception as error:  # whatever Pillow raises of a file of which OpenCV has read the pixels
+        raise InputError(f'{label} {_complaint(content)}; get the file again or take it out, then go on') from error
 
 
 def to_tensor(img: np.ndarray, color: str | None = None) -> Tensor:

@@ -30,7 +30,7 @@ from okdnet_plugin.data.image_sources import IMAGE_EXTENSIONS, ImageFolder, name
 from okdnet_plugin.data.images import cut_white_frame, decode, resized
 from okdnet_plugin.data.layouts import LAYOUTS, Layout, layout_from_template, pair_names, stem
 from okdnet_plugin.errors import InputError, SaveError, did_you_mean
-from okdnet_plugin.files import open_text
+from okdnet_plugin.files import begin, discard, flush_folder, is_left_behind, open_text, publish
 from okdnet_plugin.locks import Lock
 from okdnet_plugin.progress import fitting
 
@@ -407,14 +407,21 @@ class _Build:
         lines = [f'{record.name} ({",".join(map(str, record.shape))}) {level}\n' for record in records]
         self._write('meta_info.txt', lines)
         self._write(MANIFEST, [_as_line(asdict(part)) for part in (self.recipe, *records)])
-        os.remove(osp.join(self.part, 'lock.mdb'))
+        for name in os.listdir(self.part):
+            if name == 'lock.mdb' or is_left_behind(osp.join(self.part, name)):  # of a build that was killed
+                os.remove(osp.join(self.part, name))
         os.rename(self.part, self.target)
+        flush_folder(osp.dirname(self.target))
 
     def _write(self, name: str, lines: Iterable[str]) -> None:
-        with open(osp.join(self.part, name), 'w', encoding='utf-8') as file:
-            file.writelines(lines)
-            file.flush()
-            os.fsync(file.fileno())
+        path = osp.join(self.part, name)
+        temporary = begin(path)
+        try:
+            with open(temporary, 'w', encoding='utf-8') as file:
+                file.writelines(lines)
+            publish(temporary, path)  # what stood there, of which a build goes on, is there until then
+        finally:
+            discard(temporary)
 
     @contextlib.contextmanager
     def _saving(self) -> Iterator[None]:

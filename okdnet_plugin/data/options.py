@@ -32,6 +32,19 @@ class IoBackend(BaseModel):
     map_size: int = Field(0, ge=0, description='LMDB: largest size in bytes')
 
 
+class ColorJitter(BaseModel):
+    """`color_jitter`: the largest changes of a colour, each of them drawn for each sample."""
+
+    brightness: float = Field(
+        0.0, ge=0, le=1, description='largest change of the brightness, by factors from 1 - it to 1 + it'
+    )
+    contrast: float = Field(0.0, ge=0, le=1, description='largest change of the contrast, by such factors')
+    saturation: float = Field(0.0, ge=0, le=1, description='largest change of the saturation, by such factors')
+    hue: float = Field(
+        0.0, ge=0, le=0.5, description='largest change of the hue, by turns of the colour circle from -it to it'
+    )
+
+
 class TensorOptions(BaseModel):
     """What becomes of the values of an image."""
 
@@ -41,7 +54,7 @@ class TensorOptions(BaseModel):
 
 
 class TrainingOptions(BaseModel):
-    """How images get a size and are turned."""
+    """How images get a size, are turned and coloured."""
 
     gt_size: Pixels | None = Field(None, description='edge in px of the random crop')
     resize: (
@@ -52,6 +65,9 @@ class TrainingOptions(BaseModel):
     ) = Field(None, description='size to which images are brought, before the crop if there is one')
     use_hflip: bool | None = Field(False, description='flip images at random')
     use_rot: bool | None = Field(False, description='turn images by 90 degrees at random')
+    color_jitter: ColorJitter | None = Field(
+        None, description='change colours at random, of both images alike; of synthetic haze before it is made'
+    )
 
 
 @contextmanager

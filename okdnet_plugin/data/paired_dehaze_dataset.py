@@ -12,6 +12,7 @@ from torchvision.transforms.functional import normalize
 
 from okdnet_plugin.config.types import File, Folder
 from okdnet_plugin.data import options, sizes
+from okdnet_plugin.data.color_jitter import color_jitter_of, jittered
 from okdnet_plugin.data.dehaze_dataset import DehazeDataset
 from okdnet_plugin.data.image_sources import (
     ImageFolder,
@@ -107,6 +108,7 @@ class PairedDehazeDataset(DehazeDataset):
         self.layout = layout_of(opt)
         self.scale = options.scale_of(opt)
         self.resize = sizes.resize_of(opt.get('resize'))
+        self.color_jitter = color_jitter_of(opt.get('color_jitter'))
         self._sources = {side: self._source(f'dataroot_{side}') for side in ('lq', 'gt')}
         self.pairs = self._find_pairs()
 
@@ -133,6 +135,7 @@ class PairedDehazeDataset(DehazeDataset):
         img_gt = self._aligned(img_gt, img_lq, f'{lq.label(lq_name)} and {gt.label(gt_name)}')
         img_gt, img_lq = self._cropped_or_resized(img_gt, img_lq, gt.label(gt_name))
         if opt['phase'] == 'train':
+            img_gt, img_lq = jittered(self.color_jitter, [img_gt, img_lq])
             img_gt, img_lq = augment([img_gt, img_lq], bool(opt.get('use_hflip')), bool(opt.get('use_rot')))
 
         # CHW, RGB, float32 in [0, 1]

@@ -15,6 +15,7 @@ from torchvision.transforms.functional import normalize
 from okdnet_plugin.config.messages import shown
 from okdnet_plugin.config.types import File, Folder, NotNegative, Says
 from okdnet_plugin.data import options, sizes
+from okdnet_plugin.data.color_jitter import color_jitter_of, jittered
 from okdnet_plugin.data.dehaze_dataset import DehazeDataset
 from okdnet_plugin.data.depth import DEPTH_EXTENSIONS, KINDS, NORMS, DepthRule, decode_depth, distances, painted_depth
 from okdnet_plugin.data.haze import (
@@ -48,7 +49,8 @@ class SyntheticHazeDataset(DehazeDataset):
 
     Args:
         opt: a data set's block of an option file; it is not changed. Name, phase, io_backend, gt_size, resize,
-            use_hflip, use_rot, color, mean, std and on_error are PairedDehazeDataset's; scale is 1. Its own keys:
+            use_hflip, use_rot, color_jitter, color, mean, std and on_error are PairedDehazeDataset's; scale is 1. Its
+            own keys:
 
             - dataroot_gt: folder or LMDB of clear images. meta_info_file: list of those to be used; not for LMDBs.
             - dataroot_depth: folder or LMDB of their depth, of equal stems: PNG, TIFF, NPY or NPZ. Without it depth is
@@ -130,6 +132,7 @@ class SyntheticHazeDataset(DehazeDataset):
         options.check_tensor(opt)
         self._check_own()
         self.resize = sizes.resize_of(opt.get('resize'))
+        self.color_jitter = color_jitter_of(opt.get('color_jitter'))
         self.haze = HazeRule(opt)
         self.depth_rule = self._depth_rule()
         self._clear = self._source('dataroot_gt', IMAGE_EXTENSIONS)
@@ -174,6 +177,8 @@ class SyntheticHazeDataset(DehazeDataset):
         t = self._transmission(depth[window], haze, rng, depth.shape, window)
         planes = [depth[window]] if opt.get('return_depth') else []
         img_gt = img_gt[window]
+        if opt['phase'] == 'train':
+            (img_gt,) = jittered(self.color_jitter, [img_gt])  # before the haze, whose model and maps stay true
         img_lq = _hazy(img_gt, t, haze, rng)
         if target is not None:
             img_gt, img_lq, t, *planes = (resized(img, *target) for img in (img_gt, img_lq, t, *planes))

@@ -17,7 +17,10 @@ from okdnet_plugin.engine.validation import without_kernel_search
 _ROUNDS = 6
 _SETTLED = 0.01  # change of the statistics, in standard deviations, from which on another round is not worth its time
 # Of a training alone; what gives samples their size is among them.
-_OF_TRAINING = ('gt_size', 'resize', 'on_error', 'use_hflip', 'use_rot', 'dataset_enlarge_ratio', 'return_maps')
+_OF_TRAINING = (
+    *('gt_size', 'resize', 'on_error', 'use_hflip', 'use_rot', 'color_jitter'),
+    *('dataset_enlarge_ratio', 'return_maps'),
+)
 
 
 def recalibrate(net: nn.Module, images: Callable[[], Iterable[Tensor]]) -> int:

@@ -15,6 +15,7 @@ from tqdm import tqdm
 from okdnet_plugin import files
 from okdnet_plugin.engine import checkpoints
 from okdnet_plugin.progress import fitting
+from okdnet_plugin.redaction import redacted
 
 NAME = 'metrics.jsonl'
 
@@ -60,7 +61,7 @@ class Journal:
     def report(self, entry: Mapping) -> None:
         """Add a line."""
         if self.path is not None:
-            line = json.dumps({key: plain(value) for key, value in entry.items()}, allow_nan=False) + '\n'
+            line = json.dumps(redacted({key: plain(value) for key, value in entry.items()}), allow_nan=False) + '\n'
             try:
                 with open(self.path, 'a', encoding='utf-8') as file:
                     file.write(line)

@@ -14,7 +14,8 @@ _OUT_OF_MEMORY = getattr(torch, 'OutOfMemoryError', torch.cuda.OutOfMemoryError)
 # How PyTorch's allocator of the CPU, CUDA's libraries, ONNX Runtime, OpenVINO and the C++ library say it.
 _MESSAGES = re.compile(
     r'DefaultCPUAllocator|not enough memory|[Oo]ut of memory|std::bad_alloc|bad allocation|Failed to allocate|'
-    r"can't allocate|Cannot allocate memory|(?:CUBLAS|CUDNN)_STATUS_ALLOC_FAILED|[Uu]nable to find an engine"
+    r"can't allocate|Cannot allocate memory|can't start new thread|(?:CUBLAS|CUDNN)_STATUS_ALLOC_FAILED|"
+    r'[Uu]nable to find an engine'
 )
 
 

@@ -13,6 +13,7 @@ import cv2
 
 from okdnet_plugin import files
 from okdnet_plugin.engine.journal import plain
+from okdnet_plugin.redaction import redacted
 
 NAME = 'metrics.json'
 _OF_THE_PROTOCOL = (
@@ -63,7 +64,9 @@ def write(
             table.writerow([_below(path, block.get('dataroot_lq')), *(values.get(metric, '') for metric in means)])
         files.write(osp.join(folder, entry['file']), text.getvalue().encode())
     told['datasets'][name] = entry
-    files.write(osp.join(folder, NAME), json.dumps(plain(told), indent=1, ensure_ascii=False).encode() + b'\n')
+    files.write(
+        osp.join(folder, NAME), json.dumps(redacted(plain(told)), indent=1, ensure_ascii=False).encode() + b'\n'
+    )
 
 
 def decoder() -> str:

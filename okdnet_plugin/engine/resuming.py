@@ -13,6 +13,7 @@ from basicsr.utils import get_root_logger
 from torch.optim import Optimizer
 
 from okdnet_plugin.errors import InputError
+from okdnet_plugin.redaction import redacted
 
 _CURE = 'for those of the option file write train:resume_settings: file'
 # What changes neither the network nor how it learns, or is told elsewhere.
@@ -58,7 +59,8 @@ def facts_of(opt: Mapping, length: int) -> dict[str, Any]:
             }
         },
     }
-    return {'the number of processes': opt['world_size'], 'the number of training images': length, **dict(_flat(kept))}
+    known = {'the number of processes': opt['world_size'], 'the number of training images': length}
+    return redacted(known | dict(_flat(kept)))
 
 
 def tell_changes(state: Mapping, opt: Mapping, facts: Mapping[str, Any], seed: int) -> None:

@@ -1,5 +1,6 @@
 """Whether a training state is of the form that a run can go on from; else it is passed over like a damaged one."""
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 
 import torch
@@ -14,6 +15,7 @@ _OF_PARAMETERS = (
     *('exp_avg', 'exp_avg_sq', 'max_exp_avg_sq', 'momentum_buffer', 'square_avg', 'grad_avg', 'acc_delta'),
     *('exp_inf', 'sum', 'prev', 'step_size', 'ax'),
 )
+_MOST_TIMES = 1000  # that a schedule has one milestone
 _NOT_SETTINGS = ('fused', 'foreach', 'capturable', 'differentiable')
 
 
@@ -26,11 +28,13 @@ def refuse_malformed(state: Mapping, path: str) -> None:
     groups = [_groups_of(optimizer, path) for optimizer in state['optimizers']]
     _require(all(groups), path, 'an optimiser without parameters')
     for schedule in state['schedulers']:
-        _require(isinstance(schedule, Mapping), path, 'a schedule that is none')
+        _require(isinstance(schedule, Mapping) and _counts(schedule), path, 'a schedule that is none')
     for key in ('iter', 'epoch'):
         _require(not isinstance(state[key], bool) and state[key] >= 0, path, f'{key} {state[key]}')
     seed = state.get('seed')
     _require(seed is None or isinstance(seed, int), path, f'the seed {one_line(str(seed), 40)}')
+    facts = state.get('facts') or {}
+    _require(isinstance(facts, Mapping) and all(isinstance(key, str) for key in facts), path, 'facts that are none')
 
 
 def refuse_what_does_not_fit(
@@ -100,6 +104,12 @@ def _refuse_other_parts(state: Mapping, path: str, rank: int, world_size: int) -
             raise _malformed(path, f'random states that are none ({one_line(error, 120)})') from error
         finally:
             randomness.set_state(before)
+
+
+def _counts(schedule: Mapping) -> bool:
+    """Whether milestones are iterations, each a few times."""
+    milestones = [pair for value in schedule.values() if isinstance(value, Counter) for pair in value.items()]
+    return all(isinstance(at, int) and isinstance(times, int) and times <= _MOST_TIMES for at, times in milestones)
 
 
 def _groups_of(optimizer: object, path: str) -> list:

@@ -94,11 +94,10 @@ def metric_values_of(images: Mapping[str, np.ndarray], metrics: Mapping[str, Map
     """
     found = Values({}, {})
     for name, block in metrics.items():
-        arguments = _arguments_of(block, images)
-        if arguments is None:
-            continue
         try:
-            found.values[name] = _value_of(arguments, block)
+            arguments = _arguments_of(block, images)
+            if arguments is not None:
+                found.values[name] = _value_of(arguments, block)
         except MemoryError:
             raise
         except InputError as error:
@@ -110,13 +109,19 @@ def metric_values_of(images: Mapping[str, np.ndarray], metrics: Mapping[str, Map
 
 
 def _arguments_of(block: Mapping, images: Mapping[str, np.ndarray]) -> dict[str, np.ndarray | None] | None:
-    """What a metric is called with; None if it needs a clear image or depth, and there is none."""
+    """What a metric is called with; None if it needs a clear image or depth, and the data set has none.
+
+    Raises:
+        InputError: it compares depth that was not estimated with the true one.
+    """
     parameters = _parameters_of(block['type'])
     given: dict[str, np.ndarray | None] = {'img': images['result']}
     if 'lq' in parameters:
         given['lq'] = images.get('lq')
     for name in ('depth', 'depth_gt'):
         if name in parameters and name not in images:
+            if 'depth_gt' in images:
+                raise InputError('the depth of images that are restored in tiles is not estimated; write val:tile: 0')
             return None
         given |= {name: images[name]} if name in parameters else {}
     takes_any = any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values())

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from okdnet_plugin import shipped_weights
 from okdnet_plugin.archs.arch_util import SMALLEST
@@ -30,6 +31,7 @@ _SHARE = 0.5  # of the available memory that an image, or on a GPU a tile, may n
 _TILE_BYTES = 3 * 2**28  # that a tile may need on a CPU: images of 12 megapixels then stay below 2 GB, all told
 _LARGEST_TILE = {'cpu': 1024}  # px; a GPU takes what its memory holds
 _AIRLIGHT_SIZE = 256  # px, to which the networks that estimate an airlight bring an image first
+_BAND = 64  # rows of the smaller image, of which so many are made at a time
 _BEYOND = 1e-3  # that values of a tensor may lie beyond 0 and 1, as rounding leaves them
 _MAX_MEGAPIXELS = 200  # of a file
 _PIL_MODES = ('L', 'LA', 'RGB', 'RGBA', 'I;16')  # that are arrays as they are
@@ -307,6 +309,7 @@ class Dehazer:
             return
         if airlight is None and self._estimates_airlight:
             airlight = self._backend.estimate_airlight(_overview(hazy, self._transfer.bring))
+        attention = self._attention(hazy, tile)
         places = tiling.places(height, width, tile)
         share = 1 / len(places)
         pieces = (hazy[..., top:bottom, left:right] for top, bottom, left, right in places)
@@ -317,18 +320,28 @@ class Dehazer:
             now, following = sent, next(pieces, None)
             if following is not None:  # goes up while this one is computed
                 sent = self._transfer.send(following)
-            restored, _ = self._run_one(self._transfer.arrive(now), airlight)
+            restored, _ = self._run_one(self._transfer.arrive(now), airlight, attention)
             advance(share)
             return restored
 
         for top, rows in tiling.restore(height, width, tile, run):
             take(top, rows, airlight)
 
-    def _run_one(self, hazy: Tensor, airlight: Tensor | None) -> tuple[Tensor, Tensor | None]:
+    def _attention(self, hazy: Tensor, tile: int) -> Tensor | None:
+        """The attention that tiles share: of the whole image, made as small as a tile."""
+        if not self._backend.core.takes_attention:
+            return None
+        height, width = hazy.shape[-2:]
+        factor = min(math.ceil(math.sqrt(height * width) / tile), height, width)
+        return self._backend.estimate_attention(_at_least(_reduced(hazy, factor, self._transfer.bring)))
+
+    def _run_one(
+        self, hazy: Tensor, airlight: Tensor | None, attention: Tensor | None = None
+    ) -> tuple[Tensor, Tensor | None]:
         """The restored piece, with transmission or depth as a fourth channel if there is one, and the airlight used."""
         height, width = hazy.shape[-2:]
         light = airlight if airlight is None else airlight.to(self.device)
-        result = self._backend(_at_least(to_float(hazy)), light)
+        result = self._backend(_at_least(to_float(hazy)), light, attention)
         parts = [one for one in (result.output, result.transmission, result.depth) if one is not None]
         restored = torch.cat(parts, 1) if len(parts) > 1 else result.output
         return restored[..., :height, :width], result.airlight if result.airlight is not None else airlight
@@ -383,6 +396,12 @@ def _overview(hazy: Tensor, bring: Callable[[Tensor], Tensor]) -> Tensor:
     columns = (rows.index_select(3, places.to(rows.device)) for places in (left, right))
     first, second = next(columns).lerp(next(columns), share.to(rows)).chunk(2, 2)
     return first.lerp(second, part.to(rows)[:, None])
+
+
+def _reduced(hazy: Tensor, factor: int, bring: Callable[[Tensor], Tensor]) -> Tensor:
+    """Means of squares of `factor` px, (N, 3, H / factor, W / factor), float32; few rows at a time are in memory."""
+    bands = (to_float(bring(rows)) for rows in hazy.split(factor * _BAND, 2))
+    return torch.cat([F.avg_pool2d(band, factor, ceil_mode=True, count_include_pad=False) for band in bands], 2)
 
 
 def _neighbours(number: int, length: int) -> tuple[Tensor, Tensor, Tensor]:

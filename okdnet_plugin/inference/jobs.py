@@ -70,7 +70,7 @@ def failure(job: Job, error: Exception) -> str:
     if isinstance(error, InputError | SaveError):
         return ' '.join(str(error).splitlines())
     if isinstance(error, MemoryError):
-        return f'{job.label}: not enough memory to hold it'
+        return f'{job.label}: not enough memory to hold it; make it smaller, or give this program more'
     return f'{job.label}: {type(error).__name__}: {one_line(error)}'
 
 

@@ -43,7 +43,7 @@ def available(device: torch.device) -> int:
     if device.type == 'cuda':
         free, _ = torch.cuda.mem_get_info(device)
         return free + torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
-    return min(_of_system(), *(_of_cgroup(*files) for files in _CGROUP))
+    return min(_of_system(), _of_process(), *(_of_cgroup(*files) for files in _CGROUP))
 
 
 def _of_system() -> int:
@@ -54,6 +54,18 @@ def _of_system() -> int:
     with contextlib.suppress(ValueError, OSError, AttributeError):  # Windows has no sysconf
         return os.sysconf('SC_AVPHYS_PAGES') * os.sysconf('SC_PAGE_SIZE')
     return _UNKNOWN
+
+
+def _of_process() -> int:
+    """What `ulimit -v` still lets this process have, in which its libraries count with all that they might touch."""
+    with contextlib.suppress(ImportError, OSError, ValueError, IndexError):  # not on Windows; /proc is Linux's
+        import resource
+
+        most, _ = resource.getrlimit(resource.RLIMIT_AS)
+        if most != resource.RLIM_INFINITY:
+            with open('/proc/self/statm', encoding='ascii') as file:
+                return max(0, most - int(file.read().split()[0]) * resource.getpagesize())
+    return _NO_LIMIT
 
 
 def _of_cgroup(limit: str, used: str, statistics: str) -> int:

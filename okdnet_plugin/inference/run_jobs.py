@@ -61,20 +61,23 @@ def run(
     begin, share = time.monotonic(), share or Share()
     # By the result alone: one that is there, made however, is not replaced for what is missing beside it.
     waiting = [job for job in jobs if overwrite or job.target == STANDARD or not osp.lexists(job.target)]
+    for folder in {osp.dirname(path) for job in waiting for path in job.targets}:
+        files.remove_leftovers(folder)
     images = [job for job in waiting if not job.is_video]
     videos = [job for job in waiting if job.is_video]
     stopped: int | None = None
     done: list[Job] = []
     failed: list[str] = []
-    pixels = 0
+    pixels, is_given_up = 0, False
     if images:
         with _bar(len(images), share.index == 0) as bar, without_other_limits():
             pipeline = Pipeline(dehazer, writing, _teller(bar), bar.update)
             with _Signals(pipeline.stop) as signals:
                 outcome = pipeline.run(images)
             done, failed, pixels, stopped = outcome.done, outcome.failed, outcome.pixels, signals.received
+            is_given_up = outcome.is_given_up
     for job in videos:
-        if stopped is None:
+        if stopped is None and not is_given_up:
             stopped = _dehaze_video(job, dehazer, video or VideoSettings(), overwrite, done, failed)
     own = _Summary(len(jobs), len(jobs) - len(waiting), len(done), failed, pixels, time.monotonic() - begin)
     # A process that was told to stop waits for no other.
@@ -87,6 +90,9 @@ def run(
         summary.say(
             f'share {share.index + 1} of {share.count}: ' if is_part else '', sys.stderr if quiet_output else sys.stdout
         )
+    if is_given_up:
+        left = len(waiting) - len(done) - len(failed)
+        sys.stderr.write(f'basicsr: error: the disk takes no more: {left} files are left; the same command goes on\n')
     if stopped is not None:
         sys.stderr.write('basicsr: interrupted: finished files stay, and the same command goes on with the others\n')
         return 128 + stopped
@@ -99,7 +105,8 @@ def _bar(total: int, is_shown: bool) -> tqdm:
 
 def _teller(bar: tqdm) -> Callable[[str, bool], None]:
     def tell(message: str, failure: bool) -> None:
-        bar.write(f'basicsr: {"error" if failure else "note"}: {message}', file=sys.stderr)
+        with contextlib.suppress(OSError):  # whoever listened may be gone, and the results are wanted all the same
+            bar.write(f'basicsr: {"error" if failure else "note"}: {message}', file=sys.stderr)
 
     return tell
 

@@ -194,10 +194,15 @@ class DepthGuidanceModel(RestorationModel):
             net.train(was_training)
 
     def get_current_visuals(self) -> dict[str, Tensor]:
-        """The images, and where the data set has the true depth, `depth` and `depth_gt`, (N, 1, H, W), for metrics."""
+        """The images, and where the data set has the true depth, `depth` and `depth_gt`, (N, 1, H, W), for metrics.
+
+        Of images that were restored in tiles there is no `depth`.
+        """
         found = super().get_current_visuals()
+        if hasattr(self, 'depth'):
+            found['depth_gt'] = self.depth.cpu()
         if hasattr(self, 'estimate'):
-            found |= {'depth': self.estimate.detach().cpu(), 'depth_gt': self.depth.cpu()}
+            found['depth'] = self.estimate.detach().cpu()
         return found
 
 

@@ -26,7 +26,16 @@ from okdnet_plugin.config.check import refuse_of_model
 from okdnet_plugin.config.keys import options_of
 from okdnet_plugin.config.registered import SCHEDULES, find
 from okdnet_plugin.config.types import Says, Tile
-from okdnet_plugin.engine import checkpoints, finetuning, optimizers, precision, randomness, state_check, workers
+from okdnet_plugin.engine import (
+    batches,
+    checkpoints,
+    finetuning,
+    optimizers,
+    precision,
+    randomness,
+    state_check,
+    workers,
+)
 from okdnet_plugin.engine.average import Average, decay_after
 from okdnet_plugin.engine.guard import Statistics, UpdateGuard
 from okdnet_plugin.engine.memory import is_out_of_memory, keep_freed_memory
@@ -79,9 +88,25 @@ class RestorationModel(Checkpointing, Validation):
             freeze: list[str] | None = Field(
                 None, description='parameters that stay as they are, by patterns of their names, as encoder.*'
             )
-            lr_factors: dict[str, Annotated[float, Field(ge=0, le=10**6)]] | None = Field(
+            lr_factors: (
+                dict[
+                    str,
+                    Annotated[
+                        float,
+                        Field(gt=0, le=10**6),
+                        Says('a number above 0 and to 1000000; what is to stay as it is belongs into train:freeze'),
+                    ],
+                ]
+                | None
+            ) = Field(
                 None,
                 description='factors of the learning rate by patterns of names of parameters, as {tail.*: 0.1}',
+            )
+            mixup: batches.Mixup | None = Field(
+                None, description='each pair of a batch is mixed with another one of it; for losses of lq and gt alone'
+            )
+            progressive_sizes: batches.ProgressiveSizes | None = Field(
+                None, description='crops that grow and batches that shrink within one training'
             )
             max_bad_steps: Annotated[int, Field(ge=0, le=10**9)] | None = Field(
                 50, description='updates in a row that may be left out as they are not finite'
@@ -194,6 +219,12 @@ class RestorationModel(Checkpointing, Validation):
                 finetuning.check(names, train.get(key) or (), key)
             if train.get('freeze'):
                 finetuning.freeze(net, train['freeze'])
+        of_maps = [f'{name}_opt' for name in cls.of_a_batch if train.get(f'{name}_opt')]
+        if train.get('mixup') and of_maps:
+            raise InputError(
+                f'option train:mixup: two hazes laid over one another have no {of_maps[0].removesuffix("_opt")}, with '
+                f'which train:{of_maps[0]} compares; take one of both out'
+            )
         probe = torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=1, momentum=0.9)
         _schedule(probe, train['scheduler'])
 
@@ -232,6 +263,7 @@ class RestorationModel(Checkpointing, Validation):
         self.stop_request = StopRequest(self.cpu_group)
         self._random_states = None  # to be taken up with the first iteration after a resume
         self._saved_iter = None
+        self._stage = None  # of progressive_sizes
         self._is_updating = False
         self._validated = set()
         self._unvalidated = []  # to be made up for after a resume
@@ -344,6 +376,7 @@ class RestorationModel(Checkpointing, Validation):
 
     def _make_a_step(self, current_iter: int) -> None:
         self.current_iter = current_iter
+        self._prepare_batch()
         for norm in self._frozen_norms:
             norm.eval()  # a validation has set them to train
         self.optimizer_g.zero_grad()
@@ -428,9 +461,28 @@ class RestorationModel(Checkpointing, Validation):
                 'compute it in compute_losses(), or take it out of other_loss_blocks'
             )
 
+    def _prepare_batch(self) -> None:
+        """Make of the batch what the step is to be made on: `progressive_sizes`, then `mixup`."""
+        sizes, mixup = self.options.train.progressive_sizes, self.options.train.mixup
+        batch = self._batch()
+        if sizes:
+            stage = sizes.stage(self.current_iter)
+            batch = sizes.part_of(batch, stage, self.accumulate)
+            if stage != self._stage:
+                count, edge = len(batch['lq']) // self.accumulate, sizes.gt_sizes[stage]
+                get_root_logger().info(f'From iteration {self.current_iter} on: {count} images of {edge}x{edge} px.')
+            self._stage, self.lq_path = stage, self.lq_path[: len(batch['lq'])]
+        if mixup:
+            batch = batches.mixed(batch, mixup)
+        for name, images in batch.items() if sizes or mixup else ():
+            setattr(self, name, images.contiguous(memory_format=self.memory_format))
+
+    def _batch(self) -> dict[str, Tensor]:
+        return {name: getattr(self, name) for name in self.of_a_batch if hasattr(self, name)}
+
     def _accumulate_gradients(self) -> dict[str, Tensor]:
         """Gradients of all parts of the batch; returns the losses, each a mean over the parts."""
-        batch = {name: getattr(self, name) for name in self.of_a_batch if hasattr(self, name)}
+        batch = self._batch()
         parts = list(zip(*(tensor.chunk(self.accumulate) for tensor in batch.values()), strict=True))
         totals: dict[str, Tensor] = {}
         for number, part in enumerate(parts, 1):

@@ -1,6 +1,7 @@
 """The report as a dictionary: figures, cost, the paper's tables, example images and training curves."""
 
 import csv
+import io
 import json
 import math
 from collections import defaultdict
@@ -15,8 +16,10 @@ import numpy as np
 import torch
 
 import okdnet_plugin
+from okdnet_plugin import files
 from okdnet_plugin.engine.journal import NAME as JOURNAL
 from okdnet_plugin.engine.validation import MetricValues, means_of, strip
+from okdnet_plugin.redaction import redacted
 from okdnet_plugin.report import cost
 from okdnet_plugin.report.detected import collect_detection
 from okdnet_plugin.report.evaluate import Evaluation
@@ -127,13 +130,14 @@ def write_csv(path: str, lines: Iterable[Mapping]) -> None:
     """
     lines = list(lines)
     keys = list(dict.fromkeys(key for line in lines for key in line['figures']))
-    with open(path, 'w', encoding='utf-8', newline='') as file:
-        table = csv.writer(file)
-        table.writerow(['set', 'picture', 'method', *keys, 'network_seconds', 'errors'])
-        for line in sorted(lines, key=lambda line: (line['set'], line['picture'], line['method'])):
-            figures = [line['figures'].get(key) for key in keys]
-            errors = '; '.join(f'{what}: {error}' for what, error in line['errors'].items())
-            table.writerow([line['set'], line['picture'], line['method'], *figures, line['network_seconds'], errors])
+    text = io.StringIO()
+    table = csv.writer(text)
+    table.writerow(['set', 'picture', 'method', *keys, 'network_seconds', 'errors'])
+    for line in sorted(lines, key=lambda line: (line['set'], line['picture'], line['method'])):
+        figures = [line['figures'].get(key) for key in keys]
+        errors = '; '.join(f'{what}: {error}' for what, error in line['errors'].items())
+        table.writerow([line['set'], line['picture'], line['method'], *figures, line['network_seconds'], errors])
+    files.write(path, redacted(text.getvalue()).encode())
 
 
 def _weights(method: Method) -> str | None:

@@ -22,6 +22,7 @@ from okdnet_plugin.engine.validation import loader_of, metric_values_of
 from okdnet_plugin.errors import InputError, SaveError, StoreError, one_line
 from okdnet_plugin.inference.dehazer import Dehazer
 from okdnet_plugin.progress import fitting
+from okdnet_plugin.redaction import redacted
 from okdnet_plugin.report.plan import Method, Plan, TestSet
 from okdnet_plugin.weights.loading import load_for
 
@@ -74,7 +75,7 @@ class Evaluation:
                     continue
                 for test_set, fingerprint, places in tasks:
                     for line in self._measure(method, dehazer, test_set, fingerprint, places):
-                        file.write(json.dumps(line, ensure_ascii=False) + '\n')
+                        file.write(json.dumps(redacted(line), ensure_ascii=False) + '\n')
                         file.flush()
 
     def lines(self) -> list[dict]:

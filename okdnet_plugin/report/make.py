@@ -13,6 +13,7 @@ from basicsr.utils.dist_util import get_dist_info, init_dist
 
 from okdnet_plugin import files
 from okdnet_plugin.locks import Lock
+from okdnet_plugin.redaction import redacted
 from okdnet_plugin.report import page, plan, supplement
 from okdnet_plugin.report.collect import collect, failures_of, measured, write_csv
 from okdnet_plugin.report.evaluate import Evaluation
@@ -53,7 +54,7 @@ def _make(
     _wait(group)
     report = None
     if evaluation.rank == 0:
-        report = collect(this, evaluation, command)
+        report = redacted(collect(this, evaluation, command))
         write_csv(osp.join(evaluation.folder, 'pictures.csv'), chain.from_iterable(measured(this, evaluation).values()))
         for name, text in {
             'report.json': json.dumps(report, indent=1, ensure_ascii=False) + '\n',

@@ -66,6 +66,18 @@ def test_given_airlight_is_used():
         torch.testing.assert_close(fused(hazy, airlight=own), net(hazy), atol=1e-5, rtol=0)
 
 
+def test_a_part_with_airlight_and_attention_of_the_whole_is_as_in_the_whole():
+    net, hazy = fuse(trained(**SMALL)), torch.rand(2, 3, 160, 128)
+    hazy[..., 96:, :] *= 0.2
+    with torch.no_grad():
+        whole, light, attention = net(hazy), net.estimate_airlight(hazy), net.estimate_attention(hazy)
+        part, alone = (net(hazy[..., :96, :], airlight=light, attention=one) for one in (attention, None))
+    inner = slice(None, 48)  # what lies below sees the border
+    torch.testing.assert_close(part[..., inner, :], whole[..., inner, :], atol=1e-5, rtol=0)
+    assert (alone - whole[..., :96, :])[..., inner, :].abs().max() > 1e-4
+    assert fuse(trained(**SMALL, attention=False)).estimate_attention(hazy) is None
+
+
 @pytest.mark.parametrize('size', [(64, 64), (160, 200)])
 def test_operations_are_fewer(size):
     def operations(net):

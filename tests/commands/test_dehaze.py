@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import cv2
 import numpy as np
@@ -16,13 +17,16 @@ import torch
 import yaml
 from basicsr.archs import build_network
 from PIL import Image, PngImagePlugin
+from torch import nn
 
 from conftest import basicsr_of_ranks
 from okdnet_plugin import cli
 from okdnet_plugin import files as result_files
 from okdnet_plugin.inference import run_jobs as run
-from okdnet_plugin.inference.images import kinds
+from okdnet_plugin.inference.dehazer import Dehazer
+from okdnet_plugin.inference.images import kinds, pipeline
 from okdnet_plugin.inference.images.reading import OpenedImage
+from okdnet_plugin.inference.jobs import Job
 
 OKDNET = {'type': 'OKDNet', 'num_feat': 8, 'num_blocks': [1, 1, 1], 'growth': 4}
 DCP = ['--network', 'DCP']
@@ -462,6 +466,57 @@ def test_a_full_disk_is_told_of_and_nothing_half_is_left(monkeypatch, capsys):
     assert dehaze('-i', 'in', '-o', 'out', *DCP) == 1
     assert files() == ['b.png']
     assert 'basicsr: error: out/a.png cannot be written: No space left on device' in lines(capsys)
+
+
+def test_a_disk_that_takes_nothing_more_ends_the_work_after_some_files(monkeypatch, capsys):
+    for number in range(60):
+        image(f'in/{number:02}.png')
+    replace = os.replace
+
+    def full(source, target):
+        if int(os.path.basename(target)[:2]) > 1:
+            raise OSError(errno.EDQUOT, 'Disk quota exceeded')
+        replace(source, target)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(result_files.os, 'replace', full)
+        assert dehaze('-i', 'in', '-o', 'out', *DCP) == 1
+    assert files() == ['00.png', '01.png']
+    said = lines(capsys)
+    assert 3 <= sum(line.startswith('basicsr: error: out/') for line in said) < 58
+    assert any('the disk takes no more' in line and 'the same command goes on' in line for line in said)
+    assert dehaze('-i', 'in', '-o', 'out', *DCP) == 0
+    assert files() == files('in')
+
+
+def test_an_image_that_memory_cannot_hold_is_refused_and_the_others_go_on(monkeypatch, capsys):
+    Image.new('1', (8000, 5000)).save('large.png')
+    image('small.png')
+    monkeypatch.setattr(pipeline.memory, 'available', lambda device: 10**8)
+    assert dehaze('-i', 'large.png', 'small.png', '-o', 'out', *DCP) == 1
+    assert files() == ['small.png']
+    assert any(
+        'large.png is 8000x5000, which takes 0.2 GB of memory, and 0.1 GB are free' in line for line in lines(capsys)
+    )
+
+
+def test_part_of_the_work_that_fails_does_not_leave_the_others_waiting():
+    for number in range(50):
+        image(f'{number}.png')
+        with open(f'{number}.png', 'rb+') as file:
+            file.truncate(1000)  # the header is whole
+
+    def tell(message, is_failure):
+        raise RuntimeError('nobody listens')
+
+    jobs = [Job(f'{number}.png', f'out/{number}.png') for number in range(50)]
+    work = pipeline.Pipeline(Dehazer(nn.Identity(), backend='eager'), pipeline.Writing(), tell, lambda share: None)
+    with ThreadPoolExecutor(1) as pool:
+        done = pool.submit(work.run, jobs)
+        try:
+            assert str(done.exception(timeout=60)) == 'nobody listens'
+        finally:
+            work.stop()
 
 
 @pytest.mark.skipif(not hasattr(os, 'geteuid') or os.geteuid() == 0, reason='root may write anywhere')

@@ -1,5 +1,7 @@
 """What contradicts itself in an option file, each key being right by itself."""
 
+import os
+
 import pytest
 import torch
 
@@ -141,6 +143,22 @@ def test_paths_that_do_not_exist_are_told_with_near_names(train_options, pairs, 
         f'option path:resume_state: {tmp_path} is a folder; write a file',
     ]
     assert told(train_options, look=False) == []
+
+
+def test_pipes_and_links_that_lead_nowhere_are_called_what_they_are(train_options, tmp_path):
+    os.mkfifo(tmp_path / 'pipe')
+    (tmp_path / 'link').symlink_to('nowhere')
+    changes = {
+        'datasets:train:layout': None,
+        'datasets:train:pairs': f'{tmp_path}/pipe',
+        'datasets:val:dataroot_gt': f'{tmp_path}/pipe',
+        'path:pretrain_network_g': f'{tmp_path}/link',
+    }
+    assert told(changed(train_options, changes), look=True) == [
+        f'option datasets:train:pairs: {tmp_path}/pipe is a named pipe, no regular file; give a file',
+        f'option datasets:val:dataroot_gt: {tmp_path}/pipe is no folder; write the folder or LMDB',
+        f'option path:pretrain_network_g: there is no file {tmp_path}/link; correct the path, or leave it empty (~)',
+    ]
 
 
 def test_average_that_a_state_lacks_is_told(train_options, tmp_path):

@@ -203,3 +203,13 @@ def test_only_a_white_frame_is_cut_off():
     framed[1, 7] = 0
     with pytest.raises(InputError, match='has no white frame to be cut off'):
         cut_white_frame(framed, (20, 24), 'x')
+
+
+def test_webp_of_which_only_the_pixels_can_be_read_is_one_line():
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    content = bytearray(by_pillow(image(), 'WEBP', exif=exif))
+    assert decode(bytes(content), 'a.webp').shape == (24, 20, 3)
+    content[20] |= 1  # a flag of its header that stands for nothing
+    with pytest.raises(InputError, match=r'a\.webp cannot be decoded'):
+        decode(bytes(content), 'a.webp')

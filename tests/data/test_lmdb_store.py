@@ -1,5 +1,6 @@
 """LMDBs made by this package: what is in them, who can read them, and what becomes of an interrupted build."""
 
+import errno
 import os
 import resource
 import shutil
@@ -241,6 +242,17 @@ def interrupted(tmp_path, its, monkeypatch):
 
 
 def test_an_interrupted_build_goes_on_where_it_was(interrupted):
+    assert interrupted() == ['2_2_0.9.png', '2_3_0.9.png']
+
+
+def test_what_an_interrupted_build_has_is_kept_when_going_on_fails_at_once(tmp_path, its, interrupted, monkeypatch):
+    def full(*_):
+        raise OSError(errno.EIO, 'Input/output error')
+
+    with monkeypatch.context() as patch:
+        patch.setattr(lmdb_store, 'publish', full)
+        with pytest.raises(SaveError, match=r'hazy\.lmdb\.part cannot be written .*go on with the same command'):
+            lmdb_store.build(str(tmp_path / 'out'), hazy=its[0], layout=get_layout('its'), workers=1)
     assert interrupted() == ['2_2_0.9.png', '2_3_0.9.png']
 
 

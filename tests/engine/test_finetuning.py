@@ -81,6 +81,13 @@ def test_a_state_of_a_model_with_optimisers_of_its_own_is_left_to_it(model_optio
     Own.check_state(model_options, {'optimizers': []}, '1.state')
 
 
+def test_a_factor_of_nothing_is_refused_as_a_schedule_may_raise_it(train_options):
+    train_options['train']['lr_factors'] = {'airlight*': 0}
+    (line,) = map(str, check.check(train_options, look=False))
+    assert 'lr_factors:airlight* is 0; write a number above 0' in line
+    assert 'belongs into train:freeze' in line
+
+
 @pytest.mark.parametrize(
     ('options', 'message'),
     [

@@ -106,19 +106,24 @@ def test_another_schedule_and_other_parameters_are_refused():
 
 
 def test_what_the_option_file_changes_is_told(model_options, said):
+    model_options['train']['mixup'] = {'alpha': 1.2}
     facts = resuming.facts_of(model_options, 8)
     state = {'iter': 2, 'seed': 0, 'facts': facts}
     resuming.tell_changes(state, model_options, facts, 0)
     assert said == []
     model_options['datasets']['train'] |= {'batch_size_per_gpu': 4, 'num_worker_per_gpu': 7, 'dataroot_lq': 'moved'}
-    model_options['train']['ssim_opt'] = None
+    model_options['datasets']['train']['color_jitter'] = {'hue': 0.1}
+    model_options['train'] |= {'ssim_opt': None, 'mixup': {'alpha': 0.5}, 'progressive_sizes': {'iters': [2, 2]}}
     model_options['world_size'] = 2
     resuming.tell_changes(state, model_options, resuming.facts_of(model_options, 9), 0)
     assert [line.split(' until')[0] for line in said] == [
         'the number of processes is 2, and was 1',
         'the number of training images is 9, and was 8',
         'option train:ssim_opt:type is not given, and was SSIMLoss',
+        'option train:mixup:alpha is 0.5, and was 1.2',
         'option datasets:train:batch_size_per_gpu is 4, and was 2',
+        'option train:progressive_sizes:iters is [2, 2], and was not given',
+        'option datasets:train:color_jitter:hue is 0.1, and was not given',
     ]
 
 

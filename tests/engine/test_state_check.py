@@ -1,6 +1,7 @@
 """States that can be read and yet are none that a run can go on from."""
 
 import copy
+from collections import Counter
 
 import pytest
 import torch
@@ -74,6 +75,8 @@ GROUP, FIRST = ['optimizers', 0, 'param_groups', 0], ['optimizers', 0, 'state', 
     [
         put(['iter'], -1),
         put(['seed'], 'text'),
+        put(['facts'], 'text'),
+        put(['facts'], {1: 2}),
         put(['optimizers'], []),
         put(['optimizers'], ['Adam']),
         put(['optimizers', 0, 'param_groups'], []),
@@ -87,6 +90,9 @@ GROUP, FIRST = ['optimizers', 0, 'param_groups', 0], ['optimizers', 0, 'state', 
         put([*FIRST, 'exp_avg_sq'], 'text'),
         put(['optimizers', 0, 'state', 0], 'text'),
         put(['schedulers'], ['text']),
+        put(['schedulers'], [{'milestones': Counter({3: 'text'})}]),
+        put(['schedulers'], [{'milestones': Counter({'text': 1})}]),
+        put(['schedulers'], [{'milestones': Counter({3: 10**12})}]),
         put(['random_states'], 'text'),
         put(['random_states', 0], {}),
         put(['random_states', 0, 'torch'], torch.zeros(3)),

@@ -8,8 +8,10 @@ import pytest
 import torch
 from torch.utils.data import DataLoader, Dataset, dataloader
 
+from okdnet_plugin.compat import locking
+from okdnet_plugin.compat.option_files import run_in_hand
 from okdnet_plugin.engine.workers import failure_of, undisturbed
-from okdnet_plugin.errors import SaveError
+from okdnet_plugin.errors import InputError, SaveError
 
 
 class Images(Dataset):
@@ -78,3 +80,22 @@ def test_failures_of_workers_are_told_with_their_cure(error, words):
 )
 def test_other_errors_are_not_theirs(error):
     assert failure_of(error) is None
+
+
+def test_second_word_of_a_killed_worker_does_not_keep_a_training_from_being_saved():
+    """Torch's handler of SIGCHLD raises at whatever the process is doing, which may be to save."""
+    told = 'DataLoader worker (pid 7) is killed by signal: Killed. '
+    calls = []
+
+    def rescue():
+        calls.append(told)
+        if len(calls) == 1:
+            raise RuntimeError(told)
+        return '; iteration 5 is saved'
+
+    def pipeline(root_path):
+        run_in_hand().rescue = rescue
+        raise RuntimeError(told)
+
+    with pytest.raises(InputError, match=r'worker 7 of a data loader .*; iteration 5 is saved'):
+        locking._letting_go(pipeline)('.')

@@ -22,6 +22,8 @@ without it a limit on the size of a file stands for the first, and the second is
 import argparse
 import contextlib
 import ctypes
+import errno
+import functools
 import json
 import math
 import os
@@ -80,8 +82,10 @@ def make_pairs(folder: Path, count: int) -> None:
         cv2.imwrite(str(folder / 'hazy' / f'{scene}.png'), hazy.round().astype(np.uint8))
 
 
-def options_of(pairs: Path, total: int, workers: int) -> dict:
-    """Options of a small OKDNet with all that a state has to hold: EMA, schedule, best figures, random order."""
+def options_of(pairs: Path, total: int, workers: int, is_light: bool = False) -> dict:
+    """Options of a small network with all that a state has to hold: EMA, schedule, best figures, random order."""
+    losses = {} if is_light else {'distill_opt': {'type': 'OnlineDistillationLoss', 'loss_weight': 0.5}}
+    network = {'type': 'OKDNet', 'num_feat': 8, 'num_blocks': [1, 1, 1], 'growth': 4}
     dataset = {
         'name': 'Pairs',
         'type': 'PairedDehazeDataset',
@@ -94,12 +98,12 @@ def options_of(pairs: Path, total: int, workers: int) -> dict:
     loader = {'batch_size_per_gpu': 2, 'use_hflip': True, 'use_rot': True, 'gt_size': 32}
     return {
         'name': NAME,
-        'model_type': 'OKDNetModel',
+        'model_type': 'RestorationModel' if is_light else 'OKDNetModel',
         'scale': 1,
         'num_gpu': 0,
         'manual_seed': 0,
         'datasets': {'train': dataset | loader, 'val': dataset | held},
-        'network_g': {'type': 'OKDNet', 'num_feat': 8, 'num_blocks': [1, 1, 1], 'growth': 4},
+        'network_g': {'type': 'AODNet'} if is_light else network,
         'path': {'pretrain_network_g': None, 'strict_load_g': True, 'resume_state': None},
         'train': {
             'ema_decay': 0.9,
@@ -109,7 +113,7 @@ def options_of(pairs: Path, total: int, workers: int) -> dict:
             'warmup_iter': -1,
             'pixel_opt': {'type': 'L1Loss'},
             'ssim_opt': {'type': 'SSIMLoss'},
-            'distill_opt': {'type': 'OnlineDistillationLoss', 'loss_weight': 0.5},
+            **losses,
         },
         'val': {
             'val_freq': VALIDATE_EVERY,
@@ -174,6 +178,7 @@ def _be_a_training(
     max_file_size: int | None,
     shared_memory: int | None = None,
     cuts: str | None = None,
+    flush_error: int | None = None,
 ) -> None:
     from okdnet_plugin.cli import main
 
@@ -189,6 +194,8 @@ def _be_a_training(
             resource.setrlimit(resource.RLIMIT_FSIZE, (max_file_size, max_file_size))
         if shared_memory is not None:
             _limit_shared_memory(shared_memory)
+        if flush_error is not None:
+            os.fsync = functools.partial(_fail, flush_error)
         if cuts is not None:
             _record_cuts(Path(folder, 'experiments'), Path(cuts))
         code = main(arguments)
@@ -202,6 +209,10 @@ def _be_a_training(
         with contextlib.suppress(OSError):
             sys.stdout.flush()
         os._exit(code)
+
+
+def _fail(number: int, *_: object) -> None:
+    raise OSError(number, os.strerror(number))
 
 
 def _limit_shared_memory(size: int) -> None:
@@ -327,6 +338,7 @@ class Training:
         shared_memory: int | None = None,
         beside: bool = False,
         cuts: Path | None = None,
+        flush_error: int | None = None,
     ) -> Child:
         """Start a process.
 
@@ -336,6 +348,7 @@ class Training:
             shared_memory: bytes of its own /dev/shm.
             beside: while another one lives.
             cuts: folder for what a power cut would leave, see `_record_cuts`.
+            flush_error: number of the error with which every flush of a file fails.
         """
         self._starts += 1
         return self._bench.start(
@@ -346,6 +359,7 @@ class Training:
             max_file_size=max_file_size,
             shared_memory=shared_memory,
             cuts=None if cuts is None else str(cuts),
+            flush_error=flush_error,
         )
 
     def go_on(self) -> Child:
@@ -449,16 +463,17 @@ class Bench:
         root: an empty folder.
         total: iterations of a training.
         workers: of the data loaders.
+        is_light: train AODNet, which takes a fifth of the time of OKDNet.
     """
 
-    def __init__(self, root: Path, total: int = 12, workers: int = 0):
+    def __init__(self, root: Path, total: int = 8, workers: int = 0, is_light: bool = False):
         self.root, self.total = root, total
         self.options, self.slow_options = root / 'options.yml', root / 'slow.yml'
         self.worker_options = root / 'worker.yml'
-        options = options_of(root / 'pairs', total, workers)
+        options = options_of(root / 'pairs', total, workers, is_light)
         self.options.write_text(yaml.safe_dump(options))
         self.slow_options.write_text(yaml.safe_dump(with_long_iterations(options)))
-        self.worker_options.write_text(yaml.safe_dump(options_of(root / 'pairs', total, workers=1)))
+        self.worker_options.write_text(yaml.safe_dump(options_of(root / 'pairs', total, 1, is_light)))
         make_pairs(root / 'pairs' / 'train', 8)
         make_pairs(root / 'pairs' / 'val', 3)
         self.reference: dict | None = None
@@ -949,6 +964,7 @@ class Disk:
     cause = ''
     """What the system says of a write that fails."""
     max_file_size: int | None = None
+    flush_error: int | None = None
 
     def __init__(self, name: str):
         self.name = name
@@ -983,6 +999,14 @@ class FileLimit(Disk):
     def __init__(self, size: int):
         super().__init__('file_limit')
         self.max_file_size = size
+
+
+class NoFlush(Disk):
+    """What was written cannot be flushed, as quotas, network drives and failing disks say it at last."""
+
+    def __init__(self, number: int):
+        super().__init__(f'flush_{errno.errorcode[number]}')
+        self.flush_error, self.cause = number, os.strerror(number)
 
 
 class FullDisk(Disk):
@@ -1041,7 +1065,8 @@ def unwritable(bench: Bench, disk: Disk, is_new: bool = False) -> Case:
             training = bench.interrupted(case.name, disk.prepare)
         before = {path: path.read_bytes() for path in training.files()}
         disk.close(training)
-        child = training.start(*([] if is_new else ['--auto_resume']), max_file_size=disk.max_file_size)
+        arguments = [] if is_new else ['--auto_resume']
+        child = training.start(*arguments, max_file_size=disk.max_file_size, flush_error=disk.flush_error)
         _expect_failure(case, child, training, disk.cause)
         after = {path: path.read_bytes() for path in training.files()}
         case.expect(all(after.get(path) == content for path, content in before.items()), 'older files have changed')
@@ -1058,7 +1083,7 @@ def _expect_failure(case: Case, child: Child, training: Training, cause: str) ->
     case.expect_code(child, 1)
     printed = child.printed()
     errors = [line for line in printed.splitlines() if line.startswith('basicsr: error: ')]
-    place = f'{training.experiment}/'
+    place = f'{training.experiment.parent}/'
     is_clear = len(errors) == 1 and place in errors[0] and cause in errors[0]
     case.expect(is_clear, f'not one line that names the file and the cause ({cause})', child)
     case.remarks += [error.replace(place, '').removeprefix('basicsr: error: ').split('. ')[0] for error in errors]
@@ -1144,8 +1169,8 @@ def stopped_twice(bench: Bench, number: signal.Signals) -> Case:
 # ----------------------------------------------------------------------------------------------------------- all of it
 
 
-def cases(bench: Bench, runs: int, rng: random.Random, only: str | None = None) -> Iterator[Case]:
-    """All cases, or those of one kind, each worked out when it is asked for."""
+def cases(bench: Bench, runs: int, rng: random.Random, only: Sequence[str] = ()) -> Iterator[Case]:
+    """All cases, or those of some kinds, each worked out when it is asked for."""
     yield undisturbed(bench)
     kinds = {
         'SIGKILL': kills,
@@ -1160,7 +1185,7 @@ def cases(bench: Bench, runs: int, rng: random.Random, only: str | None = None) 
         'signals': signals,
     }
     for kind, some in kinds.items():
-        if only in (None, kind):
+        if not only or kind in only:
             yield from some(bench, runs, rng)
 
 
@@ -1215,6 +1240,8 @@ def unwritable_cases(bench: Bench, runs: int, rng: random.Random) -> Iterator[Ca
     network, state = (max(path.stat().st_size for path in _list(folder)) for folder in (half.models, half.states))
     for is_new in (False, True):
         yield unwritable(bench, FileLimit(min(network, state) // 2), is_new)
+        for number in (errno.EDQUOT, errno.EIO, errno.EROFS):
+            yield unwritable(bench, NoFlush(number), is_new)
     if not can_mount(bench.root):
         print('nothing can be mounted here: the file limit stands for full disks, read-only folders are left out')
         return
@@ -1277,8 +1304,9 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument('--runs', type=int, default=50, help='trainings that are killed (default: %(default)s)')
     parser.add_argument('--seed', type=int, default=0, help='of the random moments (default: %(default)s)')
     parser.add_argument('--workers', type=int, default=0, help='of the data loaders (default: %(default)s)')
+    parser.add_argument('--light', action='store_true', help='train AODNet, in a fifth of the time that OKDNet takes')
     parser.add_argument('--keep', action='store_true', help='keep the folder of the trainings')
-    parser.add_argument('--only', metavar='GROUP', help='of the table, such as "two runs" or workers')
+    parser.add_argument('--only', nargs='+', default=(), metavar='GROUP', help='of the table, as "two runs" workers')
     parser.add_argument('--be-a-nursery', action='store_true', help=argparse.SUPPRESS)
     args = parser.parse_args(argv)
     if args.be_a_nursery:
@@ -1290,7 +1318,7 @@ def main(argv: list[str] | None = None) -> int:
     since = time.monotonic()
     results = []
     try:
-        with Bench(root, workers=args.workers) as bench:
+        with Bench(root, workers=args.workers, is_light=args.light) as bench:
             error = bench.make_reference()
             if error:
                 print(f'the undisturbed training fails:\n{error}')

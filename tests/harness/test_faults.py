@@ -1,5 +1,6 @@
 """A small form of tests/harness/faults.py: killed, damaged, unable to write, stopped, and gone on to the same end."""
 
+import errno
 import random
 import signal
 import sys
@@ -68,6 +69,11 @@ def test_training_whose_worker_is_killed_has_saved_its_last_iteration(script, be
 def test_write_that_fails_ends_the_training_in_one_line(script, bench):
     size = max(path.stat().st_size for path in bench.interrupted('sizes').files())
     case = script.unwritable(bench, script.FileLimit(size // 2))
+    assert not case.problems, script.describe(case)
+
+
+def test_quota_that_is_told_at_the_flush_ends_the_training_in_one_line(script, bench):
+    case = script.unwritable(bench, script.NoFlush(errno.EDQUOT))
     assert not case.problems, script.describe(case)
 
 

@@ -82,6 +82,18 @@ def test_sizes_and_batches_give_what_the_network_gives(net, plain_net, name):
     torch.testing.assert_close(result, expected, atol=1e-5, rtol=0)
 
 
+@pytest.mark.parametrize('name', ['eager', pytest.param('openvino', marks=OPENVINO), pytest.param('onnx', marks=ONNX)])
+def test_attention_of_the_whole_image_is_taken(net, name):
+    back_end = backends.make(net, name, device='cpu')
+    hazy, light = torch.rand(2, 3, 20, 24), torch.rand(1, 3, 1, 1)
+    attention = back_end.estimate_attention(hazy)
+    assert attention is not None
+    result, other = back_end(hazy, light, attention).output, back_end(hazy, light, attention + 1).output
+    with torch.no_grad():
+        torch.testing.assert_close(result, net(hazy, airlight=light), atol=1e-5, rtol=0)
+    assert (result - other).abs().max() > 1e-4
+
+
 @pytest.mark.parametrize('name', ['eager', pytest.param('openvino', marks=OPENVINO)])
 def test_bf16_stays_near(plain_net, name):
     if name == 'openvino':
@@ -112,6 +124,7 @@ def test_other_networks_run_as_they_are(network, name):
         torch.testing.assert_close(result.output, other(hazy), atol=1e-4, rtol=0)
     assert set(result[1:]) == {None}
     assert back_end.estimate_airlight(hazy) is None
+    assert back_end.estimate_attention(hazy) is None
 
 
 @OPENVINO

@@ -1,6 +1,7 @@
 """A Dehazer gives back what it is given, restored: kinds, shapes, tiles, memory."""
 
 import contextlib
+import sys
 from unittest import mock
 
 import numpy as np
@@ -9,6 +10,7 @@ import torch
 from basicsr.archs import build_network
 from PIL import Image
 from torch import nn
+from torch.nn import functional as F
 
 import okdnet_plugin
 from okdnet_plugin.errors import InputError
@@ -116,20 +118,31 @@ def test_tiles_make_no_difference_to_what_is_done_pixel_by_pixel(shape):
     assert max(map(max, net.sizes)) <= 128
 
 
-def test_all_tiles_have_the_airlight_of_the_whole_image():
+def test_all_tiles_have_the_airlight_and_the_attention_of_the_whole_image(monkeypatch):
     net = build_network(OKDNET).eval()
     image = random(300, 200, 3)
     whole = torch.from_numpy(image).permute(2, 0, 1)[None] / 255
     dehazer, seen = Dehazer(net, backend='eager', tile=128), []
-    call = dehazer._backend.__call__
-    dehazer._backend = type('Spy', (), {
-        'estimate_airlight': dehazer._backend.estimate_airlight,
-        '__call__': lambda self, hazy, airlight=None: (seen.append(airlight), call(hazy, airlight))[1],
-    })()  # fmt: skip
+    run = dehazer._backend._run
+    monkeypatch.setattr(dehazer._backend, '_run', lambda hazy, *scene: (seen.append(scene), run(hazy, *scene))[1])
     dehazer(image)
     assert len(seen) > 3
-    for airlight in seen:
+    smaller = F.interpolate(whole, scale_factor=0.5, mode='area')
+    for airlight, attention in seen:
         assert torch.allclose(airlight, net.estimate_airlight(whole), atol=1e-5)
+        assert torch.allclose(attention, dehazer._backend.estimate_attention(smaller), atol=1e-5)
+
+
+@pytest.mark.parametrize(('shape', 'factor'), [((1, 3, 300, 217), 3), ((2, 1, 5, 900), 5), ((1, 3, 130, 64), 1)])
+def test_images_are_made_smaller_by_means_of_squares_in_bounded_memory(shape, factor):
+    image, bands = torch.randint(0, 256, shape, dtype=torch.uint8), []
+    smaller = module._reduced(image, factor, lambda rows: (bands.append(rows.shape[2]), rows)[1])
+    rows, columns = image.shape[2] // factor, image.shape[3] // factor
+    squares = image[..., : rows * factor, : columns * factor].double() / 255
+    means = squares.unflatten(3, (columns, factor)).unflatten(2, (rows, factor)).mean((3, 5))
+    assert torch.allclose(smaller[..., :rows, :columns].double(), means.expand(-1, 3, -1, -1), atol=1e-6)
+    assert smaller.shape == (shape[0], 3, -(-shape[2] // factor), -(-shape[3] // factor))
+    assert max(bands) <= factor * module._BAND
 
 
 @pytest.mark.parametrize('size', [(300, 200), (100, 1000), (256, 256), (20, 17)])
@@ -353,6 +366,20 @@ class Gpu:
 @pytest.fixture
 def gpu(monkeypatch):
     return Gpu(monkeypatch)
+
+
+@pytest.mark.skipif(not sys.platform.startswith('linux'), reason='what a process has is read from /proc')
+def test_limit_of_the_address_space_is_a_limit_of_memory():
+    import resource
+
+    with open('/proc/self/statm') as file:
+        own = int(file.read().split()[0]) * resource.getpagesize()
+    before = resource.getrlimit(resource.RLIMIT_AS)
+    resource.setrlimit(resource.RLIMIT_AS, (own + 2**28, before[1]))
+    try:
+        assert memory.available(torch.device('cpu')) <= 2**28
+    finally:
+        resource.setrlimit(resource.RLIMIT_AS, before)
 
 
 def test_memory_of_a_gpu_is_asked_for_by_its_number(gpu):

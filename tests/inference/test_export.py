@@ -42,6 +42,11 @@ def session_of(path):
     return session, lambda hazy: torch.from_numpy(session.run(['dehazed'], {'hazy': hazy.numpy()})[0])
 
 
+needs_dynamic_export = pytest.mark.skipif(
+    not hasattr(getattr(torch.export, 'Dim', None), 'DYNAMIC'), reason='torch before 2.6'
+)
+
+
 @pytest.fixture
 def aodnet() -> Weights:
     return weights_of({'type': 'AODNet'})
@@ -154,17 +159,82 @@ class ByItsSize(nn.Module):
         return x * (0.5 if x.shape[-1] > 60 else 1)
 
 
-def test_a_network_of_windows_is_exported_for_one_size(tmp_path):
-    network = {'type': 'SwinIR', 'upscale': 1, 'img_size': 16, 'window_size': 8, 'depths': [1], 'embed_dim': 6}
-    network |= {'num_heads': [1], 'mlp_ratio': 1, 'upsampler': '', 'in_chans': 3}
-    weights, path = weights_of(network), tmp_path / 'net.pt'
-    with pytest.raises(InputError, match='--size HxW'):
-        export(weights, str(path))
-    assert not path.exists()
+SWINIR = {'type': 'SwinIR', 'upscale': 1, 'img_size': 16, 'window_size': 8, 'depths': [1], 'embed_dim': 6}
+SWINIR |= {'num_heads': [1], 'mlp_ratio': 1, 'upsampler': '', 'in_chans': 3}
+
+
+def loaded_of(path):
+    if path.suffix == '.onnx':
+        return session_of(path)[1]
+    return torch.jit.load(str(path)) if path.suffix == '.pt' else torch.export.load(str(path)).module()
+
+
+@pytest.mark.parametrize('ending', ['pt', 'onnx', pytest.param('pt2', marks=needs_dynamic_export)])
+def test_a_network_of_windows_is_exported_for_one_size(tmp_path, ending):
+    weights, path = weights_of(SWINIR), tmp_path / f'net.{ending}'
     done = export(weights, str(path), size=(16, 24))
     hazy = torch.rand(1, 3, 16, 24)
-    torch.testing.assert_close(torch.jit.load(str(path))(hazy), build(weights)(hazy), atol=1e-5, rtol=0)
+    torch.testing.assert_close(loaded_of(path)(hazy), build(weights)(hazy), atol=1e-5, rtol=0)
     assert list(done.differences) == [(1, 3, 16, 24)]
+
+
+def test_a_network_of_windows_names_the_option_where_it_is_missing_or_wrong(tmp_path):
+    with pytest.raises(InputError, match='--size HxW'):
+        export(weights_of(SWINIR), str(tmp_path / 'net.pt'))
+    for ending in OF_NETWORKS:
+        with pytest.raises(InputError, match=r'SwinIR does not take an image of 20x24: .*; write another --size'):
+            export(weights_of(SWINIR), str(tmp_path / f'net{ending}'), size=(20, 24))
+    assert not list(tmp_path.iterdir())
+
+
+def test_message_of_an_exporter_is_what_it_has_met(tmp_path, aodnet, monkeypatch, capfd):
+    def fails(*_):
+        try:
+            raise ValueError('the network looks at its size')
+        except ValueError as error:
+            raise RuntimeError('\x1b[96mThis is step 1/3\x1b[0m of exporting') from error
+
+    monkeypatch.setitem(OF_NETWORKS, '.onnx', ('ONNX', fails))
+    with pytest.raises(
+        InputError, match='AODNet cannot be exported to ONNX: ValueError: the network looks at its size;'
+    ):
+        export(aodnet, str(tmp_path / 'net.onnx'))
+    assert capfd.readouterr().err == ''
+
+
+# ------------------------------------------------------------------------------------------------------------- float16
+
+
+def test_onnx_in_float16_runs_on_float32_images_and_is_the_same_within_a_step_of_8_bits(tmp_path):
+    weights = weights_of(SMALL)
+    for half in (False, True):
+        path = tmp_path / f'{half}.onnx'
+        export(weights, str(path), half=half)
+        session, run = session_of(path)
+        assert session.get_inputs()[0].type == session.get_outputs()[0].type == 'tensor(float)'
+        hazy = torch.rand(2, 3, 33, 50)
+        difference = (run(hazy) - build(weights)(hazy)).abs().max()
+        assert (1e-5 < difference < 4e-3) if half else difference < 1e-5
+
+
+@pytest.mark.parametrize('ending', ['safetensors', 'pth'])
+def test_weights_in_float16_come_back_rounded(tmp_path, ending):
+    weights, path = weights_of(SMALL), str(tmp_path / f'net.{ending}')
+    export(weights, path, half=True)
+    back = load(path)
+    assert {one.dtype for one in back.state.values()} == {torch.float16, torch.int64}
+    hazy = torch.rand(1, 3, 32, 32)
+    torch.testing.assert_close(build(back)(hazy), build(weights)(hazy), atol=4e-3, rtol=0)
+
+
+def test_what_float16_cannot_hold_is_refused(tmp_path, aodnet):
+    for ending in ('pt', 'pt2'):
+        with pytest.raises(InputError, match=r'is written in float32 alone; write .onnx, .safetensors or .pth'):
+            export(aodnet, str(tmp_path / f'net.{ending}'), half=True)
+    next(iter(aodnet.state.values())).view(-1)[0] = 1e5
+    with pytest.raises(InputError, match='has values beyond 65504'):
+        export(aodnet, str(tmp_path / 'net.pth'), half=True)
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize('ending', ['pt', 'onnx', 'pt2'])
@@ -239,7 +309,7 @@ class Guided(nn.Module):
         return crop_to(nn.functional.interpolate(feature, scale_factor=2.0), height, width)
 
 
-@pytest.mark.skipif(not hasattr(getattr(torch.export, 'Dim', None), 'DYNAMIC'), reason='torch before 2.6')
+@needs_dynamic_export
 def test_tokens_and_padding_are_exported_for_any_batch_and_size():
     net = Guided().eval()
     _, run = OF_NETWORKS['.pt2'][1](net, {})

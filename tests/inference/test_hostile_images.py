@@ -141,3 +141,14 @@ def test_a_pipe_is_refused_and_not_waited_for(tmp_path):
     os.mkfifo(tmp_path / 'a')
     with pytest.raises(InputError, match='a is a named pipe'):
         OpenedImage(tmp_path / 'a', 'a', 20)
+
+
+def test_tiff_whose_second_image_is_damaged_is_one_line():
+    content = bytearray(saved(Image.fromarray(random(24, 32, 3)), 'TIFF'))
+    directory = struct.unpack('<I', content[4:8])[0]
+    entries = struct.unpack('<H', content[directory : directory + 2])[0]
+    after = directory + 2 + 12 * entries
+    content[after : after + 4] = struct.pack('<I', len(content))
+    content += bytes(6)
+    with pytest.raises(InputError, match=r'a\.tif cannot be decoded'):
+        OpenedImage(bytes(content), 'a.tif', 10)

@@ -154,14 +154,18 @@ def test_validation_measures_depth_where_there_is_truth(options):
     assert validation.metric_values_of(model.restore_image(data), metrics) == ({}, {})
 
 
-def test_depth_of_an_image_that_is_restored_in_tiles_is_not_that_of_the_image_before(options):
+def test_depth_of_an_image_that_is_restored_in_tiles_is_not_that_of_the_image_before_and_has_a_reason(options):
     options['val'] = {'tile': 128}
     model = build_model(options)
     sample = build_dataset(options['datasets']['train'])[0]
     batch = {key: value[None] for key, value in sample.items() if isinstance(value, torch.Tensor)} | {'lq_path': ['a']}
     assert 'depth' in model.restore_image(batch)
     large = {key: value.repeat(1, 1, 1, 6) if torch.is_tensor(value) else value for key, value in batch.items()}
-    assert 'depth' not in model.restore_image(large)
+    found = model.restore_image(large)
+    assert 'depth' not in found
+    values, reasons = validation.metric_values_of(found, {'rel': {'type': 'calculate_abs_rel'}})
+    assert (values, list(reasons)) == ({}, ['rel'])
+    assert 'restored in tiles is not estimated; write val:tile: 0' in reasons['rel']
 
 
 @pytest.mark.parametrize(

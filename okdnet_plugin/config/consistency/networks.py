@@ -6,7 +6,7 @@ import os
 import shutil
 from collections.abc import Iterator, Mapping
 
-from okdnet_plugin.config.consistency.seen import Given, Rule, contradiction
+from okdnet_plugin.config.consistency.seen import Given, Rule, contradiction, harmless
 from okdnet_plugin.config.messages import Mistake
 from okdnet_plugin.config.walk import losses_of
 
@@ -16,6 +16,40 @@ def crops_fit_the_scale(given: Given) -> Iterator[Mistake]:
     size = given.number('datasets', 'train', 'gt_size')
     if scale and size and size % scale:
         yield contradiction(('datasets', 'train', 'gt_size'), f'is {size}, no multiple of scale {scale}; change it')
+
+
+def stages_of_sizes_fit(given: Given) -> Iterator[Mistake]:
+    path = ('train', 'progressive_sizes')
+    iters, sizes, counts = (given.numbers(*path, key) for key in ('iters', 'gt_sizes', 'mini_batch_sizes'))
+    for key, one in {'gt_sizes': sizes, 'mini_batch_sizes': counts}.items():
+        if iters and one is not None and len(one) != len(iters):
+            yield contradiction((*path, key), f': there are {len(one)}, but {len(iters)} iters; write one each')
+    largest, images = (given.number('datasets', 'train', key) for key in ('gt_size', 'batch_size_per_gpu'))
+    for key, one, most, of in (
+        ('gt_sizes', sizes, largest, 'gt_size'),
+        ('mini_batch_sizes', counts, images, 'batch_size_per_gpu'),
+    ):
+        for number, size in enumerate(one or ()):
+            if most is not None and size > most:
+                text = f'is {size}, more than datasets:train:{of} {most}, of which it is a part; raise that'
+                yield contradiction((*path, key, number), text)
+    scale, total = given.number('scale') or 1, given.number('train', 'total_iter')
+    for number, size in enumerate(sizes or ()):
+        if size % scale:
+            yield contradiction((*path, 'gt_sizes', number), f'is {size}, no multiple of scale {scale}; change it')
+    if iters and total is not None and sum(iters[:-1]) >= total:
+        text = (
+            f'reach the last stage after {sum(iters[:-1])} iterations, but the training ends at total_iter {total:.0f}'
+        )
+        yield harmless((*path, 'iters'), text)
+
+
+def a_batch_holds_what_is_mixed(given: Given) -> Iterator[Mistake]:
+    images, parts = given.number('datasets', 'train', 'batch_size_per_gpu'), given.number('train', 'accumulate') or 1
+    if given.block('train', 'mixup') and images is not None and images * parts < 2:
+        yield contradiction(
+            ('train', 'mixup'), 'mixes images of one batch, but batch_size_per_gpu is 1; raise it, or take mixup out'
+        )
 
 
 def prefetching_to_a_gpu_needs_pinned_memory(given: Given) -> Iterator[Mistake]:
@@ -86,6 +120,8 @@ def compiling_needs_a_compiler(given: Given) -> Iterator[Mistake]:
 
 TRAINING: tuple[Rule, ...] = (
     crops_fit_the_scale,
+    stages_of_sizes_fit,
+    a_batch_holds_what_is_mixed,
     prefetching_to_a_gpu_needs_pinned_memory,
     workers_that_stay_are_there,
     a_training_has_a_loss,

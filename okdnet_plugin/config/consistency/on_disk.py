@@ -15,7 +15,7 @@ from okdnet_plugin import shipped_weights
 from okdnet_plugin.config.messages import Mistake
 from okdnet_plugin.config.types import Place, note_of
 from okdnet_plugin.config.walk import Phase, nodes_of
-from okdnet_plugin.errors import did_you_mean
+from okdnet_plugin.errors import InputError, did_you_mean
 from okdnet_plugin.files import check_regular_file
 
 _STATE = re.compile(r'(\d+)\.state')
@@ -49,11 +49,17 @@ def _absent(path: str, kind: str) -> str | None:
     if osp.isdir(path) if kind == 'folder' else osp.isfile(path):
         return None
     if kind == 'folder':
-        if osp.isfile(path):
-            return f': {shown_path(path)} is a file; write the folder or LMDB'
+        if osp.exists(path):
+            what = 'a file' if osp.isfile(path) else 'no folder'
+            return f': {shown_path(path)} is {what}; write the folder or LMDB'
         return f': the folder {shown_path(path)} does not exist{_near(path)}; correct the path'
     if osp.isdir(path):
         return f': {shown_path(path)} is a folder; write a file'
+    if osp.exists(path):
+        try:
+            check_regular_file(path)
+        except InputError as error:
+            return f': {error}'
     return f': there is no file {shown_path(path)}{_near(path)}; correct the path, or leave it empty (~)'
 
 
@@ -71,7 +77,8 @@ def _near(path: str) -> str:
         names = os.listdir(head or os.curdir)
     except OSError:
         return ''
-    return did_you_mean(tail, names)
+    # A link that leads nowhere is there under the name that is written.
+    return did_you_mean(tail, [name for name in names if name != tail])
 
 
 def _root_of_runs(opt: Mapping, phase: Phase) -> Iterator[Mistake]:

@@ -29,18 +29,22 @@ class Restored(NamedTuple):
 class Core(nn.Module):
     """A network as a function of tensors, which is what graphs are made of.
 
-    The airlight goes in: it is estimated beside the graph, by a small network at a fixed size.
+    The airlight goes in: it is estimated beside the graph, by a small network at a fixed size. So may the attention,
+    for parts of an image.
     """
 
     def __init__(self, net: nn.Module, maps: bool):
         super().__init__()
         self.net = net
         self.takes_airlight = hasattr(net, 'estimate_airlight')
+        self.takes_attention = hasattr(net, 'estimate_attention')
         self.maps = maps and self.takes_airlight
         self.gives_depth = maps and 'return_depth' in inspect.signature(net.forward).parameters
         self.eval()
 
-    def forward(self, hazy: Tensor, airlight: Tensor | None = None) -> tuple[Tensor, ...]:
+    def forward(
+        self, hazy: Tensor, airlight: Tensor | None = None, attention: Tensor | None = None
+    ) -> tuple[Tensor, ...]:
         """
         Returns:
             The dehazed images, and with maps the transmission, or the depth.
@@ -49,9 +53,10 @@ class Core(nn.Module):
             return tuple(self.net(hazy, return_depth=True))
         if not self.takes_airlight:
             return (self.net(hazy),)
+        scene = {'airlight': airlight} | ({} if attention is None else {'attention': attention})
         if not self.maps:
-            return (self.net(hazy, airlight=airlight),)
-        branches = self.net(hazy, return_branches=True, airlight=airlight)
+            return (self.net(hazy, **scene),)
+        branches = self.net(hazy, return_branches=True, **scene)
         return branches.output, branches.transmission
 
 
@@ -89,12 +94,29 @@ class BackEnd(ABC):
         with torch.no_grad():
             return net.estimate_airlight(hazy.to(self.device, torch.float32)).float()
 
-    def __call__(self, hazy: Tensor, airlight: Tensor | None = None) -> Restored:
+    def estimate_attention(self, hazy: Tensor) -> Tensor | None:
+        """What the channel attentions of the network see of images, which parts of an image may share.
+
+        Args:
+            hazy: RGB in [0, 1], shape (N, 3, H, W) with H, W >= 16.
+
+        Returns:
+            (N, C, 1, 1), float32; None of a network that has no such estimate.
+        """
+        if not self.core.takes_attention:
+            return None
+        net: Any = self.core.net
+        with torch.no_grad():
+            return net.estimate_attention(hazy.to(self.device, torch.float32))
+
+    def __call__(self, hazy: Tensor, airlight: Tensor | None = None, attention: Tensor | None = None) -> Restored:
         """
         Args:
             hazy: RGB in [0, 1], shape (N, 3, H, W) with H, W >= 16.
             airlight: that of the scene, (N, 3, 1, 1) or (1, 3, 1, 1), for a network that has one; by default it is
                 estimated from hazy.
+            attention: that of the scene, as `estimate_attention` gives it, together with the airlight; by default it
+                is that of hazy.
 
         Raises:
             ValueError: an image is smaller than 16x16; a graph would not notice.
@@ -106,13 +128,12 @@ class BackEnd(ABC):
             assert airlight is not None
             airlight = airlight.expand(len(hazy), -1, -1, -1)
         else:
-            airlight = None
+            airlight = attention = None
+        scene = [one for one in (airlight, attention) if one is not None]
         with torch.no_grad():
             # What is tried may be one image of several.
             def run(images: Tensor) -> list[Tensor]:
-                return self._any_size(
-                    images, lambda some: self._run(some, None if airlight is None else airlight[: len(some)])
-                )
+                return self._any_size(images, lambda some: self._run(some, *(one[: len(some)] for one in scene)))
 
             output, *maps = of_eight(run, hazy) if self.self_ensemble else run(hazy)
         found = maps[0].float() if maps else None
@@ -121,5 +142,5 @@ class BackEnd(ABC):
         return Restored(output.float(), found, airlight)
 
     @abstractmethod
-    def _run(self, hazy: Tensor, airlight: Tensor | None) -> tuple[Tensor, ...]:
-        """What `Core.forward` gives."""
+    def _run(self, hazy: Tensor, *scene: Tensor) -> tuple[Tensor, ...]:
+        """What `Core.forward` gives; the scene is the airlight of a network that takes one, and perhaps attention."""

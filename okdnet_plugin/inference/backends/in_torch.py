@@ -35,9 +35,9 @@ class Eager(BackEnd):
         core: Any = self.core
         core.to(device, memory_format=torch.channels_last)
 
-    def _run(self, hazy: Tensor, airlight: Tensor | None) -> tuple[Tensor, ...]:
+    def _run(self, hazy: Tensor, *scene: Tensor) -> tuple[Tensor, ...]:
         with self._autocast():
-            return self.core(hazy.contiguous(memory_format=torch.channels_last), airlight)
+            return self.core(hazy.contiguous(memory_format=torch.channels_last), *scene)
 
     def _autocast(self) -> AbstractContextManager:
         if self._dtype == torch.float32 or self._sets_precision:
@@ -60,9 +60,9 @@ class Compiled(Eager):
         self._padded_to: Any = getattr(self.core.net, 'multiple', 1)
         self._compiled = torch.compile(self.core, dynamic=self._padded_to > 1)
 
-    def _run(self, hazy: Tensor, airlight: Tensor | None) -> tuple[Tensor, ...]:
+    def _run(self, hazy: Tensor, *scene: Tensor) -> tuple[Tensor, ...]:
         height, width = hazy.shape[-2:]
         padded = pad_to_multiple(hazy, self._padded_to).contiguous(memory_format=torch.channels_last)
         with self._autocast():
-            results = cast(tuple[Tensor, ...], self._compiled(padded, airlight))
+            results = cast(tuple[Tensor, ...], self._compiled(padded, *scene))
         return tuple(result[..., :height, :width] for result in results)

@@ -1,5 +1,7 @@
 """The back end `onnx`: the network as an ONNX graph, made in memory, in ONNX Runtime."""
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 
@@ -13,7 +15,7 @@ class OnnxRuntime(Graph):
 
     name = 'onnx'
 
-    def _make_graph(self, example: tuple[Tensor, ...]) -> None:
+    def _make_graph(self, example: tuple[Tensor, ...]) -> Callable[..., tuple[Tensor, ...]]:
         if self.precision != 'fp32':
             raise InputError(f'back end onnx computes in fp32, not {self.precision}; write openvino or eager')
         try:
@@ -23,7 +25,7 @@ class OnnxRuntime(Graph):
             raise InputError('back end onnx needs packages: pip install okdnet_plugin[onnx]') from error
         need_dynamic_export('back end onnx')
         axes = dict.fromkeys((0, 2, 3), torch.export.Dim.DYNAMIC)
-        dynamic = (axes, {0: torch.export.Dim.DYNAMIC})[: len(example)]
+        dynamic = tuple(axes if x is example[0] else {0: torch.export.Dim.DYNAMIC} for x in example)
         with quiet():
             # A batch of one would be taken for a constant.
             pairs = tuple(torch.cat([x, x]) for x in example)
@@ -32,10 +34,12 @@ class OnnxRuntime(Graph):
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = torch.get_num_threads()
         model = program.model_proto.SerializeToString()
-        self._session = onnxruntime.InferenceSession(model, options, providers=['CPUExecutionProvider'])
-        self._inputs = [entry.name for entry in self._session.get_inputs()]
+        session = onnxruntime.InferenceSession(model, options, providers=['CPUExecutionProvider'])
+        names = [entry.name for entry in session.get_inputs()]
 
-    def _run(self, hazy: Tensor, airlight: Tensor | None) -> tuple[Tensor, ...]:
-        arrays = [x.contiguous().numpy() for x in (hazy, airlight) if x is not None]
-        results = self._session.run(None, dict(zip(self._inputs, arrays, strict=True)))
-        return tuple(torch.from_numpy(result) for result in results)
+        def run(*inputs: Tensor) -> tuple[Tensor, ...]:
+            arrays = [x.contiguous().numpy() for x in inputs]
+            results = session.run(None, dict(zip(names, arrays, strict=True)))
+            return tuple(torch.from_numpy(result) for result in results)
+
+        return run

@@ -1,6 +1,7 @@
 """The back end `openvino`: Intel's runtime, on any x86 or ARM processor."""
 
 import threading
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -18,7 +19,7 @@ class OpenVino(Graph):
 
     name = 'openvino'
 
-    def _make_graph(self, example: tuple[Tensor, ...]) -> None:
+    def _make_graph(self, example: tuple[Tensor, ...]) -> Callable[..., tuple[Tensor, ...]]:
         try:
             import openvino
         except ImportError as error:
@@ -34,12 +35,14 @@ class OpenVino(Graph):
             'INFERENCE_NUM_THREADS': torch.get_num_threads(),
             'PERFORMANCE_HINT': 'LATENCY',
         }
-        self._lock = threading.Lock()  # a request takes one image at a time, and threads may share the back end
-        self._request = core.compile_model(model, 'CPU', settings).create_infer_request()
+        lock = threading.Lock()  # a request takes one image at a time, and threads may share the back end
+        request = core.compile_model(model, 'CPU', settings).create_infer_request()
 
-    def _run(self, hazy: Tensor, airlight: Tensor | None) -> tuple[Tensor, ...]:
-        inputs = [x.contiguous().numpy() for x in (hazy, airlight) if x is not None]
-        with self._lock:
-            results = self._request.infer(dict(enumerate(inputs)))
-            # a copy, for the next image goes into the same memory
-            return tuple(torch.from_numpy(results[i].copy()) for i in range(len(results)))
+        def run(*inputs: Tensor) -> tuple[Tensor, ...]:
+            arrays = [x.contiguous().numpy() for x in inputs]
+            with lock:
+                results = request.infer(dict(enumerate(arrays)))
+                # a copy, for the next image goes into the same memory
+                return tuple(torch.from_numpy(results[i].copy()) for i in range(len(results)))
+
+        return run

@@ -45,14 +45,21 @@ def _example(size: Size) -> Tensor:
     return torch.rand(_TRACED if size is None else (1, 3, *size))
 
 
-def _onnx(net: nn.Module, metadata: Mapping[str, str], size: Size = None) -> tuple[bytes, Run]:
+def _onnx(net: nn.Module, metadata: Mapping[str, str], size: Size = None, half: bool = False) -> tuple[bytes, Run]:
     _need('onnx', 'onnxruntime', 'onnxscript')
+    try:
+        return _onnx_content(_onnx_of_trace(net, size), metadata, half)
+    except Exception:  # it knows fewer operations than the newer one, which takes minutes where this takes seconds
+        return _onnx_content(_onnx_of_program(net, size), metadata, half)
+
+
+def _onnx_content(model: 'onnx.ModelProto', metadata: Mapping[str, str], half: bool) -> tuple[bytes, Run]:
     import onnxruntime
 
-    try:
-        model = _onnx_of_trace(net, size)
-    except Exception:  # it knows fewer operations than the newer one, which takes minutes where this takes seconds
-        model = _onnx_of_program(net, size)
+    if half:
+        from onnxruntime.transformers.float16 import convert_float_to_float16
+
+        model = convert_float_to_float16(model, keep_io_types=True)
     model.doc_string = (
         f'{INPUT}: float32 RGB in [0, 1], (N, 3, H, W). {OUTPUT}: the same without haze, of the same shape.'
     )
@@ -115,7 +122,10 @@ def _onnx_of_program(net: nn.Module, size: Size) -> 'onnx.ModelProto':
     return model
 
 
-def _exported_program(net: nn.Module, metadata: Mapping[str, str], size: Size = None) -> tuple[bytes, Run]:
+def _exported_program(
+    net: nn.Module, metadata: Mapping[str, str], size: Size = None, half: bool = False
+) -> tuple[bytes, Run]:
+    _refuse_half(half, 'torch.export')
     need_dynamic_export('the format .pt2')
     from torch.fx.experimental import _config
 
@@ -134,14 +144,21 @@ def _exported_program(net: nn.Module, metadata: Mapping[str, str], size: Size = 
     return file.getvalue(), loaded
 
 
-def _script(net: nn.Module, metadata: Mapping[str, str], size: Size = None) -> tuple[bytes, Run]:
+def _script(net: nn.Module, metadata: Mapping[str, str], size: Size = None, half: bool = False) -> tuple[bytes, Run]:
+    _refuse_half(half, 'TorchScript')
     traced = torch.jit.trace(net, _example(size), check_trace=False)
     file = io.BytesIO()
     torch.jit.save(traced, file, _extra_files={_METADATA_FILE: json.dumps(metadata)})
     return file.getvalue(), torch.jit.load(io.BytesIO(file.getvalue()))
 
 
-OF_NETWORKS: dict[str, tuple[str, Callable[[nn.Module, Mapping[str, str], Size], tuple[bytes, Run]]]] = {
+def _refuse_half(half: bool, kind: str) -> None:
+    """Networks divide and normalise in float32 whatever their weights are, which a graph of torch holds fast."""
+    if half:
+        raise InputError(f'{kind} is written in float32 alone; write .onnx, .safetensors or .pth, or take --half out')
+
+
+OF_NETWORKS: dict[str, tuple[str, Callable[[nn.Module, Mapping[str, str], Size, bool], tuple[bytes, Run]]]] = {
     '.onnx': (f'ONNX, opset {OPSET}', _onnx),
     '.pt2': ('torch.export', _exported_program),
     '.pt': ('TorchScript', _script),

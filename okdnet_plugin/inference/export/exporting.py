@@ -5,6 +5,7 @@ What runs without this package is held against the network before it is written,
 
 import contextlib
 import logging
+import re
 import time
 import warnings
 from collections.abc import Iterator, Mapping
@@ -23,12 +24,14 @@ from okdnet_plugin.inference.export.exporters import OF_NETWORKS, OF_WEIGHTS, Ru
 from okdnet_plugin.inference.export.metadata import describe
 from okdnet_plugin.weights.loading import Weights, build
 
-TOLERANCE = 1e-4
-"""Largest difference to the network, of values in [0, 1], that is let pass."""
+TOLERANCE, HALF_TOLERANCE = 1e-4, 4e-3
+"""Largest difference to the network, of values in [0, 1], that is let pass; of float16 a step of 8 bits."""
 # Sides of the smallest image; a network with many scales may need more than 16 px once its size checks are fixed.
 _SMALLEST = (16, 17, 33)
 # Batch, height and width: even and odd, landscape and portrait, multiples of the scales' factors and not.
 _CHECKED = ((1, 64, 48), (2, 50, 75), (1, 101, 67))
+
+_COLOURS = re.compile(r'\x1b\[[0-9;]*m')  # of a terminal, in what torch's exporter says
 
 
 @dataclass(frozen=True)
@@ -56,6 +59,7 @@ def export(
     more: Mapping[str, str] | None = None,
     replace: bool = False,
     size: tuple[int, int] | None = None,
+    half: bool = False,
 ) -> Exported:
     """Write a network to a file whose ending says how.
 
@@ -69,36 +73,40 @@ def export(
         more: texts by name for the metadata.
         replace: write over a file that is there.
         size: height and width of the only image that the file takes, for networks that cannot be exported for any.
+        half: weights, and what an ONNX graph computes, in float16; its images stay float32.
 
     Raises:
         InputError: the ending is unknown, the file is there or the weights themselves, a package is missing, or the
-            network cannot be exported so, or not exactly; nothing is written.
+            network does not take the size, or cannot be exported so, or not exactly; nothing is written.
         SaveError: the file cannot be written.
     """
     begin = time.perf_counter()
     ending = osp.splitext(path)[1].lower()
     check_target(weights.path, path, replace)
     net = build(weights)
-    metadata = describe(weights, net.state_dict(), more)
     if ending in OF_WEIGHTS:
         kind, make = OF_WEIGHTS[ending]
-        if not net.state_dict():
+        state = _in_half(net.state_dict()) if half else net.state_dict()
+        if not state:
             raise InputError(f'{path}: {weights.network["type"]} has no weights; its option file is all that it needs')
-        content = make(net.state_dict(), metadata)
+        content = make(state, describe(weights, state, more))
         files.write(path, content)
         return Exported(path, kind, len(content), time.perf_counter() - begin)
 
     kind, make = OF_NETWORKS[ending]
     fused = fused_okdnet.fuse(net) if fuse else net
     name = weights.network['type']
+    if size is not None:
+        _try_size(net, size, name)
     try:
         with _quiet():
-            content, run = make(fused, metadata, size)
+            content, run = make(fused, describe(weights, net.state_dict(), more), size, half)
     except InputError:
         raise
     except Exception as error:  # exporters fail as they like
+        cause = _cause_of(error)
         raise InputError(
-            f'{name} cannot be exported to {kind}: {type(error).__name__}: {one_line(error)}; try another ending of '
+            f'{name} cannot be exported to {kind}: {type(cause).__name__}: {_plain_line(cause)}; try another ending of '
             f'{", ".join(other for other in OF_NETWORKS if other != ending)}'
             f'{", or --size HxW for images of one size" if size is None else ""}'
         ) from error
@@ -106,9 +114,46 @@ def export(
         smallest, differences = _compare(net, run, f'{name} in {kind}')
     else:
         smallest, differences = min(size), _compare_at(net, run, size, f'{name} in {kind}')
+    _refuse_differences(differences, f'{name} in {kind}', HALF_TOLERANCE if half else TOLERANCE)
     files.write(path, content)
     seconds = time.perf_counter() - begin
     return Exported(path, kind, len(content), seconds, fused is not net, smallest, differences)
+
+
+def _in_half(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Weights as float16; what counts stays.
+
+    Raises:
+        InputError: one is too large for it.
+    """
+    halved = {name: one.half() if one.is_floating_point() else one for name, one in state.items()}
+    for name, one in halved.items():
+        if not one.isfinite().all():
+            raise InputError(f'{name} has values beyond 65504, the largest of float16; take --half out')
+    return halved
+
+
+@torch.inference_mode()
+def _try_size(net: nn.Module, size: tuple[int, int], name: str) -> None:
+    try:
+        net(_image(1, *size))
+    except Exception as error:  # a network may refuse in any way
+        shown = 'x'.join(map(str, size))
+        raise InputError(
+            f'{name} does not take an image of {shown}: {_plain_line(error)}; write another --size: a network of '
+            'windows takes multiples of its window'
+        ) from error
+
+
+def _cause_of(error: BaseException) -> BaseException:
+    """What an exporter has met, below what it says of its own steps."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    return error
+
+
+def _plain_line(error: BaseException) -> str:
+    return one_line(_COLOURS.sub('', str(error)))
 
 
 def check_target(source: str | None, path: str, replace: bool) -> None:
@@ -136,7 +181,7 @@ def _compare(net: nn.Module, run: Run, what: str) -> tuple[int, dict[tuple[int, 
     """Shortest side that an exported network takes, and its differences to the network.
 
     Raises:
-        InputError: it fails at one of the sizes, or differs.
+        InputError: it fails at one of the sizes.
     """
     differences: dict[tuple[int, ...], float] = {}
     failure, smallest = None, None
@@ -156,7 +201,6 @@ def _compare(net: nn.Module, run: Run, what: str) -> tuple[int, dict[tuple[int, 
                 f'{what} does not run at other sizes than it was exported at: {one_line(error)}; --size HxW '
                 'writes it for images of one size'
             ) from error
-    _refuse_differences(differences, what)
     return smallest, differences
 
 
@@ -166,16 +210,15 @@ def _compare_at(net: nn.Module, run: Run, size: tuple[int, int], what: str) -> d
         differences = _difference(net, run, (1, *size))
     except Exception as error:
         raise InputError(f'{what} does not run: {one_line(error)}') from error
-    _refuse_differences(differences, what)
     return differences
 
 
-def _refuse_differences(differences: Mapping[tuple[int, ...], float], what: str) -> None:
+def _refuse_differences(differences: Mapping[tuple[int, ...], float], what: str, tolerance: float) -> None:
     shape, largest = max(differences.items(), key=lambda item: item[1] if item[1] == item[1] else float('inf'))
-    if not largest <= TOLERANCE:
+    if not largest <= tolerance:
         raise InputError(
             f'{what} is not the same network: at {"x".join(map(str, shape))} it differs by {largest:.1e}, and '
-            f'{TOLERANCE:.0e} is allowed; nothing is written'
+            f'{tolerance:.0e} is allowed; nothing is written'
         )
 
 
@@ -199,7 +242,7 @@ def _image(batch: int, height: int, width: int) -> Tensor:
 def _quiet() -> Iterator[None]:
     """Keep what exporters say of their own inside from the user; what they make is checked."""
     level: Any = logging.root.manager.disable
-    logging.disable(logging.WARNING)
+    logging.disable(logging.ERROR)
     try:
         with warnings.catch_warnings(), torch.no_grad():
             warnings.simplefilter('ignore')

@@ -12,6 +12,7 @@ from torch import Tensor
 
 import okdnet_plugin
 from okdnet_plugin.engine import journal
+from okdnet_plugin.redaction import redacted
 from okdnet_plugin.weights import reading
 from okdnet_plugin.weights.loading import Weights
 
@@ -50,7 +51,7 @@ def describe(weights: Weights, state: Mapping[str, Tensor], more: Mapping[str, s
     metrics = _metrics_of_run(weights.path, weights.opt or {}) if _is_validated(weights) else None
     if metrics:
         described['metrics'] = _json(metrics)
-    return described | dict(more or {})
+    return redacted(described) | dict(more or {})
 
 
 def _of_options(opt: Mapping) -> dict[str, str]:

@@ -1,17 +1,19 @@
 """Many images, one network: files are read ahead and written behind while it computes, in bounded memory."""
 
-import contextlib
 import os
 import queue
 import sys
 import threading
 from collections.abc import Callable, Iterable
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from os import path as osp
 
+import torch
+
 from okdnet_plugin import files
-from okdnet_plugin.errors import SaveError
+from okdnet_plugin.errors import InputError, SaveError
+from okdnet_plugin.inference import memory
 from okdnet_plugin.inference.dehazer import Dehazed, Dehazer
 from okdnet_plugin.inference.images import extras, writing
 from okdnet_plugin.inference.images.reading import ImageFile, OpenedImage
@@ -19,6 +21,8 @@ from okdnet_plugin.inference.jobs import STANDARD, Job, failure
 
 # Pixels that are read, computed and written at one time: three images of 12 megapixels, at about 14 bytes each.
 _IN_FLIGHT = 36_000_000
+_COPIES = 5  # of the pixels of an image at a time: as they are decoded, upright, restored, and what is packed of them
+_MOST_LOST = 3  # results in a row that the disk does not take, after which no other is made
 _THREADS = 2  # that read, and as many that write
 _WAITING = 32  # images, however small
 _TURN = 0.1  # s, after which who waits looks whether to stop
@@ -37,6 +41,8 @@ class Outcome:
     """A line each."""
     pixels: int = 0
     """Restored."""
+    is_given_up: bool = False
+    """The disk takes no result any more, and some files are neither done nor failed."""
 
 
 @dataclass(frozen=True)
@@ -73,6 +79,7 @@ class Pipeline:
         self._stop = threading.Event()
         self._room = _Room(_IN_FLIGHT, self._stop)
         self._lock = threading.Lock()
+        self._lost = 0
 
     def stop(self) -> None:
         """Let what is being written be finished, and nothing else."""
@@ -90,13 +97,14 @@ class Pipeline:
             ThreadPoolExecutor(2, 'main') as both,
         ):
             # A pool's threads, not bare ones, so that no error of the program is lost.
-            parts = [both.submit(self._feed, jobs, readers, waiting), both.submit(self._compute, waiting, writers)]
-            for part in parts:
-                while not part.done():
-                    with contextlib.suppress(TimeoutError):
-                        part.exception(_TURN)
-                if part.exception():
-                    self.stop()  # or the other part would wait for ever
+            try:
+                parts = [both.submit(self._feed, jobs, readers, waiting), both.submit(self._compute, waiting, writers)]
+                failed, unfinished = False, True
+                while unfinished and not failed:
+                    done, unfinished = wait(parts, _TURN, FIRST_EXCEPTION)
+                    failed = any(part.exception() for part in done)
+            finally:
+                self.stop()  # or what is left, where one part has failed or a thread cannot start, would wait for ever
         for part in parts:
             part.result()
         return self.outcome
@@ -114,6 +122,14 @@ class Pipeline:
                 if not self._room.take(opened.pixels):
                     opened.close()
                     return
+                if opened.pixels > _IN_FLIGHT:  # and so alone
+                    try:
+                        _check_memory(opened)
+                    except InputError as error:
+                        opened.close()
+                        self._room.give(opened.pixels)
+                        self._fail(job, error)
+                        continue
                 loaded = readers.submit(opened.load)
                 self._put(waiting, (job, opened.pixels, loaded))
         finally:
@@ -185,14 +201,25 @@ class Pipeline:
                 _publish(job.target, content)
         except Exception as error:
             self._fail(job, error, computed=True)
+            self._note_lost(error)
             return
         finally:
             self._room.give(pixels)
         for note in (*image.notes, *notes):
             self._tell(f'{job.label}: {note}', False)
         with self._lock:
+            self._lost = 0
             self.outcome.done.append(job)
             self.outcome.pixels += pixels
+
+    def _note_lost(self, error: Exception) -> None:
+        """End the work when one result after the other is lost to the disk, which would take those to come."""
+        cause = error.__cause__ if isinstance(error, SaveError) else None
+        with self._lock:
+            self._lost = self._lost + 1 if getattr(cause, 'errno', None) in files.OF_THE_DISK else 0
+            if self._lost == _MOST_LOST:
+                self.outcome.is_given_up = True
+                self.stop()
 
     def _kind(self, job: Job, image: ImageFile) -> str:
         if job.target != STANDARD:
@@ -206,6 +233,17 @@ class Pipeline:
         with self._lock:
             self.outcome.failed.append(message)
         self._tell(message, True)
+
+
+def _check_memory(opened: OpenedImage) -> None:
+    """Refuse an image that would not fit: where memory is short, the system ends the process without a word."""
+    need, free = opened.num_bytes * _COPIES, memory.available(torch.device('cpu'))
+    if need > free:
+        width, height = opened.size
+        raise InputError(
+            f'{opened.label} is {width}x{height}, which takes {need / 1e9:.1f} GB of memory, and {free / 1e9:.1f} GB '
+            'are free; make it smaller, cut it up, or give more memory'
+        )
 
 
 class _Room:

@@ -78,10 +78,18 @@ class OpenedImage:
                 self._image = _identified(self._file, label, None if isinstance(source, bytes) else fspath(source))
                 self.size = self._image.size
                 self.pixels = self.size[0] * self.size[1]
-            self._check(max_megapixels)
+                self._check(max_megapixels)  # which counts frames, and so reads on
         except BaseException:
             self.close()
             raise
+
+    @property
+    def num_bytes(self) -> int:
+        """What the pixels take in memory; until `load`."""
+        mode = self._image.mode
+        channels = len(_WITH_ALPHA['P'] if mode == 'P' else self._image.getbands())
+        is_deep = mode.startswith('I') or self._has_16_bits(str(self._image.format))
+        return self.pixels * channels * (2 if is_deep else 1)
 
     def close(self) -> None:
         """Give the file back; after `load` that has happened."""
