@@ -7,6 +7,8 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
+from basicsr.archs import build_network
 
 from conftest import REPOSITORY, basicsr, basicsr_of_ranks, run, write_options
 
@@ -17,11 +19,11 @@ def side_by_side():
 
 
 @pytest.fixture
-def compared(side_by_side, model_options):
+def compared(side_by_side, model_options, tmp_path):
     """What two_processes.py says of the gradients of 2 x 2 images and of 4, and of the validation."""
     if not side_by_side:
         options = model_options | {'sync_bn': True}
-        models = {'OKDNetModel': options, **of_further_models(options)}
+        models = {'OKDNetModel': options, **of_further_models(options, tmp_path / 'teacher.pth')}
         result = run(
             *(sys.executable, '-m', 'torch.distributed.run', '--standalone', '--nproc_per_node=2'),
             *(Path(__file__).with_name('two_processes.py'), json.dumps(models)),
@@ -32,12 +34,13 @@ def compared(side_by_side, model_options):
     return side_by_side
 
 
-def of_further_models(options):
+def of_further_models(options, file):
     """Frozen teachers; and depth that learns alone for an iteration and then no more."""
     train = {key: one for key, one in options['train'].items() if key not in ('ssim_opt', 'distill_opt')}
     train['ema_decay'] = 0
     teacher = {'type': 'DSCFSRCNN', 'd': 4, 's': 2, 'm': 1}
-    affinity = {'loss': {'type': 'FeatureAffinityLoss', 'reduction': 'mean'}}
+    torch.save({'params': build_network(dict(teacher)).state_dict()}, file)
+    affinity = {'loss': {'type': 'FeatureAffinityLoss', 'norm': 'l1', 'reduction': 'mean'}}  # a mean over images
     guided = {
         'type': 'DGDNet',
         'depth': {'num_feat': 4, 'growth': 4, 'num_blocks': [1, 1, 1, 1], 'bound': 'softplus'},
@@ -49,7 +52,7 @@ def of_further_models(options):
         | {
             'model_type': 'DistillationModel',
             'network_g': {'type': 'FFALiteNet', 'dim': 8, 'blocks': 1},
-            'teachers': {'sr': {'network_t': teacher}},
+            'teachers': {'sr': {'network_t': teacher, 'pretrain_network_t': str(file)}},
             'train': train | {'distillation': {'affinity': affinity}},
         },
         'DepthGuidanceModel': options
