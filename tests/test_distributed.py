@@ -7,6 +7,8 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
+from basicsr.archs import build_network
 
 from conftest import REPOSITORY, basicsr, basicsr_of_ranks, run, write_options
 
@@ -17,13 +19,14 @@ def side_by_side():
 
 
 @pytest.fixture
-def compared(side_by_side, model_options):
+def compared(side_by_side, model_options, tmp_path):
     """What two_processes.py says of the gradients of 2 x 2 images and of 4, and of the validation."""
     if not side_by_side:
         options = model_options | {'sync_bn': True}
+        models = {'OKDNetModel': options, **of_further_models(options, tmp_path / 'teacher.pth')}
         result = run(
             *(sys.executable, '-m', 'torch.distributed.run', '--standalone', '--nproc_per_node=2'),
-            *(Path(__file__).with_name('two_processes.py'), json.dumps(options)),
+            *(Path(__file__).with_name('two_processes.py'), json.dumps(models)),
             cwd=Path(__file__).parent,
         )
         assert result.returncode == 0, result.stderr
@@ -31,10 +34,55 @@ def compared(side_by_side, model_options):
     return side_by_side
 
 
+def of_further_models(options, file):
+    """Frozen teachers; and depth that learns alone for an iteration and then no more."""
+    train = {key: one for key, one in options['train'].items() if key not in ('ssim_opt', 'distill_opt')}
+    train['ema_decay'] = 0
+    teacher = {'type': 'DSCFSRCNN', 'd': 4, 's': 2, 'm': 1}
+    torch.save({'params': build_network(dict(teacher)).state_dict()}, file)
+    affinity = {'loss': {'type': 'FeatureAffinityLoss', 'norm': 'l1', 'reduction': 'mean'}}  # a mean over images
+    guided = {
+        'type': 'DGDNet',
+        'depth': {'num_feat': 4, 'growth': 4, 'num_blocks': [1, 1, 1, 1], 'bound': 'softplus'},
+        'fuse': {'dim': 4, 'depths': [1, 1], 'drop_path': 0.0},
+    }
+    l1 = {'type': 'L1Loss'}
+    return {
+        'DistillationModel': options
+        | {
+            'model_type': 'DistillationModel',
+            'network_g': {'type': 'FFALiteNet', 'dim': 8, 'blocks': 1},
+            'teachers': {'sr': {'network_t': teacher, 'pretrain_network_t': str(file)}},
+            'train': train | {'distillation': {'affinity': affinity}},
+        },
+        'DepthGuidanceModel': options
+        | {
+            'model_type': 'DepthGuidanceModel',
+            'network_g': guided,
+            'train': train | {'depth_opt': l1, 'mutual_opt': l1, 'depth_iter': 1, 'freeze_depth': True},
+        },
+    }
+
+
 def test_two_batches_of_two_have_the_gradient_of_one_of_four(compared):
     assert compared['gradient'] < 1e-5
     assert compared['statistics'] < 1e-5
     assert compared['log'] < 1e-5
+
+
+@pytest.mark.parametrize(
+    ('step', 'losses'),
+    [
+        ('DistillationModel 1', ['l_affinity', 'l_pix']),
+        ('DistillationModel 2', ['l_affinity', 'l_pix']),
+        ('DepthGuidanceModel 1', ['l_depth']),
+        ('DepthGuidanceModel 2', ['l_depth', 'l_mutual', 'l_pix']),
+    ],
+)
+def test_models_of_two_networks_have_the_gradient_of_one_process_too(compared, step, losses):
+    difference, logged = compared[step]
+    assert difference < 1e-5
+    assert logged == losses
 
 
 def test_two_processes_validate_as_one_does_to_the_last_digit(compared):

@@ -1,7 +1,7 @@
 """Two processes side by side with one: the same gradients, statistics, logs and validation figures.
 
-Run by test_distributed.py under a launcher of two processes, with an option file of a model as JSON; the first process
-prints what differs as JSON.
+Run by test_distributed.py under a launcher of two processes, with option files of models as JSON, by name; the first
+process prints what differs as JSON. `OKDNetModel` validates as well.
 """
 
 import copy
@@ -39,12 +39,13 @@ def difference(first, second):
     return float((first - second).abs().max() / second.abs().max())
 
 
-def step(model, batch):
-    model.update_learning_rate(1)
+def step(model, batch, number=1):
+    model.update_learning_rate(number)
     model.feed_data(batch)
-    model.optimize_parameters(1)
+    model.optimize_parameters(number)
     net = model.get_bare_model(model.net_g)
-    gradients = [parameter.grad for parameter in net.parameters()]
+    zero = torch.zeros(1)  # of what does not learn in this step
+    gradients = [zero.expand(one.shape) if one.grad is None else one.grad.clone() for one in net.parameters()]
     statistics = [buffer.float() for buffer in net.buffers()]
     return gradients, statistics, dict(model.get_current_log())
 
@@ -61,16 +62,19 @@ def validate(model, dataset):
 
 
 def main():
-    options = json.loads(sys.argv[1])
+    models = json.loads(sys.argv[1])
+    options = models.pop('OKDNetModel')
     torch.distributed.init_process_group('gloo')
     rank = torch.distributed.get_rank()
     dataset = build_dataset(options['datasets']['train'])
     set_random_seed(0)  # of crops and flips
     images = [dataset[i] for i in range(4)]
     batch = {key: torch.stack([image[key] for image in images]) for key in ('lq', 'gt')}
+    batch['depth'] = batch['gt'].mean(1, keepdim=True)
+    share = {key: value[rank::2] for key, value in batch.items()}
 
     together = build(options, 2)
-    shared = step(together, {key: value[rank::2] for key, value in batch.items()})
+    shared = step(together, share)
     alone = build(options, 1)
     single = step(alone, batch)
 
@@ -83,6 +87,7 @@ def main():
         for buffer in together.net_g_ema.buffers():
             buffer += 1
     figures = validate(together, held_out), validate(alone, held_out)
+    result: dict = {}
     if rank == 0:
         result = {
             'gradient': difference(shared[0], single[0]),
@@ -91,6 +96,12 @@ def main():
             'figures of two': figures[0],
             'figures of one': figures[1],
         }
+    for name, options in models.items():
+        together, alone = build(options, 2), build(options, 1)
+        for number in (1, 2):
+            shared, single = step(together, share, number), step(alone, batch, number)
+            result[f'{name} {number}'] = difference(shared[0], single[0]), sorted(shared[2])
+    if rank == 0:
         print(json.dumps(result))
     torch.distributed.barrier()
     torch.distributed.destroy_process_group()

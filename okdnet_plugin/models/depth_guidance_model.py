@@ -94,11 +94,6 @@ class DepthGuidanceModel(RestorationModel):
             )
         if self.options.train.depth_iter and not train.get('depth_opt'):
             raise InputError('option train:depth_iter needs the loss train:depth_opt; add it, or write 0')
-        if self.options.train.freeze_depth and self.opt['dist'] and not self.opt.get('find_unused_parameters'):
-            raise InputError(
-                'option train:freeze_depth leaves weights without a gradient, which several processes wait for; write '
-                'find_unused_parameters: true'
-            )
         if (source is None) != (self.options.haze is None):
             missing, given = ('clear_depth', 'haze') if source is None else ('haze', 'clear_depth')
             raise InputError(f'option {given} needs {missing}; add it, or leave both to the data set of the training')
@@ -128,7 +123,18 @@ class DepthGuidanceModel(RestorationModel):
                 'nothing tells the depth of the training images; write return_depth: true for a SyntheticHazeDataset, '
                 'or name a network by clear_depth'
             )
+        if self.options.train.freeze_depth and current_iter > (self.options.train.depth_iter or 0):
+            self._freeze_depth()
         super().optimize_parameters(current_iter)
+
+    def _freeze_depth(self) -> None:
+        net = self.get_bare_model(self.net_g)
+        net.depth_net.eval()  # a validation has set it to train
+        if not any(one.requires_grad for one in net.depth_net.parameters()):
+            return
+        net.depth_net.requires_grad_(False)
+        if isinstance(self.net_g, DistributedDataParallel):  # it waits for the gradients that it was built with
+            self.net_g = self.model_to_device(net)
 
     def _make_haze(self) -> None:
         """Hazy images of the clear ones, by the depth that the frozen network tells; as a data set would make them."""
@@ -151,9 +157,7 @@ class DepthGuidanceModel(RestorationModel):
             return {self.loss_blocks['depth_opt']: self.losses['depth_opt'](self._depth_alone(net), self.depth)}
         keywords = {}
         if self.options.train.freeze_depth:
-            net.depth_net.eval()
-            with torch.no_grad():
-                keywords = {'depth': depth_of(net, self.lq).float()}
+            keywords = {'depth': depth_of(net, self.lq).float()}
         given = self.restore(return_depth=True, **keywords)
         self.output = given.output
         losses = self.image_losses(given.output)

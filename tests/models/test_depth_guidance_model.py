@@ -208,9 +208,7 @@ def test_network_that_gives_no_depth_is_refused(with_network):
         step(model, batch_of(with_network), 1)
 
 
-def test_several_processes_that_would_wait_for_frozen_weights_are_refused(options):
-    options['train']['freeze_depth'] = True
-    model = build_model(options)
-    model.opt['dist'] = True
-    with pytest.raises(InputError, match='find_unused_parameters: true'):
-        model.init_training_settings()
+def test_the_loss_of_both_networks_does_not_reach_a_frozen_one(options):
+    options['train'] |= {'freeze_depth': True, 'mutual_opt': {'type': 'L1Loss'}}
+    model, batch = build_model(copy.deepcopy(options)), batch_of(options)
+    assert parts_that_learn(model, batch, 1) == {'fuse_net', 'mix'}
