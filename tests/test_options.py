@@ -158,7 +158,7 @@ def recipe(tmp_path, pairs, monkeypatch):
     (tmp_path / 'sots_indoor_val' / 'hazy').mkdir()
     for path in (pairs / 'clear').iterdir():
         shutil.copy(path, tmp_path / 'sots_indoor_val' / 'hazy' / f'{path.stem}_1.png')
-    return [load(f'weights/okdnet_{stage}.yml') for stage in (1, 2, 3)]
+    return [load(f'weights/okdnet_{stage}.yml') for stage in (1, 2, 3, 4)]
 
 
 def test_stages_of_the_shipped_weights_go_on_from_one_another_and_grow(recipe, tmp_path):

@@ -2,6 +2,8 @@
 
 import math
 import random
+from functools import reduce
+from operator import add
 
 import numpy as np
 import pytest
@@ -30,7 +32,7 @@ def test_mean_does_not_depend_on_who_worked_out_what():
     for world_size in range(2, 12):
         shares = [row for rank in range(world_size) for row in figures[rank::world_size]]
         assert validation.means_of(shares) == expected  # equal to the last bit
-        plain.add(sum(row.values['psnr'] for row in shares))
+        plain.add(reduce(add, (row.values['psnr'] for row in shares)))  # sum() corrects itself since Python 3.12
     assert len(plain) > 1  # the order of a sum does matter here
 
 

@@ -46,7 +46,8 @@ def test_an_installed_wheel_dehazes_an_image_in_an_empty_folder(tmp_path):
     with zipfile.ZipFile(wheel) as archive:  # of pure Python: to install it is to unpack it
         archive.extractall(packages)
     others = [path for path in sys.path if 'site-packages' in path]  # without their .pth files, so without this tree
-    (packages / 'others.pth').write_text('\n'.join(others) + '\n')
+    shim = 'import _distutils_hack; _distutils_hack.add_shim()'  # BasicSR imports it still
+    (packages / 'others.pth').write_text('\n'.join([*others, shim]) + '\n')
     python = environment / 'bin' / 'python'
     work.mkdir()
 
