@@ -212,7 +212,7 @@ def test_launcher_starts_the_backend_of_the_option_file(options, gpu, expected, 
     monkeypatch.setattr(torch.cuda, 'is_available', lambda: gpu)
     monkeypatch.setattr(torch.cuda, 'device_count', lambda: int(gpu))
     monkeypatch.setattr(torch.cuda, 'set_device', lambda device: None)
-    monkeypatch.setattr(torch.distributed, 'init_process_group', lambda backend: started.append(backend))
+    monkeypatch.setattr(torch.distributed, 'init_process_group', lambda backend, timeout: started.append(backend))
     monkeypatch.setattr(torch.multiprocessing, 'set_start_method', lambda method: None)
     init_dist('pytorch')
     assert started == [expected]
@@ -233,7 +233,7 @@ def slurm(tmp_path, monkeypatch):
     monkeypatch.setattr(torch.cuda, 'is_available', lambda: False)
     monkeypatch.setattr(torch.multiprocessing, 'set_start_method', lambda method: None)
     monkeypatch.setattr(
-        torch.distributed, 'init_process_group', lambda backend: started.update(os.environ, backend=backend)
+        torch.distributed, 'init_process_group', lambda backend, timeout: started.update(os.environ, backend=backend)
     )
     return started
 

@@ -299,7 +299,7 @@ def test_methods_without_cost_are_named_under_the_chart():
 def test_tables_for_latex_mark_the_best_and_the_second_of_a_column():
     report = full()
     lines = latex(set_table(report, report['sets'][0])).splitlines()
-    assert lines[3:7] == [
+    assert lines[4:8] == [
         r'\begin{tabular}{lrrrrr}',
         r'\toprule',
         r'Method & PSNR (dB) $\uparrow$ & SSIM $\uparrow$ & NIQE $\downarrow$ & Network time (s) & Whole time (s) \\',

@@ -537,7 +537,10 @@ def put(path, value):
         (put('methods:OKDNet:path:strict_load_g', False), 'methods:OKDNet:path:strict_load_g: nothing reads it'),
         (put('methods:OKDNet:path:pretrain_network', 'x'), 'did you mean pretrain_network_g'),
         (put('report:tables', 1), 'option report:tables is 1; write a list'),
-        (put('report:images', {'SOTS': {}}), 'report:images:SOTS: there is no such test set .did you mean SOTS-indoor'),
+        (
+            put('report:images', {'SOTS-indor': {}}),
+            'report:images:SOTS-indor: there is no such test set .did you mean SOTS-indoor',
+        ),
         (
             put('report:images', {'SOTS-indoor': {'1_1_0.9': None}}),
             'report:images:SOTS-indoor:1_1_0.9: there is no such image .did you mean 1_1_0.8',
@@ -548,7 +551,7 @@ def put(path, value):
         ),
         (
             put('report:images', {'SOTS-indoor': {'1_1_0.8': [1, 2]}}),
-            r'1_1_0.8 is \[1, 2\]; write .x, y, width, height',
+            r'report:images:SOTS-indoor is .*1_1_0.8.: \[1, 2\]',
         ),
         (put('report:images', {'SOTS-indoor': {14001: None}}), 'report:images:SOTS-indoor:14001.*quote'),
         (put('report:cost_size', 64), r'option report:cost_size is 64; write \[height, width\]'),
