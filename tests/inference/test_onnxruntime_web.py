@@ -24,10 +24,10 @@ def has_package():
 
 @pytest.mark.parametrize('half', [False, True])
 def test_shipped_weights_restore_in_a_browser_as_here(tmp_path, half):
-    for package in ('onnx', 'onnxruntime', 'onnxscript'):
-        pytest.importorskip(package)
     if not has_package():
         pytest.skip('Node does not find onnxruntime-web')
+    for package in ('onnx', 'onnxruntime', 'onnxscript'):
+        pytest.importorskip(package)
     weights, hazy = load('okdnet'), torch.rand(2, 3, 50, 75)
     export(weights, str(tmp_path / 'net.onnx'), half=half)
     (tmp_path / 'in.bin').write_bytes(hazy.numpy().tobytes())
