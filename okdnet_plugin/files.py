@@ -20,7 +20,7 @@ from okdnet_plugin.errors import InputError, SaveError
 _TEMPORARY = re.compile(r'\.okdnet-([0-9a-f]{8})-(\d+)-\d+\.tmp')
 _HOST = f'{zlib.crc32(socket.gethostname().encode()):08x}'
 _FOREIGN = 86400  # seconds without a change after which a file of another machine is taken for left behind
-_LATELY = 600  # seconds, in which who shares a folder with others of the same name and number would have changed it
+_LATELY = 600  # seconds
 _KINDS = {
     stat.S_IFDIR: 'a folder',
     stat.S_IFIFO: 'a named pipe',
@@ -173,12 +173,22 @@ def is_left_behind(path: str) -> bool:
     return int(match[2]) == os.getpid() and path not in _unfinished
 
 
-def remove_leftovers(folder: str) -> None:
-    """Remove from a folder what killed processes have left half made, unless it has changed in the last minutes."""
-    with contextlib.suppress(OSError):
-        for path in (osp.join(folder, name) for name in os.listdir(folder or os.curdir)):
-            if is_left_behind(path) and time.time() - os.stat(path, follow_symlinks=False).st_mtime > _LATELY:
-                os.remove(path)
+def remove_leftovers(*folders: str, is_shared: bool = False) -> None:
+    """Remove from folders what killed processes have left half made.
+
+    Args:
+        folders: what is below them counts too.
+        is_shared: others may write there now, of containers too, in which the numbers of processes are the same: what
+            has changed in the last minutes stays, and what is below.
+    """
+    for folder in folders:
+        for place, inner, names in os.walk(folder or os.curdir):
+            if is_shared:
+                inner.clear()
+            for path in filter(is_left_behind, (osp.join(place, name) for name in names)):
+                with contextlib.suppress(OSError):
+                    if not is_shared or time.time() - os.stat(path, follow_symlinks=False).st_mtime > _LATELY:
+                        os.remove(path)
 
 
 def save_error(path: str, error: Exception, advice: str = '') -> SaveError:

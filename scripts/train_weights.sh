@@ -88,6 +88,6 @@ for stage in "${stages[@]}"; do
   run basicsr train -opt "$root/options/weights/$stage.yml" --auto_resume "${more[@]}"
   touch "experiments/$stage/done"
 done
-weights=experiments/okdnet_4/models/net_g_latest.pth
+weights=experiments/${stages[-1]}/models/net_g_latest.pth
 echo "== evaluation of $weights"
 run python "$root/scripts/evaluate_weights.py" "$DATA" --weights "$weights" -o reports/okdnet ${LIMIT:+--limit "$LIMIT"}

@@ -148,8 +148,8 @@ def test_what_killed_processes_have_left_is_removed_and_what_others_are_making_i
     for path in (mine, left, fresh, other):
         Path(path).touch()
         os.utime(path, (0, 0) if path != fresh else None)
-    files.remove_leftovers(str(tmp_path))
-    files.remove_leftovers(str(tmp_path / 'not there'))
+    files.remove_leftovers(str(tmp_path), is_shared=True)
+    files.remove_leftovers(str(tmp_path / 'not there'), is_shared=True)
     assert sorted(map(str, tmp_path.iterdir())) == sorted([mine, fresh, other])
     files.discard(mine)
 

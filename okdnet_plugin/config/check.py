@@ -6,6 +6,7 @@ import difflib
 import os
 import sys
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import Any, cast, get_args
 
 from pydantic import TypeAdapter, ValidationError
@@ -210,6 +211,8 @@ def _wrong(path: KeyPath, value: object, annotation: Any, key: Key) -> Iterator[
         if (index, '[key]') in places:
             hint = did_you_mean(index, map(str, get_args(get_args(bare(kinds[0]))[0])))
             yield Mistake((*path, index), f': there is no such key{hint}; correct it, or take it out', 'unknown key')
+        elif isinstance(value[index], Mapping):  # type: ignore[index]
+            yield from _wrong((*path, index), value[index], item, replace(key, annotation=item))  # type: ignore[index]
         else:
             yield _refusal((*path, index), value[index], described(item), item, key.is_guess)  # type: ignore[index]
 

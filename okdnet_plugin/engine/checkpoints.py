@@ -143,16 +143,6 @@ def states_of(folder: str) -> list[tuple[int, str]]:
     return sorted(states, reverse=True)
 
 
-def remove_leftovers(*folders: str) -> None:
-    """Remove temporary files that killed processes have left in folders and what is below them."""
-    for folder in folders:
-        for place, _, names in os.walk(folder):
-            for path in (osp.join(place, name) for name in names):
-                if files.is_left_behind(path):
-                    with contextlib.suppress(OSError):
-                        os.remove(path)
-
-
 def keep_newest(count: int, newest: int, models: str, states: str) -> None:
     """Remove the networks and states of all but the newest saved iterations; other names stay.
 

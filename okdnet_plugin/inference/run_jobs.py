@@ -61,8 +61,7 @@ def run(
     begin, share = time.monotonic(), share or Share()
     # By the result alone: one that is there, made however, is not replaced for what is missing beside it.
     waiting = [job for job in jobs if overwrite or job.target == STANDARD or not osp.lexists(job.target)]
-    for folder in {osp.dirname(path) for job in waiting for path in job.targets}:
-        files.remove_leftovers(folder)
+    files.remove_leftovers(*{osp.dirname(path) for job in waiting for path in job.targets}, is_shared=True)
     images = [job for job in waiting if not job.is_video]
     videos = [job for job in waiting if job.is_video]
     stopped: int | None = None

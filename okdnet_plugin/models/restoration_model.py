@@ -22,13 +22,13 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.optim import Optimizer
 
+from okdnet_plugin import files
 from okdnet_plugin.config.check import refuse_of_model
 from okdnet_plugin.config.keys import options_of
 from okdnet_plugin.config.registered import SCHEDULES, find
 from okdnet_plugin.config.types import Says, Tile
 from okdnet_plugin.engine import (
     batches,
-    checkpoints,
     finetuning,
     optimizers,
     precision,
@@ -272,7 +272,7 @@ class RestorationModel(Checkpointing, Validation):
             self.run.rescue = self._save_after_failure
             if self.opt['rank'] == 0:
                 folders = ('experiments_root', 'models', 'training_states', 'visualization')  # any may be a link
-                checkpoints.remove_leftovers(*(self.opt['path'][key] for key in folders))
+                files.remove_leftovers(*(self.opt['path'][key] for key in folders))
 
     def setup_ema(self) -> None:
         """Make the averaged copy of the network, from the resumed or pretrained file where there is one."""

@@ -131,7 +131,7 @@ def test_process_killed_in_a_write_leaves_the_old_file_whole_and_what_can_be_rem
     assert process.exitcode == -signal.SIGKILL
     assert path.read_bytes() == b'old'
     assert len(names(tmp_path)) == 2
-    checkpoints.remove_leftovers(str(tmp_path))
+    files.remove_leftovers(str(tmp_path))
     assert names(tmp_path) == ['file']
 
 
@@ -147,11 +147,11 @@ def test_only_temporary_files_of_processes_that_are_no_more_are_removed(tmp_path
     gone = [f'.okdnet-{host}-{ended.pid}-0.tmp', f'visualization/a/.okdnet-{host}-{ended.pid}-678.tmp']
     for name in [*kept, *gone]:
         (tmp_path / name).touch()
-    checkpoints.remove_leftovers(str(tmp_path), str(tmp_path / 'nowhere'))
+    files.remove_leftovers(str(tmp_path), str(tmp_path / 'nowhere'))
     assert names(tmp_path) == sorted([*kept, 'visualization'])
     assert not list((tmp_path / 'visualization' / 'a').iterdir())
     os.utime(tmp_path / foreign, (0, 0))
-    checkpoints.remove_leftovers(str(tmp_path))
+    files.remove_leftovers(str(tmp_path))
     assert not (tmp_path / foreign).exists()
     files.discard(str(tmp_path / began))
 

@@ -551,7 +551,7 @@ def put(path, value):
         ),
         (
             put('report:images', {'SOTS-indoor': {'1_1_0.8': [1, 2]}}),
-            r'report:images:SOTS-indoor is .*1_1_0.8.: \[1, 2\]',
+            r'report:images:SOTS-indoor:1_1_0.8 is \[1, 2\]; write .x, y, width, height',
         ),
         (put('report:images', {'SOTS-indoor': {14001: None}}), 'report:images:SOTS-indoor:14001.*quote'),
         (put('report:cost_size', 64), r'option report:cost_size is 64; write \[height, width\]'),
