@@ -337,7 +337,12 @@ class FusedOKDNet(nn.Module):
     def _airlight(self, x: Tensor) -> Tensor:
         return self.airlight(2 * x.float() - 1) / 2
 
-    def estimate_attention(self, x: Tensor) -> Tensor | None:
+    @property
+    def attended(self) -> list[int]:
+        """Channels of each channel attention; none of a network without attention."""
+        return self.shared.attended
+
+    def estimate_attention(self, x: Tensor) -> Tensor:
         """What the channel attentions see of hazy images, to be shared by the parts of an image.
 
         With the airlight it is all that is global in an OKDNet with a FAB.
@@ -346,10 +351,8 @@ class FusedOKDNet(nn.Module):
             x: hazy RGB images in [0, 1], shape (N, 3, H, W) with H, W >= 16.
 
         Returns:
-            Means of features, of all blocks side by side, (N, C, 1, 1); None of a network without attention.
+            Means of features, of all blocks of `attended` side by side, (N, C, 1, 1).
         """
-        if not self.shared.attended:
-            return None
         seen: list[Tensor] = []
         hazy = pad_to_multiple(x.float() - 0.5, self.multiple)
         self.shared(self.preprocess(2 * hazy.to(self.dtype)), seen=seen)

@@ -327,7 +327,7 @@ class Dehazer:
         for top, rows in tiling.restore(height, width, tile, run):
             take(top, rows, airlight)
 
-    def _attention(self, hazy: Tensor, tile: int) -> Tensor | None:
+    def _attention(self, hazy: Tensor, tile: int) -> list[Tensor] | None:
         """The attention that tiles share: of the whole image, made as small as a tile."""
         if not self._backend.core.takes_attention:
             return None
@@ -336,7 +336,7 @@ class Dehazer:
         return self._backend.estimate_attention(_at_least(_reduced(hazy, factor, self._transfer.bring)))
 
     def _run_one(
-        self, hazy: Tensor, airlight: Tensor | None, attention: Tensor | None = None
+        self, hazy: Tensor, airlight: Tensor | None, attention: list[Tensor] | None = None
     ) -> tuple[Tensor, Tensor | None]:
         """The restored piece, with transmission or depth as a fourth channel if there is one, and the airlight used."""
         height, width = hazy.shape[-2:]

@@ -88,10 +88,22 @@ def test_attention_of_the_whole_image_is_taken(net, name):
     hazy, light = torch.rand(2, 3, 20, 24), torch.rand(1, 3, 1, 1)
     attention = back_end.estimate_attention(hazy)
     assert attention is not None
-    result, other = back_end(hazy, light, attention).output, back_end(hazy, light, attention + 1).output
+    result, other = back_end(hazy, light, attention).output, back_end(hazy, light, [attention[0] + 1]).output
     with torch.no_grad():
         torch.testing.assert_close(result, net(hazy, airlight=light), atol=1e-5, rtol=0)
     assert (result - other).abs().max() > 1e-4
+
+
+def test_each_orientation_has_the_attention_of_its_own(net):
+    back_end = backends.make(net, 'eager', device='cpu')
+    back_end.self_ensemble = True
+    hazy = torch.rand(2, 3, 20, 24)
+    attention = back_end.estimate_attention(hazy)
+    assert attention is not None
+    assert len(attention) == 8
+    expected = back_end(hazy).output
+    torch.testing.assert_close(back_end(hazy, None, attention).output, expected, atol=1e-6, rtol=0)
+    assert (back_end(hazy, None, attention[::-1]).output - expected).abs().max() > 1e-6
 
 
 @pytest.mark.parametrize('name', ['eager', pytest.param('openvino', marks=OPENVINO)])

@@ -2,7 +2,9 @@
 
 import copy
 import inspect
+import itertools
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from typing import Any, ClassVar, NamedTuple
 
 import torch
@@ -37,7 +39,7 @@ class Core(nn.Module):
         super().__init__()
         self.net = net
         self.takes_airlight = hasattr(net, 'estimate_airlight')
-        self.takes_attention = hasattr(net, 'estimate_attention')
+        self.takes_attention = bool(getattr(net, 'attended', ()))
         self.maps = maps and self.takes_airlight
         self.gives_depth = maps and 'return_depth' in inspect.signature(net.forward).parameters
         self.eval()
@@ -94,22 +96,32 @@ class BackEnd(ABC):
         with torch.no_grad():
             return net.estimate_airlight(hazy.to(self.device, torch.float32)).float()
 
-    def estimate_attention(self, hazy: Tensor) -> Tensor | None:
+    def estimate_attention(self, hazy: Tensor) -> list[Tensor] | None:
         """What the channel attentions of the network see of images, which parts of an image may share.
 
         Args:
             hazy: RGB in [0, 1], shape (N, 3, H, W) with H, W >= 16.
 
         Returns:
-            (N, C, 1, 1), float32; None of a network that has no such estimate.
+            (N, C, 1, 1), float32, for each orientation in which an image is restored: one, or eight; None of a network
+            that has no such estimate.
         """
-        if not self.core.takes_attention:
-            return None
         net: Any = self.core.net
-        with torch.no_grad():
-            return net.estimate_attention(hazy.to(self.device, torch.float32))
+        found: list[Tensor] = []
 
-    def __call__(self, hazy: Tensor, airlight: Tensor | None = None, attention: Tensor | None = None) -> Restored:
+        def look(images: Tensor) -> list[Tensor]:
+            found.append(net.estimate_attention(images))
+            return []
+
+        if self.core.takes_attention:
+            hazy = hazy.to(self.device, torch.float32)
+            with torch.no_grad():
+                _ = of_eight(look, hazy) if self.self_ensemble else look(hazy)
+        return found or None
+
+    def __call__(
+        self, hazy: Tensor, airlight: Tensor | None = None, attention: Sequence[Tensor] | None = None
+    ) -> Restored:
         """
         Args:
             hazy: RGB in [0, 1], shape (N, 3, H, W) with H, W >= 16.
@@ -129,10 +141,11 @@ class BackEnd(ABC):
             airlight = airlight.expand(len(hazy), -1, -1, -1)
         else:
             airlight = attention = None
-        scene = [one for one in (airlight, attention) if one is not None]
+        orientations = itertools.cycle(attention or [None])
         with torch.no_grad():
             # What is tried may be one image of several.
             def run(images: Tensor) -> list[Tensor]:
+                scene = [one for one in (airlight, next(orientations)) if one is not None]
                 return self._any_size(images, lambda some: self._run(some, *(one[: len(some)] for one in scene)))
 
             output, *maps = of_eight(run, hazy) if self.self_ensemble else run(hazy)

@@ -65,7 +65,7 @@ class Graph(BackEnd):
         if not self.core.takes_airlight:
             return (hazy,)
         attention = self.estimate_attention(0.5 * hazy)
-        return (hazy, torch.full((batch, 3, 1, 1), 0.8), *([] if attention is None else [attention]))
+        return (hazy, torch.full((batch, 3, 1, 1), 0.8), *(attention or ())[:1])
 
     @abstractmethod
     def _make_graph(self, example: tuple[Tensor, ...]) -> Callable[..., tuple[Tensor, ...]]:
