@@ -1,5 +1,6 @@
 """The back end `openvino`: Intel's runtime, on any x86 or ARM processor."""
 
+import functools
 import threading
 from collections.abc import Callable
 from typing import Any
@@ -24,7 +25,7 @@ class OpenVino(Graph):
             import openvino
         except ImportError as error:
             raise InputError('back end openvino needs a package: pip install okdnet_plugin[openvino]') from error
-        core = openvino.Core()
+        core = _runtime()
         if self.precision == 'bf16' and 'BF16' not in core.get_property('CPU', 'OPTIMIZATION_CAPABILITIES'):
             raise InputError('this processor has no bf16 instructions; write precision fp32')
         with quiet():
@@ -46,3 +47,15 @@ class OpenVino(Graph):
                 return tuple(torch.from_numpy(results[i].copy()) for i in range(len(results)))
 
         return run
+
+
+@functools.cache
+def _runtime() -> Any:
+    """OpenVINO, started once and never ended.
+
+    Its start replaces the calling thread's stack for signal handlers, and its end frees that stack but puts the old one
+    back in the thread that ends it alone: if that is another, the next signal that has a handler kills the process.
+    """
+    import openvino
+
+    return openvino.Core()
