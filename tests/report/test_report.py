@@ -387,6 +387,24 @@ def test_an_image_that_one_metric_cannot_take_has_the_others(options, monkeypatc
     assert report['notes'][0] == 'hazy input on SOTS-indoor: 1_1_0.8: large: too small'
 
 
+def test_images_that_vanish_meanwhile_are_told_and_the_others_measured(options, tmp_path, pairs):
+    for side in ('hazy', 'clear'):
+        shutil.copytree(pairs / side, tmp_path / side)
+        options['datasets']['SOTS-indoor'][f'dataroot_{"lq" if side == "hazy" else "gt"}'] = str(tmp_path / side)
+    this = plan.read(options)
+    (tmp_path / 'hazy' / '4_2_0.95.png').unlink()
+    (tmp_path / 'clear' / '1.png').unlink()  # of two pairs
+    evaluation = Evaluation(this, str(tmp_path / 'report'))
+    evaluation.run()
+    rows = collect.measured(this, evaluation)['OKDNet', 'SOTS-indoor']
+    found = [row['picture'] for row in rows if row.get('figures')]
+    assert found == ['2_1_0.8', '2_2_0.95', '3_1_0.8', '3_2_0.95', '4_1_0.8']
+    notes = collect.collect(this, evaluation, 'basicsr report')['notes']
+    told = [line for line in notes if line.startswith('OKDNet on SOTS-indoor') and 'No such file' in line]
+    assert len(told) == 3
+    assert all('restore it or take it out' in line for line in told)
+
+
 @pytest.mark.parametrize('change', ['more', 'fewer', 'replaced'])
 def test_figures_are_of_the_images_that_are_there(options, tmp_path, pairs, change):
     for side in ('hazy', 'clear'):
