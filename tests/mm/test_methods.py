@@ -1,7 +1,7 @@
 """The models of three methods in MMEngine: the steps of BasicSR's models, what is frozen, stages, checkpoints."""
 
 import copy
-import sys
+import functools
 
 import cv2
 import numpy as np
@@ -13,12 +13,13 @@ from basicsr.models import build_model
 from basicsr.utils import set_random_seed
 from mmengine.config import Config
 from mmengine.logging import MessageHub
+from mmengine.model import MMDistributedDataParallel
 from mmengine.optim import OptimWrapper
 from mmengine.registry import MODELS
 from mmengine.runner import Runner
 
 import okdnet_plugin.mm
-from conftest import run
+from conftest import in_two_processes
 from okdnet_plugin.errors import InputError
 from okdnet_plugin.mm.checkpoint import convert
 from okdnet_plugin.mm.compat import load_from_local
@@ -317,15 +318,31 @@ def test_a_training_goes_on_exactly_and_its_weights_are_those_of_basicsrs_networ
     assert all(torch.equal(value, whole['state_dict'][f'generator.{name}']) for name, value in net.state_dict().items())
 
 
-@pytest.mark.parametrize('case', ['depth in stages'])
-def test_stages_train_in_two_processes(config, case, tmp_path):
-    Config(config(case)).dump(str(tmp_path / 'config.py'))
-    command = [sys.executable, '-m', 'torch.distributed.run', '--nproc_per_node=2', '--master_port=0',
-               '--rdzv_backend=c10d', '--rdzv_endpoint=localhost:0']  # fmt: skip
-    arguments = ['-m', 'okdnet_plugin.mm', 'train', str(tmp_path / 'config.py'), '--launcher', 'pytorch']
-    result = run(*command, *arguments, cwd=tmp_path)
-    assert result.returncode == 0, result.stderr[-3000:]
-    second, last = (load_from_local(str(tmp_path / f'work/iter_{n}.pth'))['ema_state_dict'] for n in (2, 4))
-    moved = {name.split('.')[2] for name, value in last.items() if not torch.equal(value, second[name])}
-    assert {'fuse_net'} <= moved
-    assert 'depth_net' not in moved
+def stages_of_shares(folder, rank):
+    """Which parts of the networks learn in each iteration, and the sum of the weights at the end."""
+    okdnet_plugin.register()
+    found = []
+    for case in ('depth in stages', 'progressive'):
+        torch.manual_seed(0)
+        model = MMDistributedDataParallel(MODELS.build(config_of(case, folder)), find_unused_parameters=True)
+        wrapper = OptimWrapper(torch.optim.Adam(model.parameters(), lr=1e-3))
+        torch.manual_seed(rank + 1)
+        batch = {'lq': torch.rand(1, 3, 32, 32), 'gt': torch.rand(1, 3, 32, 32), 'depth': torch.rand(1, 1, 32, 32)}
+        net, parts = model.module.generator, []
+        for number in range(1, 5):
+            before = copy.deepcopy(dict(net.named_parameters()))
+            at_iteration(number)
+            model.train_step(batch, wrapper)
+            moved = (name for name, one in net.named_parameters() if not torch.equal(one, before[name]))
+            parts.append(sorted({name.split('.')[0] for name in moved}))
+        found.append((parts, sum(float(one.detach().double().sum()) for one in net.parameters())))
+    return found
+
+
+def test_stages_train_in_two_processes_that_have_one_model(tmp_path):
+    first, second = in_two_processes(functools.partial(stages_of_shares, tmp_path), tmp_path)
+    assert first == second
+    (of_depth, _), (progressive, _) = first
+    assert of_depth[:2] == [['depth_net']] * 2
+    assert of_depth[3] == ['fuse_net', 'mix']
+    assert progressive == [['pre_restore']] * 2 + [['join', 'pre_restore', 'restorer']] * 2
