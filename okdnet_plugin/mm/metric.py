@@ -17,7 +17,7 @@ from okdnet_plugin.mm.restorer import to_bgr
 class RestorationMetric(BaseMetric):
     """Mean of a registered metric over a data set, with the figures of the BasicSR side.
 
-    Works in MMEngine's loops and in MMagic's MultiValLoop, on what OKDNetRestorer or any of MMagic's restoration models
+    Works in MMEngine's loops and in MMagic's MultiValLoop, on what our restorers or any of MMagic's restoration models
     predicts. A metric that needs a clear image leaves out samples without one; infinite values (PSNR of an image
     that equals its clear one) and images that the function has no value for are left out of the mean and counted.
 
