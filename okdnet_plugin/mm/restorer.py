@@ -25,7 +25,7 @@ from okdnet_plugin.models.okdnet_model import OKDNetModel, OKDNetStep, has_branc
 from okdnet_plugin.models.progressive_model import ProgressiveModel, ProgressiveStep
 from okdnet_plugin.models.restoration_step import RestorationStep
 
-_OF_A_BATCH = ('lq', 'gt', 'depth', 'transmission', 'airlight')  # what losses look at
+_MAPS = ('depth', 'transmission', 'airlight')  # of the data sets, which losses look at
 
 
 class DehazeDataPreprocessor(BaseDataPreprocessor):
@@ -60,8 +60,8 @@ class DehazeDataPreprocessor(BaseDataPreprocessor):
         batch: Any = self.cast_data(_from_mmagic(data) if 'inputs' in data else dict(data))
         if 'lq' not in batch:
             raise InputError(f'the batch has no hazy images (lq or inputs), only {", ".join(batch)}')
-        for key in _OF_A_BATCH:
-            if key in batch:
+        for key in ('lq', 'gt', *_MAPS):
+            if key in batch and (key not in _MAPS or all(isinstance(x, Tensor) and x.ndim == 3 for x in batch[key])):
                 images = batch[key] if isinstance(batch[key], Tensor) else _stacked(batch[key], key)
                 batch[key] = images.contiguous(memory_format=self.memory_format)
         return batch
