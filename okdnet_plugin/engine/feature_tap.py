@@ -3,6 +3,7 @@
 import inspect
 from collections.abc import Iterable, Mapping
 from fnmatch import fnmatchcase
+from functools import partial
 from typing import Any
 
 from torch import Tensor, nn
@@ -65,7 +66,7 @@ class FeatureTap:
             )
         self._modules[pattern] = found
         for name in found:
-            modules[name].register_forward_hook(lambda module, _, given, name=name: self._note(name, given))
+            modules[name].register_forward_hook(partial(self._note, name))  # a copy of both has a hook of its own
 
     def __enter__(self) -> 'FeatureTap':
         self._is_on = True
@@ -74,7 +75,7 @@ class FeatureTap:
     def __exit__(self, *_: object) -> None:
         self._is_on = False
 
-    def _note(self, name: str, given: Any) -> None:
+    def _note(self, name: str, _: nn.Module, __: Any, given: Any) -> None:
         if self._is_on:
             self._seen[name] = given
 

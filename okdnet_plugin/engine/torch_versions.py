@@ -25,6 +25,16 @@ def allow_counters() -> None:
         unpickler._get_allowed_globals()['collections.Counter'] = Counter
 
 
+def autocast_dtype(device: torch.device) -> torch.dtype | None:
+    """In which type autocast computes on a device here, `torch.get_autocast_dtype` of torch 2.4; None: it is off."""
+    torch_: Any = torch
+    if hasattr(torch_, 'get_autocast_dtype'):
+        return torch_.get_autocast_dtype(device.type) if torch_.is_autocast_enabled(device.type) else None
+    if device.type == 'cpu':
+        return torch_.get_autocast_cpu_dtype() if torch_.is_autocast_cpu_enabled() else None
+    return torch_.get_autocast_gpu_dtype() if torch_.is_autocast_enabled() else None
+
+
 def cpu_has_bf16() -> bool:
     """Whether this CPU computes in bfloat16, as `torch.cpu.get_capabilities` of torch 2.9 says."""
     cpu: Any = torch.cpu

@@ -21,7 +21,7 @@ def convert(source: str, target: str) -> dict[str, int]:
     `params_ema` and `params`.
 
     Args:
-        source: a checkpoint of OKDNetRestorer or of an editing model of MMagic.
+        source: a checkpoint of a restorer of this package or of an editing model of MMagic.
         target: a file that is not there yet.
 
     Returns:

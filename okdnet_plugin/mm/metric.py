@@ -17,7 +17,7 @@ from okdnet_plugin.mm.restorer import to_bgr
 class RestorationMetric(BaseMetric):
     """Mean of a registered metric over a data set, with the figures of the BasicSR side.
 
-    Works in MMEngine's loops and in MMagic's MultiValLoop, on what OKDNetRestorer or any of MMagic's restoration models
+    Works in MMEngine's loops and in MMagic's MultiValLoop, on what our restorers or any of MMagic's restoration models
     predicts. A metric that needs a clear image leaves out samples without one; infinite values (PSNR of an image
     that equals its clear one) and images that the function has no value for are left out of the mean and counted.
 
@@ -58,13 +58,15 @@ class RestorationMetric(BaseMetric):
         Args:
             data_batch: not used.
             data_samples: each with `output` that holds `pred_img`, and perhaps `gt_img` and `input`, (3, H, W) in
-                [0, 255], in the order of `img_channel_order`, BGR unless it says `rgb`.
+                [0, 255], in the order of `img_channel_order`, BGR unless it says `rgb`; `depth` and `depth_gt`, (H, W),
+                for metrics of depth.
         """
         for sample in data_samples:
             order = sample.get('img_channel_order') or 'bgr'
             found = {'result': sample['output']['pred_img'], 'gt': sample.get('gt_img'), 'lq': sample.get('input')}
             orders = {'gt': sample.get('gt_channel_order') or order}
             images = {key: to_bgr(image, orders.get(key, order)) for key, image in found.items() if image is not None}
+            images |= {key: sample[key] for key in ('depth', 'depth_gt') if key in sample}
             self.results.append(validation.metric_values_of(images, {self.name: dict(self.block)}))
 
     def compute_metrics(self, results: list[tuple[dict[str, float], dict[str, str]]]) -> dict[str, float]:

@@ -20,10 +20,10 @@ def register() -> None:
     okdnet_plugin.register()
     from basicsr.utils.registry import ARCH_REGISTRY, DATASET_REGISTRY, LOSS_REGISTRY
 
+    from okdnet_plugin.mm import restorer
     from okdnet_plugin.mm.hooks import BranchVisualizationHook, ShareBuffersHook
     from okdnet_plugin.mm.metric import RestorationMetric
     from okdnet_plugin.mm.packed_dataset import PackedDehazeDataset
-    from okdnet_plugin.mm.restorer import DehazeDataPreprocessor, OKDNetRestorer
     from okdnet_plugin.mm.transforms import AugmentHazePair, LoadHazePair, PackHazePair
 
     for source, target in ((ARCH_REGISTRY, MODELS), (DATASET_REGISTRY, DATASETS), (LOSS_REGISTRY, MODELS)):
@@ -33,7 +33,13 @@ def register() -> None:
             elif source is LOSS_REGISTRY and found.__module__.startswith('basicsr.'):
                 _add(target, f'BasicSR{name}', found)
     own = {
-        MODELS: (OKDNetRestorer, DehazeDataPreprocessor),
+        MODELS: (
+            restorer.DehazeDataPreprocessor,
+            restorer.OKDNetRestorer,
+            restorer.DistillationRestorer,
+            restorer.DepthGuidanceRestorer,
+            restorer.ProgressiveRestorer,
+        ),
         DATASETS: (PackedDehazeDataset,),
         TRANSFORMS: (LoadHazePair, AugmentHazePair, PackHazePair),
         METRICS: (RestorationMetric,),

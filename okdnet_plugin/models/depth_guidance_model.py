@@ -17,6 +17,7 @@ from okdnet_plugin.data.haze_options import PRESETS, Drawn, HazeRule
 from okdnet_plugin.data.options import located
 from okdnet_plugin.errors import InputError
 from okdnet_plugin.models.restoration_model import RestorationModel
+from okdnet_plugin.models.restoration_step import RestorationStep
 from okdnet_plugin.weights import loading
 
 
@@ -43,8 +44,109 @@ class Haze(BaseModel):
     airlight_per_channel: bool | None = Field(False, description='draw each channel of the airlight by itself')
 
 
+class DepthGuidanceStep(RestorationStep):
+    """The losses of a network that depth guides, see `DepthGuidanceModel`.
+
+    `opt` may have the blocks `clear_depth` and `haze`, and `train: depth_iter` and `freeze_depth`.
+    """
+
+    loss_blocks: ClassVar = {
+        **RestorationStep.loss_blocks,
+        'depth_opt': 'l_depth',
+        'mutual_opt': 'l_mutual',
+    }
+    other_loss_blocks: ClassVar = ('depth_opt', 'mutual_opt')
+    of_a_batch: ClassVar = (*RestorationStep.of_a_batch, 'depth')
+
+    clear_depth: nn.Module | None
+    depth: Tensor
+
+    def setup_losses(self) -> None:
+        train, source = self.opt['train'], self.options.clear_depth
+        net = self.network
+        if not {'depth', 'return_depth'} <= inspect.signature(net.forward).parameters.keys():
+            raise InputError(
+                f'option model_type: DepthGuidanceModel trains networks that depth guides, as DGDNet, and '
+                f'{type(net).__name__} is none; use model_type: RestorationModel'
+            )
+        if self.options.train.depth_iter and not train.get('depth_opt'):
+            raise InputError('option train:depth_iter needs the loss train:depth_opt; add it, or write 0')
+        if (source is None) != (self.options.haze is None):
+            missing, given = ('clear_depth', 'haze') if source is None else ('haze', 'clear_depth')
+            raise InputError(f'option {given} needs {missing}; add it, or leave both to the data set of the training')
+        self.clear_depth = None
+        if source is not None:
+            with located('option clear_depth'):
+                found: Any = loading.load_frozen(source.network_d, source.pretrain_network_d, source.param_key_d)
+            self.clear_depth = found.to(self.device, memory_format=self.memory_format)
+            with located('option haze'):
+                self.haze = HazeRule(self.options.haze.model_dump())
+        super().setup_losses()
+
+    def modules_beside(self) -> list[nn.Module]:
+        return [*super().modules_beside(), *([] if self.clear_depth is None else [self.clear_depth])]
+
+    def prepare_step(self, current_iter: int) -> None:
+        if self.clear_depth is not None:
+            self._make_haze()
+        elif not hasattr(self, 'depth'):
+            raise InputError(
+                'nothing tells the depth of the training images; write return_depth: true for a SyntheticHazeDataset, '
+                'or name a network by clear_depth'
+            )
+        if self.options.train.freeze_depth and current_iter > (self.options.train.depth_iter or 0):
+            self._freeze_depth()
+
+    def _freeze_depth(self) -> None:
+        depth_net: Any = self.network.depth_net
+        depth_net.eval()  # a validation has set it to train
+        depth_net.requires_grad_(False)
+
+    def _make_haze(self) -> None:
+        """Hazy images of the clear ones, by the depth that the frozen network tells; as a data set would make them."""
+        with torch.no_grad():
+            self.depth = depth_of(cast('nn.Module', self.clear_depth), self.gt).float()
+        rng = np.random.default_rng(np.random.randint(2**63 - 1, dtype=np.int64))
+        smallest, largest = self.depth.amin((2, 3), keepdim=True), self.depth.amax((2, 3), keepdim=True)
+        distances = ((self.depth - smallest) / (largest - smallest).clamp(min=1e-6)).cpu().numpy()
+        hazy = []
+        for clear, distance in zip(self.gt.cpu().numpy(), distances, strict=True):
+            drawn = self.haze.draw(rng, 0)
+            airlight = np.array(drawn.airlight, np.float32)
+            hazy.append(add_haze(clear.transpose(1, 2, 0), transmission(distance[0], drawn.beta), airlight))
+        batch = torch.from_numpy(np.stack(hazy).transpose(0, 3, 1, 2))
+        batch = batch.mul(255).round().div(255).clamp(0, 1).contiguous()
+        self.lq = batch.to(self.device, memory_format=self.memory_format)
+
+    def compute_losses(self) -> dict[str, Tensor]:
+        net, is_alone = self.network, self.current_iter <= (self.options.train.depth_iter or 0)
+        if is_alone:
+            return {self.loss_blocks['depth_opt']: self.losses['depth_opt'](self._depth_alone(net), self.depth)}
+        keywords = {}
+        if self.options.train.freeze_depth:
+            keywords = {'depth': depth_of(net, self.lq).float()}
+        given = self.restore(return_depth=True, **keywords)
+        self.output = given.output
+        losses = self.image_losses(given.output)
+        if 'depth_opt' in self.losses:
+            losses[self.loss_blocks['depth_opt']] = self.losses['depth_opt'](given.depth, self.depth)
+        if 'mutual_opt' in self.losses:
+            judge = net if self.clear_depth is None else self.clear_depth
+            found = depth_of(judge, given.output).float()
+            losses[self.loss_blocks['mutual_opt']] = self.losses['mutual_opt'](found, self.depth)
+        return losses
+
+    def _depth_alone(self, net: nn.Module) -> Tensor:
+        """Depth of the hazy images, without the dehazing where nobody waits for its gradient."""
+        if isinstance(self.net_g, DistributedDataParallel):  # it waits for a gradient of everything
+            given = self.restore(return_depth=True)
+            return given.depth + 0 * given.output.mean()
+        with self.autocast():
+            return depth_of(net, self.lq).float()
+
+
 @MODEL_REGISTRY.register()
-class DepthGuidanceModel(RestorationModel):
+class DepthGuidanceModel(DepthGuidanceStep, RestorationModel):
     """Trains DGDNet: haze is made of clear images by their depth, then depth and clear image are found again.
 
     The depth of the clear image is either given by the data set (`return_depth: true` of SyntheticHazeDataset, which
@@ -76,36 +178,6 @@ class DepthGuidanceModel(RestorationModel):
         )
         haze: Haze | None = Field(None, description='haze that is made by the depth of clear_depth')
 
-    loss_blocks: ClassVar = {
-        **RestorationModel.loss_blocks,
-        'depth_opt': 'l_depth',
-        'mutual_opt': 'l_mutual',
-    }
-    other_loss_blocks: ClassVar = ('depth_opt', 'mutual_opt')
-    of_a_batch: ClassVar = (*RestorationModel.of_a_batch, 'depth')
-
-    def init_training_settings(self) -> None:
-        train, source = self.opt['train'], self.options.clear_depth
-        net = self.get_bare_model(self.net_g)
-        if not {'depth', 'return_depth'} <= inspect.signature(net.forward).parameters.keys():
-            raise InputError(
-                f'option model_type: DepthGuidanceModel trains networks that depth guides, as DGDNet, and '
-                f'{type(net).__name__} is none; use model_type: RestorationModel'
-            )
-        if self.options.train.depth_iter and not train.get('depth_opt'):
-            raise InputError('option train:depth_iter needs the loss train:depth_opt; add it, or write 0')
-        if (source is None) != (self.options.haze is None):
-            missing, given = ('clear_depth', 'haze') if source is None else ('haze', 'clear_depth')
-            raise InputError(f'option {given} needs {missing}; add it, or leave both to the data set of the training')
-        self.clear_depth = None
-        if source is not None:
-            with located('option clear_depth'):
-                found: Any = loading.load_frozen(source.network_d, source.pretrain_network_d, source.param_key_d)
-            self.clear_depth = found.to(self.device, memory_format=self.memory_format)
-            with located('option haze'):
-                self.haze = HazeRule(self.options.haze.model_dump())
-        super().init_training_settings()
-
     # ------------------------------------------------------------------------------------------------- an iteration
 
     def feed_data(self, data: dict) -> None:
@@ -115,67 +187,12 @@ class DepthGuidanceModel(RestorationModel):
         if 'depth' in data:
             self.depth = self._on_device(data['depth'])
 
-    def optimize_parameters(self, current_iter: int) -> None:
-        if self.clear_depth is not None:
-            self._make_haze()
-        elif not hasattr(self, 'depth'):
-            raise InputError(
-                'nothing tells the depth of the training images; write return_depth: true for a SyntheticHazeDataset, '
-                'or name a network by clear_depth'
-            )
-        if self.options.train.freeze_depth and current_iter > (self.options.train.depth_iter or 0):
-            self._freeze_depth()
-        super().optimize_parameters(current_iter)
-
     def _freeze_depth(self) -> None:
-        net = self.get_bare_model(self.net_g)
-        net.depth_net.eval()  # a validation has set it to train
-        if not any(one.requires_grad for one in net.depth_net.parameters()):
-            return
-        net.depth_net.requires_grad_(False)
-        if isinstance(self.net_g, DistributedDataParallel):  # it waits for the gradients that it was built with
-            self.net_g = self.model_to_device(net)
-
-    def _make_haze(self) -> None:
-        """Hazy images of the clear ones, by the depth that the frozen network tells; as a data set would make them."""
-        with torch.no_grad():
-            self.depth = depth_of(cast('nn.Module', self.clear_depth), self.gt).float()
-        rng = np.random.default_rng(np.random.randint(2**63 - 1, dtype=np.int64))
-        smallest, largest = self.depth.amin((2, 3), keepdim=True), self.depth.amax((2, 3), keepdim=True)
-        distances = ((self.depth - smallest) / (largest - smallest).clamp(min=1e-6)).cpu().numpy()
-        hazy = []
-        for clear, distance in zip(self.gt.cpu().numpy(), distances, strict=True):
-            drawn = self.haze.draw(rng, 0)
-            airlight = np.array(drawn.airlight, np.float32)
-            hazy.append(add_haze(clear.transpose(1, 2, 0), transmission(distance[0], drawn.beta), airlight))
-        batch = torch.from_numpy(np.stack(hazy).transpose(0, 3, 1, 2))
-        self.lq = self._on_device(batch.mul(255).round().div(255).clamp(0, 1).contiguous())
-
-    def compute_losses(self) -> dict[str, Tensor]:
-        net, is_alone = self.get_bare_model(self.net_g), self.current_iter <= (self.options.train.depth_iter or 0)
-        if is_alone:
-            return {self.loss_blocks['depth_opt']: self.losses['depth_opt'](self._depth_alone(net), self.depth)}
-        keywords = {}
-        if self.options.train.freeze_depth:
-            keywords = {'depth': depth_of(net, self.lq).float()}
-        given = self.restore(return_depth=True, **keywords)
-        self.output = given.output
-        losses = self.image_losses(given.output)
-        if 'depth_opt' in self.losses:
-            losses[self.loss_blocks['depth_opt']] = self.losses['depth_opt'](given.depth, self.depth)
-        if 'mutual_opt' in self.losses:
-            judge = net if self.clear_depth is None else self.clear_depth
-            found = depth_of(judge, given.output).float()
-            losses[self.loss_blocks['mutual_opt']] = self.losses['mutual_opt'](found, self.depth)
-        return losses
-
-    def _depth_alone(self, net: nn.Module) -> Tensor:
-        """Depth of the hazy images, without the dehazing where nobody waits for its gradient."""
-        if isinstance(self.net_g, DistributedDataParallel):
-            given = self.restore(return_depth=True)
-            return given.depth + 0 * given.output.mean()
-        with torch.autocast(self.device.type, self.amp_dtype, enabled=self.amp_dtype is not None):
-            return depth_of(net, self.lq).float()
+        has_learnt = any(one.requires_grad for one in cast('Any', self.network.depth_net).parameters())
+        super()._freeze_depth()
+        if has_learnt and isinstance(self.net_g, DistributedDataParallel):
+            # It waits for the gradients that it was built with.
+            self.net_g = self.model_to_device(self.network)
 
     def _refuse_unused_losses(self) -> None:
         if self.current_iter > (self.options.train.depth_iter or 0):
@@ -186,7 +203,7 @@ class DepthGuidanceModel(RestorationModel):
     def test(self) -> None:
         super().test()
         if hasattr(self, 'depth'):
-            net = self.net_g_ema if hasattr(self, 'net_g_ema') else self.get_bare_model(self.net_g)
+            net = self.net_g_ema if hasattr(self, 'net_g_ema') else self.network
             was_training = net.training
             net.eval()
             with torch.no_grad():

@@ -3,7 +3,6 @@
 from typing import Annotated, Any, Literal
 
 import torch
-from basicsr.losses import build_loss
 from basicsr.utils.registry import MODEL_REGISTRY
 from pydantic import BaseModel, Field
 from torch import Tensor, nn
@@ -14,6 +13,7 @@ from okdnet_plugin.engine.feature_tap import MEANING, OUTPUT, FeatureTap
 from okdnet_plugin.engine.memory import is_out_of_memory
 from okdnet_plugin.errors import InputError, did_you_mean, one_line
 from okdnet_plugin.models.restoration_model import RestorationModel
+from okdnet_plugin.models.restoration_step import RestorationStep
 from okdnet_plugin.weights import loading
 
 
@@ -42,29 +42,13 @@ class Distillation(BaseModel):
     )
 
 
-@MODEL_REGISTRY.register()
-class DistillationModel(RestorationModel):
-    """Trains a network as RestorationModel does, and besides by the features of frozen teachers.
+class DistillationStep(RestorationStep):
+    """The losses of a network that frozen teachers teach, see `DistillationModel`.
 
-    A teacher sees the clear image and never learns: it is in eval mode, no gradient reaches it, and it is saved
-    with no network. Which features are compared, and by which loss, `train: distillation` says, a block each.
-
-    Source: Mitheran et al., "Rich Feature Distillation with Feature Affinity Module for Efficient Image Dehazing",
-    arXiv 2207.11250 (2022), whose teacher is a super-resolver of the clear image, and whose features are the images.
-    Other features, several teachers with a file each, and any student are ours.
-
-    Raises:
-        InputError: a teacher cannot be built or has other weights, a feature is not there, or a loss does not take two.
+    `opt` has the blocks `teachers` and `train: distillation`.
     """
 
-    class Options(BaseModel):
-        class Train(BaseModel):
-            distillation: dict[str, Distillation] = key('losses of features, each under a name of its own', ('train',))
-
-        train: Train = Field(default_factory=lambda: DistillationModel.Options.Train.model_validate({}))
-        teachers: dict[str, Teacher] = key('frozen networks, each under a name of its own', ('train',))
-
-    def init_training_settings(self) -> None:
+    def setup_losses(self) -> None:
         blocks: dict[str, Distillation] = self.options.train.distillation or {}
         teachers: dict[str, Teacher] = self.options.teachers or {}
         if not blocks or not teachers:
@@ -77,8 +61,9 @@ class DistillationModel(RestorationModel):
                         f'option train:distillation:{name}:teachers: there is no teacher {wanted}'
                         f'{did_you_mean(wanted, teachers)}; there are {", ".join(teachers)}'
                     )
-        student = self.get_bare_model(self.net_g)
-        self._tap = FeatureTap(student, [block.student for block in blocks.values()], 'train:distillation:…:student')
+        self._tap = FeatureTap(
+            self.network, [block.student for block in blocks.values()], 'train:distillation:…:student'
+        )
         self.teachers = {name: self._teacher(name, block) for name, block in teachers.items()}
         self._taps = {
             name: FeatureTap(
@@ -88,8 +73,8 @@ class DistillationModel(RestorationModel):
             )
             for name, net in self.teachers.items()
         }
-        self.distillers = {name: build_loss(block.loss).to(self.device) for name, block in blocks.items()}
-        super().init_training_settings()
+        self.distillers = {name: self.make_loss(block.loss).to(self.device) for name, block in blocks.items()}
+        super().setup_losses()
 
     def _teacher(self, name: str, block: Teacher) -> nn.Module:
         try:
@@ -97,6 +82,9 @@ class DistillationModel(RestorationModel):
         except InputError as error:
             raise type(error)(f'option teachers:{name}: {error}') from error
         return net.to(self.device, memory_format=self.memory_format)
+
+    def modules_beside(self) -> list[nn.Module]:
+        return [*super().modules_beside(), *self.distillers.values(), *self.teachers.values()]
 
     def restore(self, **keywords: object) -> Any:
         wanted = {**keywords, **self._tap.keywords}
@@ -123,8 +111,7 @@ class DistillationModel(RestorationModel):
                     f'option teachers:{name}:channels is {block.channels}, but the images have {image.shape[1]}'
                 )
             image = image[:, block.channels]
-        amp = torch.autocast(self.device.type, self.amp_dtype, enabled=self.amp_dtype is not None)
-        with torch.no_grad(), amp, tap:
+        with torch.no_grad(), self.autocast(), tap:
             result = self.teachers[name](image, **tap.keywords)
         blocks = self.options.train.distillation.values()
         wanted = {block.teacher for block in blocks if name in (block.teachers or self.teachers)}
@@ -149,3 +136,26 @@ class DistillationModel(RestorationModel):
                 f'{where}: {type(loss).__name__} does not take features of {shapes}: {one_line(error)}'
             ) from error
         return torch.stack(parts).sum()
+
+
+@MODEL_REGISTRY.register()
+class DistillationModel(DistillationStep, RestorationModel):
+    """Trains a network as RestorationModel does, and besides by the features of frozen teachers.
+
+    A teacher sees the clear image and never learns: it is in eval mode, no gradient reaches it, and it is saved
+    with no network. Which features are compared, and by which loss, `train: distillation` says, a block each.
+
+    Source: Mitheran et al., "Rich Feature Distillation with Feature Affinity Module for Efficient Image Dehazing",
+    arXiv 2207.11250 (2022), whose teacher is a super-resolver of the clear image, and whose features are the images.
+    Other features, several teachers with a file each, and any student are ours.
+
+    Raises:
+        InputError: a teacher cannot be built or has other weights, a feature is not there, or a loss does not take two.
+    """
+
+    class Options(BaseModel):
+        class Train(BaseModel):
+            distillation: dict[str, Distillation] = key('losses of features, each under a name of its own', ('train',))
+
+        train: Train = Field(default_factory=lambda: DistillationModel.Options.Train.model_validate({}))
+        teachers: dict[str, Teacher] = key('frozen networks, each under a name of its own', ('train',))

@@ -4,8 +4,12 @@ from typing import ClassVar
 
 from basicsr.utils.registry import MODEL_REGISTRY
 
-from okdnet_plugin.models.distillation_model import DistillationModel
-from okdnet_plugin.models.okdnet_model import OKDNetModel
+from okdnet_plugin.models.distillation_model import DistillationModel, DistillationStep
+from okdnet_plugin.models.okdnet_model import OKDNetModel, OKDNetStep
+
+
+class OKDNetDistillationStep(DistillationStep, OKDNetStep):
+    """The losses of a network with branches or without, and of frozen teachers."""
 
 
 @MODEL_REGISTRY.register()

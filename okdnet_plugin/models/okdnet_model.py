@@ -5,57 +5,38 @@ from typing import Any, ClassVar
 
 import torch
 from basicsr.utils.registry import MODEL_REGISTRY
-from torch import Tensor
+from torch import Tensor, nn
 
 from okdnet_plugin.errors import InputError
 from okdnet_plugin.models.restoration_model import RestorationModel
+from okdnet_plugin.models.restoration_step import RestorationStep
 
 _STUDENTS = ('model_free', 'model_based', 'shared')
 _MAPS = ('transmission', 'airlight')  # of branches and of data sets
 
 
-@MODEL_REGISTRY.register()
-class OKDNetModel(RestorationModel):
-    """Trains the branches of OKDNet together: L = L1 - SSIM + lambda L_diss.
-
-    Source: Lan et al. 2022, Eq. 3. The three terms are the blocks `pixel_opt`, `ssim_opt` and `distill_opt`.
-
-    Three blocks more are not in the paper's equation: `branch_opt`, a loss between each student and the clear image,
-    summed (the abstract's "via supervision training"), and `transmission_opt` and `airlight_opt`, between what the
-    model-based branch estimates and what the data set made the haze of (`return_maps: true`).
-
-    Raises:
-        InputError: the network gives no branches, the batch holds one image per GPU, or the data set gives nothing
-            for a loss to compare with.
-    """
+class OKDNetStep(RestorationStep):
+    """The losses of a network with branches, see `OKDNetModel`; of one without them those of `RestorationStep`."""
 
     loss_blocks: ClassVar = {
-        **RestorationModel.loss_blocks,
+        **RestorationStep.loss_blocks,
         'distill_opt': 'l_distill',
         'branch_opt': 'l_branch',
         'transmission_opt': 'l_trans',
         'airlight_opt': 'l_air',
     }
     other_loss_blocks: ClassVar = ('distill_opt', 'branch_opt', 'transmission_opt', 'airlight_opt')
-    of_a_batch: ClassVar = (*RestorationModel.of_a_batch, *_MAPS)
+    of_a_batch: ClassVar = (*RestorationStep.of_a_batch, *_MAPS)
 
-    def init_training_settings(self) -> None:
-        network = self.get_bare_model(self.net_g)
-        if 'return_branches' not in inspect.signature(network.forward).parameters:
-            raise InputError(
-                f'option model_type: OKDNetModel trains networks with branches, and {type(network).__name__} has none; '
-                'use model_type: RestorationModel'
-            )
-        super().init_training_settings()
-
-    def feed_data(self, data: dict) -> None:
-        super().feed_data(data)
-        for name in _MAPS:
-            vars(self).pop(name, None)  # of the batch before this one
-            if name in data and f'{name}_opt' in getattr(self, 'losses', ()):
-                setattr(self, name, self._on_device(data[name]))
+    def setup_losses(self) -> None:
+        super().setup_losses()
+        asked = [key for key in self.other_loss_blocks if key in self.losses]
+        if asked and not has_branches(self.network):
+            raise InputError(f'option train:{asked[0]}: {type(self.network).__name__} has no branches; take it out')
 
     def compute_losses(self) -> dict[str, Tensor]:
+        if not has_branches(self.network):
+            return super().compute_losses()
         branches = self.restore(return_branches=True)
         self.output = branches.output
         losses = self.image_losses(branches.output)
@@ -84,7 +65,7 @@ class OKDNetModel(RestorationModel):
         if missing:
             block = 'distill_opt' if 'distill_opt' in self.losses else 'branch_opt'
             raise InputError(
-                f'option train:{block}: {self.opt["network_g"]["type"]} has no branches {", ".join(missing)}; leave '
+                f'option train:{block}: {type(self.network).__name__} has no branches {", ".join(missing)}; leave '
                 'the block out'
             )
         return {name: getattr(branches, name) for name in _STUDENTS}
@@ -96,3 +77,42 @@ class OKDNetModel(RestorationModel):
                 f'return_maps: true for a SyntheticHazeDataset, or take {name}_opt out'
             )
         return getattr(self, name)
+
+
+@MODEL_REGISTRY.register()
+class OKDNetModel(OKDNetStep, RestorationModel):
+    """Trains the branches of OKDNet together: L = L1 - SSIM + lambda L_diss.
+
+    Source: Lan et al. 2022, Eq. 3. The three terms are the blocks `pixel_opt`, `ssim_opt` and `distill_opt`.
+
+    Three blocks more are not in the paper's equation: `branch_opt`, a loss between each student and the clear image,
+    summed (the abstract's "via supervision training"), and `transmission_opt` and `airlight_opt`, between what the
+    model-based branch estimates and what the data set made the haze of (`return_maps: true`).
+
+    Raises:
+        InputError: the network gives no branches, the batch holds one image per GPU, or the data set gives nothing
+            for a loss to compare with.
+    """
+
+    loss_blocks: ClassVar = OKDNetStep.loss_blocks
+
+    def setup_losses(self) -> None:
+        network = self.network
+        if not has_branches(network):
+            raise InputError(
+                f'option model_type: OKDNetModel trains networks with branches, and {type(network).__name__} has none; '
+                'use model_type: RestorationModel'
+            )
+        super().setup_losses()
+
+    def feed_data(self, data: dict) -> None:
+        super().feed_data(data)
+        for name in _MAPS:
+            vars(self).pop(name, None)  # of the batch before this one
+            if name in data and f'{name}_opt' in getattr(self, 'losses', ()):
+                setattr(self, name, self._on_device(data[name]))
+
+
+def has_branches(net: nn.Module) -> bool:
+    """Whether a network tells what its branches make of an image."""
+    return 'return_branches' in inspect.signature(net.forward).parameters

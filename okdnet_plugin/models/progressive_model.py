@@ -11,41 +11,24 @@ from torch.nn.parallel import DistributedDataParallel
 
 from okdnet_plugin.errors import InputError
 from okdnet_plugin.models.restoration_model import RestorationModel
+from okdnet_plugin.models.restoration_step import RestorationStep
 
 
-@MODEL_REGISTRY.register()
-class ProgressiveModel(RestorationModel):
-    """Trains ProgressiveDehazer: the pre-restore module by its own loss, the restorer by those of RestorationModel.
+class ProgressiveStep(RestorationStep):
+    """The losses of a network that restores in stages, see `ProgressiveModel`.
 
-    `pre_restore_opt` is a loss between J0, what the pre-restore module makes, and the clear image. `rehaze_opt` is one
-    between the hazy image and what it is explained by, of a network with `alternate_steps` from 2 on. Losses with
-    negatives, as `inter_contrast_opt`, get the hazy images and J0.
-
-    Source: inspired by the abstract of Xu et al., "A progressive image dehazing framework with inter and intra
-    contrastive learning", ICASSP 2023; which losses there are, and that the pre-restore module may learn alone at the
-    beginning, are ours.
-
-    Raises:
-        InputError: the network has no stages, or none that a loss needs.
+    `opt` may have `train: pre_restore_iter`.
     """
 
-    class Options(BaseModel):
-        class Train(BaseModel):
-            pre_restore_iter: Annotated[int, Field(ge=0, le=10**9)] | None = Field(
-                0, description='iterations at the beginning in which the pre-restore module alone learns'
-            )
-
-        train: Train = Field(default_factory=lambda: ProgressiveModel.Options.Train.model_validate({}))
-
     loss_blocks: ClassVar = {
-        **RestorationModel.loss_blocks,
+        **RestorationStep.loss_blocks,
         'pre_restore_opt': 'l_pre',
         'rehaze_opt': 'l_rehaze',
     }
     other_loss_blocks: ClassVar = ('pre_restore_opt', 'rehaze_opt')
 
-    def init_training_settings(self) -> None:
-        net, train = self.get_bare_model(self.net_g), self.opt['train']
+    def setup_losses(self) -> None:
+        net, train = self.network, self.opt['train']
         if 'return_stages' not in inspect.signature(net.forward).parameters:
             raise InputError(
                 f'option model_type: ProgressiveModel trains networks with stages, and {type(net).__name__} has none; '
@@ -57,7 +40,7 @@ class ProgressiveModel(RestorationModel):
             cure = 'add it' if learns else f'{type(pre).__name__} has nothing to learn'
             raise InputError(f'option train:pre_restore_iter needs the loss train:pre_restore_opt: {cure}, or write 0')
         self.pre_restored: Tensor | None = None
-        super().init_training_settings()
+        super().setup_losses()
 
     @property
     def negatives(self) -> list[Tensor]:
@@ -89,6 +72,31 @@ class ProgressiveModel(RestorationModel):
                 'network_g:alternate_steps: 2 or more, or take the block out'
             )
         return torch.stack([self.losses['rehaze_opt'](one, self.lq) for one in rehazed]).mean()
+
+
+@MODEL_REGISTRY.register()
+class ProgressiveModel(ProgressiveStep, RestorationModel):
+    """Trains ProgressiveDehazer: the pre-restore module by its own loss, the restorer by those of RestorationModel.
+
+    `pre_restore_opt` is a loss between J0, what the pre-restore module makes, and the clear image. `rehaze_opt` is one
+    between the hazy image and what it is explained by, of a network with `alternate_steps` from 2 on. Losses with
+    negatives, as `inter_contrast_opt`, get the hazy images and J0.
+
+    Source: inspired by the abstract of Xu et al., "A progressive image dehazing framework with inter and intra
+    contrastive learning", ICASSP 2023; which losses there are, and that the pre-restore module may learn alone at the
+    beginning, are ours.
+
+    Raises:
+        InputError: the network has no stages, or none that a loss needs.
+    """
+
+    class Options(BaseModel):
+        class Train(BaseModel):
+            pre_restore_iter: Annotated[int, Field(ge=0, le=10**9)] | None = Field(
+                0, description='iterations at the beginning in which the pre-restore module alone learns'
+            )
+
+        train: Train = Field(default_factory=lambda: ProgressiveModel.Options.Train.model_validate({}))
 
     def _refuse_unused_losses(self) -> None:
         if not self._is_first_stage:

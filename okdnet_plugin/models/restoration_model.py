@@ -3,8 +3,6 @@
 import contextlib
 import copy
 import datetime
-import inspect
-from collections import OrderedDict
 from collections.abc import Iterable, Mapping
 from signal import Signals
 from typing import Annotated, Any, ClassVar, Literal, cast
@@ -50,6 +48,7 @@ from okdnet_plugin.engine.torch_versions import (
 )
 from okdnet_plugin.errors import BadUpdatesError, InputError, SaveError, one_line
 from okdnet_plugin.models.checkpointing import Checkpointing
+from okdnet_plugin.models.restoration_step import RestorationStep
 from okdnet_plugin.models.validation import Validation
 
 _AMP = {'bf16': torch.bfloat16, 'fp16': torch.float16, 'off': None}
@@ -57,7 +56,7 @@ _PATIENCE = datetime.timedelta(days=1)  # of processes that have ended their sha
 
 
 @MODEL_REGISTRY.register()
-class RestorationModel(Checkpointing, Validation):
+class RestorationModel(RestorationStep, Checkpointing, Validation):
     """BasicSR's SRModel with one option block a loss, and with what a modern trainer needs.
 
     Args:
@@ -146,19 +145,7 @@ class RestorationModel(Checkpointing, Validation):
         val: Val = Field(default_factory=lambda: RestorationModel.Options.Val.model_validate({}))
         logger: Logger = Field(default_factory=lambda: RestorationModel.Options.Logger.model_validate({}))
 
-    # Block of the option file under `train` -> name of its value in the log. Each of them is a loss between the
-    # restored image and the clear one, but for those that compute_losses() computes otherwise.
-    loss_blocks: ClassVar = {
-        'pixel_opt': 'l_pix',
-        'ssim_opt': 'l_ssim',
-        'perceptual_opt': 'l_percep',
-        'inter_contrast_opt': 'l_inter',
-        'intra_contrast_opt': 'l_intra',
-    }
-    other_loss_blocks: ClassVar[tuple[str, ...]] = ()
     optimized: ClassVar = {'network_g': 'optim_g'}
-    # Tensors of a batch that losses look at, as far as they are there.
-    of_a_batch: ClassVar = ('lq', 'gt')
 
     def __init__(self, opt: dict):
         self.memory_format = torch.channels_last if opt.get('channels_last') else torch.contiguous_format
@@ -300,16 +287,14 @@ class RestorationModel(Checkpointing, Validation):
         """Let the averaged network follow; BasicSR's formula, for BatchNorm's statistics as for weights."""
         self.average.update(decay)
 
+    def make_loss(self, block: Mapping) -> nn.Module:
+        """A loss that is registered in BasicSR."""
+        return build_loss(block)
+
     def setup_losses(self) -> None:
         """Build the losses that the option file gives."""
-        train_opt = self.opt['train']
-        self.losses = {
-            key: build_loss(train_opt[key]).to(self.device) for key in self.loss_blocks if train_opt.get(key)
-        }
+        super().setup_losses()
         self._unused_losses = set(self.losses)  # until the first step has used them
-        self._contrasting = {
-            key for key, loss in self.losses.items() if 'negatives' in inspect.signature(loss.forward).parameters
-        }
         for key, loss in self.losses.items():
             loss.register_forward_pre_hook(lambda *_, key=key: self._unused_losses.discard(key))
 
@@ -369,6 +354,7 @@ class RestorationModel(Checkpointing, Validation):
         return images.to(self.device, memory_format=self.memory_format, non_blocking=True)
 
     def optimize_parameters(self, current_iter: int) -> None:
+        self.prepare_step(current_iter)
         self._is_updating = True  # and stays so where an error ends it
         with workers.undisturbed():
             self._make_a_step(current_iter)
@@ -540,43 +526,6 @@ class RestorationModel(Checkpointing, Validation):
             SRModel.save(self, 0, self.current_iter)
             raise
 
-    @property
-    def negatives(self) -> list[Tensor]:
-        """Images that a restored one is to be unlike, each (N, 3, H, W): the hazy ones."""
-        return [self.lq]
-
-    def compute_losses(self) -> dict[str, Tensor]:
-        """Restore the batch and compare it with the clear images.
-
-        Returns:
-            The parts of the loss by their names in the log, each a scalar; their sum is minimised.
-        """
-        self.output = self.restore()
-        return self.image_losses(self.output)
-
-    def restore(self, **keywords: object) -> Any:
-        """What the network makes of the batch, under autocast; its tensors, also those of a NamedTuple, as float32."""
-        with torch.autocast(self.device.type, self.amp_dtype, enabled=self.amp_dtype is not None):
-            result = self.net_g(self.lq, **keywords)
-        return _in_float32(result)
-
-    def image_losses(self, image: Tensor) -> dict[str, Tensor]:
-        """The losses between a restored image and the clear one, shapes (N, 3, H, W): of every declared block.
-
-        A loss may be of parts, as PerceptualLoss: the first has the block's name in the log, others have their own.
-        One that takes `negatives` gets `self.negatives`, by default the hazy images.
-        """
-        losses = OrderedDict()
-        for key in (key for key in self.losses if key not in self.other_loss_blocks):
-            more = {'negatives': self.negatives} if key in self._contrasting else {}
-            name, value = self.loss_blocks[key], self.losses[key](image, self.gt, **more)
-            values = value if isinstance(value, tuple | list) else (value,)
-            second = 'l_style' if key == 'perceptual_opt' else f'{name}_2'
-            names = [name, second, *(f'{name}_{number}' for number in range(3, len(values) + 1))]
-            parts = zip(names, values, strict=False)
-            losses.update((part, loss) for part, loss in parts if loss is not None)
-        return losses
-
     def get_current_log(self) -> dict[str, float]:
         """Losses of the last iteration, averaged over the processes; all of them have to ask."""
         self._look()
@@ -604,14 +553,6 @@ def _schedule(optimizer: Optimizer, block: Mapping) -> Any:
         return kind(optimizer, **{key: one for key, one in block.items() if key != 'type'})
     except (TypeError, ValueError, AssertionError) as error:
         raise InputError(f'option train:scheduler: {block["type"]} cannot be made: {one_line(error)}') from error
-
-
-def _in_float32(result: Any) -> Any:
-    """A tensor, or a NamedTuple, tuple or list of such and of the same, with its class."""
-    if isinstance(result, Tensor):
-        return result.float()
-    parts = [_in_float32(one) for one in result]
-    return type(result)(*parts) if hasattr(result, '_fields') else type(result)(parts)
 
 
 def _sum(losses: Iterable[Tensor]) -> Tensor:

@@ -17,7 +17,6 @@ from okdnet_plugin import config
 OPTIONS = REPOSITORY / 'options'
 # Keys of BasicSR's loader, which MMEngine has under other names.
 OF_A_LOADER = (*('num_worker_per_gpu', 'batch_size_per_gpu', 'dataset_enlarge_ratio', 'prefetch_mode', 'pin_memory'),)
-LOSSES = {'pixel_loss': 'pixel_opt', 'ssim_loss': 'ssim_opt', 'distill_loss': 'distill_opt'}
 
 
 @pytest.fixture
@@ -80,49 +79,76 @@ def test_data_sets_of_both_sides_are_the_same(model_options):
     assert all(torch.equal(ours[i]['lq'], theirs[i]['lq']) for i in range(len(ours)))
 
 
-@pytest.mark.parametrize(('yaml', 'mm_config'), [('okdnet.yml', 'okdnet_mm.py'),
-                                                 ('okdnet_quickstart.yml', 'okdnet_mm_demo.py')])  # fmt: skip
-def test_the_shipped_experiment_is_that_of_basicsr(yaml, mm_config):
-    opt = config.load(str(OPTIONS / yaml))
+CONFIGS = {
+    'okdnet_mm.py': 'okdnet.yml',
+    'okdnet_mm_demo.py': 'okdnet_quickstart.yml',
+    'feature_affinity/distilled_mm.py': 'feature_affinity/distilled.yml',
+    'depth_guidance/folder_mm.py': 'depth_guidance/folder.yml',
+    'progressive/griddehazenet_mm.py': 'progressive/griddehazenet.yml',
+}
+# Blocks of `train` that MMEngine has outside of the model.
+OF_A_TRAINING = ('ema_decay', 'optim_g', 'scheduler', 'total_iter', 'warmup_iter', 'grad_clip')
+
+
+def as_option_file(model: dict) -> tuple[dict, dict]:
+    """What the blocks of a model are in an option file: under `train`, and at the top."""
+    of_engine = ('type', 'generator', 'channels_last')
+    blocks = {name: one for name, one in model.items() if name not in of_engine}
+    top = {name: blocks.pop(name) for name in ('teachers', 'clear_depth', 'haze') if name in blocks}
+    named = {
+        f'{name.removesuffix("_loss")}_opt' if name.endswith('_loss') else name: one for name, one in blocks.items()
+    }
+    for block in named.values():
+        if isinstance(block, dict) and 'type' in block:
+            block['type'] = block['type'].removeprefix('BasicSR')
+    return named, top
+
+
+@pytest.mark.parametrize('mm_config', CONFIGS)
+def test_the_shipped_experiment_is_that_of_basicsr(mm_config):
+    opt = config.load(str(OPTIONS / CONFIGS[mm_config]))
     cfg = Config.fromfile(str(OPTIONS / mm_config), import_custom_modules=False)
     train = opt['train']
 
     assert cfg.train_cfg.max_iters == cfg.param_scheduler.end == train['total_iter']
-    assert cfg.param_scheduler.milestones == train['scheduler']['milestones']
-    assert cfg.param_scheduler.gamma == train['scheduler']['gamma']
-    optimizer = dict(cfg.optim_wrapper.optimizer)
-    (average,) = (hook for hook in cfg.custom_hooks if hook.type == 'EMAHook')
-    assert average.update_buffers
-    assert {key: optimizer[key] for key in ('type', 'lr', 'weight_decay')} == {
-        key: train['optim_g'][key] for key in ('type', 'lr', 'weight_decay')
-    }
-    assert list(optimizer['betas']) == train['optim_g']['betas']
-    assert 1 - average.momentum == pytest.approx(train['ema_decay'])
+    schedule = cfg.param_scheduler
+    if schedule.type == 'MultiStepLR':
+        assert {key: schedule[key] for key in ('milestones', 'gamma')} | {'type': schedule.type} == train['scheduler']
+    else:
+        wanted = [schedule.T_max], schedule.eta_min
+        assert wanted == (train['scheduler']['periods'], train['scheduler']['eta_min'])
+    averages = [hook for hook in cfg.custom_hooks if hook.type == 'EMAHook']
+    assert [1 - one.momentum for one in averages] == pytest.approx([train['ema_decay']] if train['ema_decay'] else [])
+    assert all(one.update_buffers for one in averages)
+    optimizer = {key: list(one) if key == 'betas' else one for key, one in cfg.optim_wrapper.optimizer.items()}
+    assert {'fused': False, **optimizer} == {'fused': False, **train['optim_g']}
+    clip = cfg.optim_wrapper.get('clip_grad')
+    assert (clip and clip.max_norm) == train.get('grad_clip')
     assert cfg.model.generator == opt['network_g']
-    for theirs, ours in LOSSES.items():
-        loss = dict(cfg.model[theirs])
-        assert {**loss, 'type': loss['type'].removeprefix('BasicSR')} == train[ours]
+    assert as_option_file(cfg.model.to_dict()) == (
+        {key: one for key, one in train.items() if key not in OF_A_TRAINING},
+        {key: opt[key] for key in ('teachers', 'clear_depth', 'haze') if key in opt},
+    )
 
     for loader, phase in ((cfg.train_dataloader, 'train'), (cfg.val_dataloader, 'val')):
         block = {key: value for key, value in opt['datasets'][phase].items() if key not in OF_A_LOADER}
-        described = dict(loader.dataset.opt)
+        described = {key: value for key, value in loader.dataset.opt.items() if value is not None}
         assert described.pop('phase') == phase
         assert described == {key: value for key, value in block.items() if key != 'type' and value is not None}
         assert loader.dataset.type == block['type']
     assert cfg.train_dataloader.batch_size == opt['datasets']['train']['batch_size_per_gpu']
     metrics = [{**metric, 'type': metric['function']} for metric in cfg.val_evaluator]
-    assert [{k: v for k, v in metric.items() if k not in ('function', 'name')} for metric in metrics] == list(
-        opt['val']['metrics'].values()
-    )
+    assert [{k: v for k, v in metric.items() if k not in ('function', 'name')} for metric in metrics] == [
+        {k: v for k, v in metric.items() if k != 'better'} for metric in opt['val']['metrics'].values()
+    ]
     assert cfg.train_cfg.val_interval == min(opt['val']['val_freq'], train['total_iter'])
     assert cfg.randomness.seed == opt['manual_seed']
     assert cfg.model.channels_last == opt['channels_last']
     wanted = opt['logger'].get('save_best')
     assert wanted is None or wanted.endswith(f'/{cfg.default_hooks.checkpoint.save_best}')
-    assert optimizer.get('fused', False) == train['optim_g'].get('fused', False)
     assert cfg.default_hooks.checkpoint.interval == opt['logger']['save_checkpoint_freq']
     assert cfg.default_hooks.logger.interval == opt['logger']['print_freq']
 
 
 def test_every_shipped_config_is_checked():
-    assert {path.name for path in Path(OPTIONS).glob('*.py')} == {'okdnet_mm.py', 'okdnet_mm_demo.py'}
+    assert {path.relative_to(OPTIONS).as_posix() for path in Path(OPTIONS).rglob('*.py')} == set(CONFIGS)

@@ -93,6 +93,13 @@ def test_batches_come_as_lists_or_as_tensors(batch, stacked):
     assert got['lq_path'] == batch['lq_path']
 
 
+def test_maps_of_a_data_set_are_stacked_and_what_is_no_map_stays_as_it_is(batch):
+    depth = [torch.rand(1, 24, 36) for _ in range(2)]
+    got = DehazeDataPreprocessor(channels_last=True)(batch | {'depth': depth, 'airlight': [0.8, 0.9]})
+    assert torch.equal(got['depth'], torch.stack(depth))
+    assert got['airlight'] == [0.8, 0.9]
+
+
 def test_channels_last_lays_images_and_network_out(model_config, batch):
     model = MODELS.build(model_config | {'channels_last': True})
     assert model.data_preprocessor(batch)['lq'].is_contiguous(memory_format=torch.channels_last)
