@@ -130,12 +130,13 @@ def options_of(pairs: Path, total: int, workers: int, is_light: bool = False) ->
     }
 
 
-def with_long_iterations(options: dict) -> dict:
+def with_long_iterations(options: dict, is_light: bool) -> dict:
     """The same with iterations of some seconds, made of many short steps."""
-    train = options['datasets']['train'] | {'dataset_enlarge_ratio': 100}
+    steps = 1000 if is_light else 200
+    train = options['datasets']['train'] | {'dataset_enlarge_ratio': steps // 2}
     return options | {
         'datasets': options['datasets'] | {'train': train},
-        'train': options['train'] | {'accumulate': 200},
+        'train': options['train'] | {'accumulate': steps},
     }
 
 
@@ -472,7 +473,7 @@ class Bench:
         self.worker_options = root / 'worker.yml'
         options = options_of(root / 'pairs', total, workers, is_light)
         self.options.write_text(yaml.safe_dump(options))
-        self.slow_options.write_text(yaml.safe_dump(with_long_iterations(options)))
+        self.slow_options.write_text(yaml.safe_dump(with_long_iterations(options, is_light)))
         self.worker_options.write_text(yaml.safe_dump(options_of(root / 'pairs', total, 1, is_light)))
         make_pairs(root / 'pairs' / 'train', 8)
         make_pairs(root / 'pairs' / 'val', 3)
