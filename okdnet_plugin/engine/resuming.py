@@ -12,7 +12,8 @@ import torch
 from basicsr.utils import get_root_logger
 from torch.optim import Optimizer
 
-from okdnet_plugin.errors import InputError
+from okdnet_plugin.engine import state_check
+from okdnet_plugin.errors import InputError, one_line
 from okdnet_plugin.redaction import redacted
 
 _CURE = 'for those of the option file write train:resume_settings: file'
@@ -133,7 +134,8 @@ def _check_optimizers(optimizers: Sequence[Optimizer], state: Mapping) -> None:
     cure = 'or begin a new run from the weights by path:pretrain_network_g'
     if state.get('optimizer', name) != name:
         raise InputError(
-            f'option train:optim_g:type is {name}, but the state is of {state["optimizer"]}; write that again, {cure}'
+            f'option train:optim_g:type is {name}, but the state is of {one_line(state["optimizer"], 40)}; write '
+            f'that again, {cure}'
         )
     here = [[len(group['params']) for group in optimizer.param_groups] for optimizer in optimizers]
     there = [[len(group['params']) for group in saved['param_groups']] for saved in state['optimizers']]
@@ -160,7 +162,12 @@ def _of_optimizers(optimizers: Sequence[Optimizer], state: Mapping) -> Iterator[
 
 
 def _check_schedules(schedulers: Sequence[Any], state: Mapping, train: Mapping) -> None:
-    told = set()
+    told, count = set(), len(state['schedulers'])
+    if count != len(schedulers):
+        raise InputError(
+            f'the state of iteration {state["iter"]} holds {count} schedules instead of {len(schedulers)}; go on from '
+            'an earlier state, or write train:resume_settings: file'
+        )
     for scheduler, saved in zip(schedulers, state['schedulers'], strict=True):
         here, there = ({key for key in one if key[0] != '_'} - {'verbose'} for one in (scheduler.state_dict(), saved))
         if here != there:
@@ -168,6 +175,14 @@ def _check_schedules(schedulers: Sequence[Any], state: Mapping, train: Mapping) 
                 f'option train:scheduler:type is {type(scheduler).__name__}, but the state is of a schedule with '
                 f'{", ".join(sorted(there - here)) or "fewer arguments"}; write that again, or write '
                 'train:resume_settings: file'
+            )
+        values = scheduler.state_dict()
+        spoiled = sorted(key for key in here if not state_check.is_alike(values[key], saved[key]))
+        if spoiled:
+            raise InputError(
+                f'the state of iteration {state["iter"]} holds a schedule whose {spoiled[0]} is '
+                f'{one_line(str(saved[spoiled[0]]), 40)}; write train:resume_settings: file, or go on from an earlier '
+                'state'
             )
         ends = (saved.get('cumulative_period') or [None])[-1]
         if ends is not None and ends < train['total_iter'] - 1:

@@ -28,13 +28,17 @@ def refuse_malformed(state: Mapping, path: str) -> None:
     groups = [_groups_of(optimizer, path) for optimizer in state['optimizers']]
     _require(all(groups), path, 'an optimiser without parameters')
     for schedule in state['schedulers']:
-        _require(isinstance(schedule, Mapping) and _counts(schedule), path, 'a schedule that is none')
+        is_one = isinstance(schedule, Mapping) and all(isinstance(key, str) and key for key in schedule)
+        _require(is_one and _counts(list(schedule.values())), path, 'a schedule that is none')
     for key in ('iter', 'epoch'):
         _require(not isinstance(state[key], bool) and state[key] >= 0, path, f'{key} {state[key]}')
     seed = state.get('seed')
     _require(seed is None or isinstance(seed, int), path, f'the seed {one_line(str(seed), 40)}')
-    facts = state.get('facts') or {}
-    _require(isinstance(facts, Mapping) and all(isinstance(key, str) for key in facts), path, 'facts that are none')
+    name = state.get('optimizer')
+    _require(name is None or isinstance(name, str), path, 'an optimiser whose name is none')
+    facts = state.get('facts')
+    are_facts = isinstance(facts, Mapping) and all(isinstance(key, str) for key in facts) and _counts([*facts.values()])
+    _require(facts is None or are_facts, path, 'facts that are none')
 
 
 def refuse_what_does_not_fit(
@@ -72,7 +76,9 @@ def _refuse_other_optimizer(optimizer: Optimizer, saved: dict, path: str) -> Non
         ) from error
     _require(not missing, path, f'an optimiser without {", ".join(missing)}')
     for number, parameter in enumerate(parameters):
-        for key, value in optimizer.state.get(parameter, {}).items():
+        remembered = optimizer.state.get(parameter, {})
+        _require(isinstance(remembered, Mapping), path, f'no moments of parameter {number}, or another thing')
+        for key, value in remembered.items():
             if key in _OF_PARAMETERS:
                 fits = value is None or (isinstance(value, Tensor) and value.shape == parameter.shape)
                 _require(fits, path, f'{key} of parameter {number}, which is of shape {list(parameter.shape)}')
@@ -106,10 +112,27 @@ def _refuse_other_parts(state: Mapping, path: str, rank: int, world_size: int) -
             randomness.set_state(before)
 
 
-def _counts(schedule: Mapping) -> bool:
-    """Whether milestones are iterations, each a few times."""
-    milestones = [pair for value in schedule.values() if isinstance(value, Counter) for pair in value.items()]
-    return all(isinstance(at, int) and isinstance(times, int) and times <= _MOST_TIMES for at, times in milestones)
+def is_alike(one: object, other: object) -> bool:
+    """Whether two values of a setting are of one kind: numbers, texts, lists of what is alike, or nothing."""
+    if one is None or other is None or (isinstance(one, bool) and isinstance(other, bool)):
+        return True
+    if isinstance(one, list | tuple):
+        return isinstance(other, list | tuple) and all(is_alike(one[0], each) for each in other if one)
+    for kind in (str, Mapping, int | float):
+        if isinstance(one, kind):
+            return isinstance(other, kind) and not isinstance(other, bool)
+    return True
+
+
+def _counts(values: Sequence) -> bool:
+    """Whether all milestones that are somewhere in them are iterations, each a few times."""
+    milestones: list = []
+    for value in values:
+        if isinstance(value, Counter):
+            milestones += value.items()
+        elif isinstance(value, list | tuple) and not _counts(value):
+            return False
+    return all(isinstance(at, int) and isinstance(times, int) and 0 <= times <= _MOST_TIMES for at, times in milestones)
 
 
 def _groups_of(optimizer: object, path: str) -> list:

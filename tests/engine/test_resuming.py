@@ -105,6 +105,23 @@ def test_another_schedule_and_other_parameters_are_refused():
         more.resume_training(state_after(model(STEPS), 2))
 
 
+@pytest.mark.parametrize(
+    ('change', 'told'),
+    [
+        (lambda state: state['schedulers'][0].update(cumulative_period=6), 'a schedule whose cumulative_period is 6;'),
+        (lambda state: state['schedulers'][0].update(periods=['\n\u2028']), r'a schedule whose periods is \[.*\];'),
+        (lambda state: state['schedulers'].clear(), '0 schedules instead of 1;'),
+    ],
+)
+def test_spoiled_schedules_are_one_line_with_what_helps(change, told):
+    state = state_after(model(COSINE), 2)
+    change(state)
+    with pytest.raises(InputError, match=f'state of iteration 2 holds {told} .*resume_settings: file') as caught:
+        model(COSINE).resume_training(state)
+    assert str(caught.value).isprintable()
+    model(COSINE, resume_settings='file').resume_training(state)
+
+
 def test_what_the_option_file_changes_is_told(model_options, said):
     model_options['train']['mixup'] = {'alpha': 1.2}
     facts = resuming.facts_of(model_options, 8)

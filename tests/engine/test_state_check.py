@@ -77,6 +77,9 @@ GROUP, FIRST = ['optimizers', 0, 'param_groups', 0], ['optimizers', 0, 'state', 
         put(['seed'], 'text'),
         put(['facts'], 'text'),
         put(['facts'], {1: 2}),
+        put(['facts'], torch.zeros(3)),
+        put(['facts'], {'train:milestones': [Counter({3: 10**12})]}),
+        put(['optimizer'], {'step': torch.zeros(3)}),
         put(['optimizers'], []),
         put(['optimizers'], ['Adam']),
         put(['optimizers', 0, 'param_groups'], []),
@@ -89,10 +92,13 @@ GROUP, FIRST = ['optimizers', 0, 'param_groups', 0], ['optimizers', 0, 'state', 
         put([*FIRST, 'exp_avg'], torch.zeros(3)),
         put([*FIRST, 'exp_avg_sq'], 'text'),
         put(['optimizers', 0, 'state', 0], 'text'),
+        put(['optimizers', 0, 'state', 0], [torch.zeros(3)]),
         put(['schedulers'], ['text']),
         put(['schedulers'], [{'milestones': Counter({3: 'text'})}]),
         put(['schedulers'], [{'milestones': Counter({'text': 1})}]),
         put(['schedulers'], [{'milestones': Counter({3: 10**12})}]),
+        put(['schedulers'], [{'milestones': Counter({3: -(10**20)})}]),
+        put(['schedulers'], [{7: 8}]),
         put(['random_states'], 'text'),
         put(['random_states', 0], {}),
         put(['random_states', 0, 'torch'], torch.zeros(3)),
@@ -112,3 +118,22 @@ def test_malformed_state_is_one_line(change, state):
     with pytest.raises(InputError, match=r'4\.state is no training state of this run: it holds') as caught:
         look(state)
     assert len(str(caught.value).splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ('one', 'other', 'alike'),
+    [
+        (1, 2.5, True),
+        (0.5, 'text', False),
+        (1, True, False),
+        (True, False, True),
+        ([8], [4, 16], True),
+        ([8], 8, False),
+        ([8], ['text'], False),
+        ([], [1], True),
+        ({}, [], False),
+        (None, 3, True),
+    ],
+)
+def test_settings_are_alike_that_are_of_one_kind(one, other, alike):
+    assert state_check.is_alike(one, other) == alike
