@@ -71,7 +71,7 @@ def load(path: str) -> object:
     """
     try:
         files.check_regular_file(path)
-        if zipfile.is_zipfile(path):
+        if is_archive(path):
             _check_archive(path)
         allow_counters()
         return torch.load(path, map_location='cpu', weights_only=True)
@@ -89,6 +89,14 @@ def load(path: str) -> object:
         ) from error
     except Exception as error:  # a damaged file may make any
         raise InputError(f'{path} is damaged, cut short or no checkpoint ({one_line(error, 120)})') from error
+
+
+def is_archive(path: str) -> bool:
+    """Whether a file is a zip archive of its own, and no part of one that spans several."""
+    try:
+        return zipfile.is_zipfile(path)
+    except zipfile.BadZipFile:
+        return False
 
 
 def _check_archive(path: str) -> None:

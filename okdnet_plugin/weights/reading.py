@@ -145,7 +145,7 @@ def _is_safetensors(path: str) -> bool:
     """By its first bytes, the length of a JSON object and that object; its name says less."""
     begin = _begin_of(path, 9)
     has_header = begin[8:] == b'{' and int.from_bytes(begin[:8], 'little') <= _LARGEST_HEADER
-    return has_header or (path.endswith('.safetensors') and not zipfile.is_zipfile(path))
+    return has_header or (path.endswith('.safetensors') and not checkpoints.is_archive(path))
 
 
 def _read_safetensors(path: str) -> tuple[dict[str, Tensor], dict[str, str]]:
@@ -183,10 +183,10 @@ def _what_else(path: str) -> str | None:
     other = next((name for start, name in _OTHERS.items() if begin.startswith(start)), None)
     if begin.startswith(b'RIFF') and begin[8:12] == b'WEBP':
         other = 'an image (WebP)'
-    if other is None and zipfile.is_zipfile(path):
+    if other is None and checkpoints.is_archive(path):
         try:
             names = [name.rpartition('/')[2] for name in zipfile.ZipFile(path).namelist()]
-        except (zipfile.BadZipFile, OSError, NotImplementedError):
+        except (zipfile.BadZipFile, OSError, NotImplementedError, ValueError):  # ValueError: names that are no UTF-8
             return None
         if 'constants.pkl' in names:
             other = 'an exported network (TorchScript); give the .pth that it was made from'

@@ -113,6 +113,8 @@ def _places(value: Any) -> Iterator[tuple[Any, Any]]:
 
 
 def _odd_tensor(tensor: torch.Tensor, rng: random.Random) -> Any:
+    if tensor.layout != torch.strided:  # odd already
+        return tensor
     return rng.choice(
         (
             lambda: torch.full_like(tensor, math.nan) if tensor.is_floating_point() else tensor - 1,

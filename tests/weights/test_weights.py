@@ -217,6 +217,29 @@ def test_file_that_is_cut_short_is_refused(tmp_path, aodnet, ending):
         load(str(path))
 
 
+@pytest.mark.parametrize(
+    ('marker', 'offset', 'value'),
+    [
+        (b'PK\x06\x07', 4, b'\x01'),  # as of one of several archives
+        (b'PK\x01\x02', 46, b'\xff'),  # a name that is no UTF-8
+    ],
+)
+@pytest.mark.parametrize('ending', ['pth', 'safetensors'])
+def test_archive_with_a_damaged_directory_is_refused(tmp_path, aodnet, ending, marker, offset, value):
+    path = tmp_path / f'net.{ending}'
+    saved({**aodnet, 'ü': torch.zeros(1)}, path)
+    content = bytearray(path.read_bytes())
+    place = content.index(marker)
+    if marker == b'PK\x01\x02':
+        content[place + 9] |= 8  # says that names are UTF-8
+    content[place + offset] = value[0]
+    path.write_bytes(content)
+    with pytest.raises(InputError) as error:
+        load(str(path))
+    assert str(path) in str(error.value)
+    assert str(error.value).isprintable()
+
+
 def test_missing_file_names_its_neighbour_and_a_folder_its_files(tmp_path, aodnet):
     saved(aodnet, tmp_path / 'net_g_latest.pth')
     with pytest.raises(InputError, match=r'no such file \(did you mean net_g_latest\.pth\?\)'):
