@@ -71,7 +71,8 @@ def failure(job: Job, error: Exception) -> str:
         return ' '.join(str(error).splitlines())
     if isinstance(error, MemoryError):
         return f'{job.label}: not enough memory to hold it; make it smaller, or give this program more'
-    return f'{job.label}: {type(error).__name__}: {one_line(error)}'
+    kind, said = type(error).__name__, one_line(error)
+    return f'{job.label}: {said if said.startswith(kind) else f"{kind}: {said}"}'
 
 
 def jobs(

@@ -106,7 +106,7 @@ def export(
     except Exception as error:  # exporters fail as they like
         cause = _cause_of(error)
         raise InputError(
-            f'{name} cannot be exported to {kind}: {type(cause).__name__}: {_plain_line(cause)}; try another ending of '
+            f'{name} cannot be exported to {kind}: {_named(cause)}; try another ending of '
             f'{", ".join(other for other in OF_NETWORKS if other != ending)}'
             f'{", or --size HxW for images of one size" if size is None else ""}'
         ) from error
@@ -153,7 +153,13 @@ def _cause_of(error: BaseException) -> BaseException:
 
 
 def _plain_line(error: BaseException) -> str:
-    return one_line(_COLOURS.sub('', str(error)))
+    said = _COLOURS.sub('', str(error))
+    return one_line(said if said.strip() else error)
+
+
+def _named(error: BaseException) -> str:
+    kind, said = type(error).__name__, _plain_line(error)
+    return said if said.startswith(kind) else f'{kind}: {said}'
 
 
 def check_target(source: str | None, path: str, replace: bool) -> None:
