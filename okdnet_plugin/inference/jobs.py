@@ -121,6 +121,7 @@ def jobs(
         stem, ending = osp.splitext(target)
         beside = {} if of_video else {kind: stem + end for kind, end in extras.endings(ending).items()}
         made.append(Job(source, target, beside, of_video))
+    _tell_of_maps(made, extras, notify)
     if not overwrite:
         made = _without_results(made, inputs)
     _check_output(made, output, extras)
@@ -263,6 +264,19 @@ def _place(path: str) -> str:
     """A file by its name in its folder; a link is another file than what it leads to."""
     folder, name = osp.split(osp.abspath(path))
     return osp.join(osp.realpath(folder), name)
+
+
+def _tell_of_maps(made: Sequence[Job], extras: Extras, notify: Callable[[str], object] | None) -> None:
+    wanted = {
+        '--save-transmission': extras.transmission,
+        '--save-airlight': extras.airlight,
+        '--save-depth': extras.depth,
+    }
+    asked, videos = ', '.join(name for name, is_wanted in wanted.items() if is_wanted), [j for j in made if j.is_video]
+    if asked and len(videos) == len(made):
+        raise InputError(f'{asked}: maps are written of images, not of videos; take it out')
+    if asked and videos and notify:
+        notify(f'{asked}: maps are written of images, not of videos as {videos[0].label}')
 
 
 def _check_output(made: Sequence[Job], output: str, extras: Extras) -> None:
