@@ -152,6 +152,12 @@ def test_metadata_of_the_best_network_have_the_figures_of_its_iteration(tmp_path
     assert (metrics['iter'], 'Held' in metrics) == (wanted, True)
 
 
+def test_a_folder_that_takes_no_file_is_refused_before_the_export(monkeypatch):
+    monkeypatch.setattr('os.access', lambda *_: False)
+    with pytest.raises(InputError, match=r'net\.onnx: nothing can be written in the folder \.; take another'):
+        export_module.check_target(None, 'net.onnx', False)
+
+
 class Mute(nn.Module):
     def forward(self, x):
         raise AssertionError  # as a bare `assert` does

@@ -5,6 +5,7 @@ What runs without this package is held against the network before it is written,
 
 import contextlib
 import logging
+import os
 import re
 import time
 import warnings
@@ -175,6 +176,8 @@ def check_target(source: str | None, path: str, replace: bool) -> None:
     folder = osp.dirname(path) or '.'
     if not osp.isdir(folder):
         raise InputError(f'{path}: there is no folder {folder}; make it first')
+    if not os.access(folder, os.W_OK):  # an export may take minutes before it is written
+        raise InputError(f'{path}: nothing can be written in the folder {folder}; take another')
     if osp.isdir(path):
         raise InputError(f'{path}: it is a folder; write the name of a file')
     if source is not None and osp.exists(path) and osp.exists(source) and osp.samefile(source, path):
