@@ -1,6 +1,7 @@
 """The errors that stand for a mistake of the user's, not of the program's, and how they point to the cure."""
 
 import difflib
+import traceback
 from collections.abc import Iterable
 
 
@@ -28,16 +29,24 @@ def message_of(error: Exception) -> str:
 
 
 def one_line(error: BaseException | str | None, most: int = 300) -> str:
-    """What an error says, in one line that can be printed; its type where it says nothing.
+    """What an error says, in one line that can be printed; its type and the code that raised it where it says nothing.
 
     Args:
         error: of whatever kind a decoder, an exporter or a network raises.
         most: characters; what is longer is cut.
     """
     text = message_of(error) if isinstance(error, Exception) else str(error or '')
-    text = ' '.join(text.split()) or type(error).__name__
+    text = ' '.join(text.split()) or _unsaid(error)
     text = ''.join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in text)
     return f'{text[:most]} …' if len(text) > most else text
+
+
+def _unsaid(error: BaseException | str | None) -> str:
+    """What can be said of an error without a message, as that of a bare `assert`."""
+    if not isinstance(error, BaseException):
+        return 'no message'
+    line = next((frame.line for frame in reversed(traceback.extract_tb(error.__traceback__))), None)
+    return f'{type(error).__name__} at `{line}`' if line else type(error).__name__
 
 
 def did_you_mean(word: object, known: Iterable[str], cutoff: float = 0.6) -> str:

@@ -15,6 +15,7 @@ _OF_PARAMETERS = (
     *('exp_avg', 'exp_avg_sq', 'max_exp_avg_sq', 'momentum_buffer', 'square_avg', 'grad_avg', 'acc_delta'),
     *('exp_inf', 'sum', 'prev', 'step_size', 'ax'),
 )
+_OR_ANEW = 'or begin a new run from its weights by path:pretrain_network_g'
 _MOST_TIMES = 1000  # that a schedule has one milestone
 _NOT_SETTINGS = ('fused', 'foreach', 'capturable', 'differentiable')
 
@@ -72,7 +73,7 @@ def _refuse_other_optimizer(optimizer: Optimizer, saved: dict, path: str) -> Non
         raise _malformed(
             path,
             f'an optimiser of another network, train:freeze or train:lr_factors, or none ({one_line(error, 120)}); '
-            'write these as before, or begin a new run from its weights by path:pretrain_network_g',
+            f'write these as before, {_OR_ANEW}',
         ) from error
     _require(not missing, path, f'an optimiser without {", ".join(missing)}')
     for number, parameter in enumerate(parameters):
@@ -80,8 +81,11 @@ def _refuse_other_optimizer(optimizer: Optimizer, saved: dict, path: str) -> Non
         _require(isinstance(remembered, Mapping), path, f'no moments of parameter {number}, or another thing')
         for key, value in remembered.items():
             if key in _OF_PARAMETERS:
-                fits = value is None or (isinstance(value, Tensor) and value.shape == parameter.shape)
-                _require(fits, path, f'{key} of parameter {number}, which is of shape {list(parameter.shape)}')
+                is_one = value is None or isinstance(value, Tensor)
+                _require(is_one, path, f'{key} of parameter {number} that is no tensor')
+                fits = value is None or value.shape == parameter.shape
+                here = f'parameter {number} is of shape {list(parameter.shape)} in the option file'
+                _require(fits, path, f'{key} of another network ({here}); write network_g as before, {_OR_ANEW}')
 
 
 def _refuse_other_parts(state: Mapping, path: str, rank: int, world_size: int) -> None:

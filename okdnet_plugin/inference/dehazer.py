@@ -23,7 +23,7 @@ from okdnet_plugin.errors import InputError
 from okdnet_plugin.files import shown
 from okdnet_plugin.inference import backends, memory, tiling
 from okdnet_plugin.inference.backends import Restored
-from okdnet_plugin.inference.images.reading import OpenedImage, without_other_limits
+from okdnet_plugin.inference.images.reading import OpenedImage, plain, without_other_limits
 from okdnet_plugin.inference.transfer import Transfer, from_float, to_float
 from okdnet_plugin.weights.loading import Weights, build, load
 
@@ -34,7 +34,6 @@ _AIRLIGHT_SIZE = 256  # px, to which the networks that estimate an airlight brin
 _BAND = 64  # rows of the smaller image, of which so many are made at a time
 _BEYOND = 1e-3  # that values of a tensor may lie beyond 0 and 1, as rounding leaves them
 _MAX_MEGAPIXELS = 200  # of a file
-_PIL_MODES = ('L', 'LA', 'RGB', 'RGBA', 'I;16')  # that are arrays as they are
 
 
 class Dehazed(NamedTuple):
@@ -141,8 +140,7 @@ class Dehazer:
                 read = OpenedImage(image, shown(fspath(image)), _MAX_MEGAPIXELS).load()
             return self.dehaze(read.pixels, strength=strength).pixels
         if isinstance(image, Image.Image):
-            plain = image if image.mode in _PIL_MODES else image.convert('RGB')
-            return Image.fromarray(self.dehaze(np.asarray(plain), strength=strength).pixels)
+            return Image.fromarray(self.dehaze(np.asarray(plain(image)), strength=strength).pixels)
         if isinstance(image, np.ndarray):
             return self.dehaze(image, strength=strength).pixels
         if isinstance(image, Sequence):
@@ -435,7 +433,7 @@ def _check_tensor(image: Any, dimensions: tuple[int, ...], wholes: bool = False)
 
 
 def _check_range(image: Tensor) -> None:
-    low, high = (float(value) for value in image.aminmax())
+    low, high = (float(value) for value in image.detach().aminmax())
     if not (low >= -_BEYOND and high <= 1 + _BEYOND):  # so that NaN is refused, too
         raise InputError(
             f'an image has values from {low:.4g} to {high:.4g}; give finite ones in [0, 1]: divide 8 bits by 255, '

@@ -71,7 +71,8 @@ def failure(job: Job, error: Exception) -> str:
         return ' '.join(str(error).splitlines())
     if isinstance(error, MemoryError):
         return f'{job.label}: not enough memory to hold it; make it smaller, or give this program more'
-    return f'{job.label}: {type(error).__name__}: {one_line(error)}'
+    kind, said = type(error).__name__, one_line(error)
+    return f'{job.label}: {said if said.startswith(kind) else f"{kind}: {said}"}'
 
 
 def jobs(
@@ -120,6 +121,7 @@ def jobs(
         stem, ending = osp.splitext(target)
         beside = {} if of_video else {kind: stem + end for kind, end in extras.endings(ending).items()}
         made.append(Job(source, target, beside, of_video))
+    _tell_of_maps(made, extras, notify)
     if not overwrite:
         made = _without_results(made, inputs)
     _check_output(made, output, extras)
@@ -262,6 +264,19 @@ def _place(path: str) -> str:
     """A file by its name in its folder; a link is another file than what it leads to."""
     folder, name = osp.split(osp.abspath(path))
     return osp.join(osp.realpath(folder), name)
+
+
+def _tell_of_maps(made: Sequence[Job], extras: Extras, notify: Callable[[str], object] | None) -> None:
+    wanted = {
+        '--save-transmission': extras.transmission,
+        '--save-airlight': extras.airlight,
+        '--save-depth': extras.depth,
+    }
+    asked, videos = ', '.join(name for name, is_wanted in wanted.items() if is_wanted), [j for j in made if j.is_video]
+    if asked and len(videos) == len(made):
+        raise InputError(f'{asked}: maps are written of images, not of videos; take it out')
+    if asked and videos and notify:
+        notify(f'{asked}: maps are written of images, not of videos as {videos[0].label}')
 
 
 def _check_output(made: Sequence[Job], output: str, extras: Extras) -> None:

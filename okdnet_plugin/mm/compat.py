@@ -99,8 +99,8 @@ def load_from_local(filename: str, map_location: Any = None) -> dict:
     except Exception as error:
         reason = ' '.join(str(error).split('\n')[0].split())
         raise InputError(
-            f'checkpoint {filename} is damaged, cut short or none ({reason[:200]}); delete it and write the name of an '
-            'older one into the file last_checkpoint beside it, or give load_from'
+            f'checkpoint {filename} is damaged, cut short or none ({reason[:200]}); give another, or, for '
+            '--resume, write the name of an older one into the file last_checkpoint beside it'
         ) from error
     return _as_mmengine_writes_it(found)
 

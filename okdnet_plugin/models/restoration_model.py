@@ -167,6 +167,12 @@ class RestorationModel(RestorationStep, Checkpointing, Validation):
         complaint = precision.complaint_about_bf16(self.device) if self.amp_dtype is torch.bfloat16 else None
         if self.is_train and complaint is not None:
             get_root_logger().warning(complaint)
+        is_unset = not self.is_train and opt['path'].get('pretrain_network_g') is None
+        if is_unset and any(True for _ in self.net_g.parameters()):
+            get_root_logger().warning(
+                f'{type(self.get_bare_model(self.net_g)).__name__} is tested with random weights, as no file is given; '
+                'write path:pretrain_network_g, for example experiments/NAME/models/net_g_latest.pth'
+            )
 
     # -------------------------------------------------------------------------------------------------------- options
 

@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import math
+import sys
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timezone
@@ -233,6 +234,10 @@ def _costs(plan: Plan) -> dict[str, dict]:
     nets = {
         label: cast('Any', method.build().eval()).to(device, memory_format=layout) for label, method in networks.items()
     }
+    if nets:  # minutes in which a large network on a CPU gives no other sign
+        height, width = size
+        what = f'time, operations and memory of {len(nets)} networks are measured at {width}x{height} px'
+        print(f'basicsr: note: {what} on the {device} (report: cost_size, cost_rounds)', file=sys.stderr)
     times = cost.milliseconds(nets, size, rounds, device)
     return {
         label: {

@@ -165,6 +165,23 @@ def test_an_unforeseen_error_in_a_video_lets_the_others_go_on(monkeypatch, capsy
     assert 'basicsr: error: in/a.mp4: RuntimeError: a decoder has failed' in lines(capsys)
 
 
+def test_maps_of_a_video_are_refused_and_beside_images_told_of(monkeypatch, capsys):
+    image('in/a.png')
+    open('in/b.mp4', 'w').close()
+    done = []
+    monkeypatch.setattr(run, 'dehaze_video', lambda source, *_, **__: done.append(source))
+    assert dehaze('-i', 'in/b.mp4', '-o', 'b.mp4', '--save-transmission', '--save-airlight') == 2
+    assert lines(capsys) == [
+        'basicsr: error: --save-transmission, --save-airlight: maps are written of images, not of videos; take it out'
+    ]
+    assert not done
+    weights = {'params': build_network(dict(OKDNET)).state_dict()}
+    torch.save(weights, 'net.pth')
+    assert dehaze('-i', 'in', '-o', 'out', '-w', 'net.pth', '--backend', 'eager', '--save-airlight') == 0
+    assert 'note: --save-airlight: maps are written of images, not of videos as in/b.mp4' in capsys.readouterr().err
+    assert done == ['in/b.mp4']
+
+
 @pytest.mark.parametrize('name', ['same', 'symlink', 'hardlink', 'folder'])
 def test_an_input_is_never_written_over_whatever_it_is_called(name, capsys):
     image('in/a.png')

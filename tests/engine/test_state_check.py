@@ -70,6 +70,12 @@ def put(path, value):
 GROUP, FIRST = ['optimizers', 0, 'param_groups', 0], ['optimizers', 0, 'state', 0]
 
 
+def test_state_of_another_network_names_the_block_and_the_cure(state):
+    put([*FIRST, 'exp_avg'], torch.zeros(3))(state)
+    with pytest.raises(InputError, match=r'exp_avg of another network .*; write network_g as before, or begin a new'):
+        look(state)
+
+
 @pytest.mark.parametrize(
     'change',
     [

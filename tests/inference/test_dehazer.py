@@ -454,3 +454,15 @@ def test_network_of_two_networks_dehazes():
     net = build_network({'type': 'DGDNet', 'depth': depth, 'fuse': {'dim': 4, 'depths': (1, 1)}})
     image = random(37, 50, 3)
     assert Dehazer(net, backend='eager')(image).shape == image.shape
+
+
+def test_images_of_pillow_are_taken_as_their_files_are_and_never_clipped():
+    dehazer = Dehazer(Squared())
+    wide = np.arange(32 * 32, dtype=np.uint16).reshape(32, 32) * 60
+    assert np.asarray(dehazer(Image.frombytes('I;16B', (32, 32), wide.astype('>u2').tobytes()))).dtype == np.uint16
+    palette = Image.fromarray((wide // 256).astype(np.uint8)).convert('P')
+    palette.info['transparency'] = 3
+    assert dehazer(palette).mode == 'RGBA'
+    for mode in ('I', 'F'):
+        with pytest.raises(InputError, match=r'an image holds .*; save it with 8 or 16 bits a channel'):
+            dehazer(Image.fromarray(wide.astype(np.int32 if mode == 'I' else np.float32)))

@@ -152,6 +152,22 @@ def test_metadata_of_the_best_network_have_the_figures_of_its_iteration(tmp_path
     assert (metrics['iter'], 'Held' in metrics) == (wanted, True)
 
 
+def test_a_folder_that_takes_no_file_is_refused_before_the_export(monkeypatch):
+    monkeypatch.setattr('os.access', lambda *_: False)
+    with pytest.raises(InputError, match=r'net\.onnx: nothing can be written in the folder \.; take another'):
+        export_module.check_target(None, 'net.onnx', False)
+
+
+class Mute(nn.Module):
+    def forward(self, x):
+        raise AssertionError  # as a bare `assert` does
+
+
+def test_a_network_that_refuses_a_size_without_a_word_is_told_by_its_code():
+    with pytest.raises(InputError, match=r'Mute does not take an image of 16x20: AssertionError at `raise Assertion'):
+        export_module._try_size(Mute(), (16, 20), 'Mute')
+
+
 class ByItsSize(nn.Module):
     """Something that a trace holds for a constant."""
 

@@ -463,6 +463,16 @@ def test_a_network_without_parameters_is_tested_but_not_trained(saving):
     assert list(model.net_g.parameters()) == []
 
 
+def test_a_test_without_weights_warns_unless_there_is_nothing_to_load(saving, warnings):
+    saving |= {'is_train': False, 'dist': False}
+    build(saving)
+    assert any('OKDNet is tested with random weights' in line for line in warnings)
+    warnings.clear()
+    saving['train'].pop('distill_opt', None)
+    build(saving | {'model_type': 'RestorationModel', 'network_g': {'type': 'DCP'}})
+    assert warnings == []
+
+
 # ----------------------------------------------------------------------------------------------------------- validation
 
 

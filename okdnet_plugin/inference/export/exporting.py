@@ -5,6 +5,7 @@ What runs without this package is held against the network before it is written,
 
 import contextlib
 import logging
+import os
 import re
 import time
 import warnings
@@ -106,7 +107,7 @@ def export(
     except Exception as error:  # exporters fail as they like
         cause = _cause_of(error)
         raise InputError(
-            f'{name} cannot be exported to {kind}: {type(cause).__name__}: {_plain_line(cause)}; try another ending of '
+            f'{name} cannot be exported to {kind}: {_named(cause)}; try another ending of '
             f'{", ".join(other for other in OF_NETWORKS if other != ending)}'
             f'{", or --size HxW for images of one size" if size is None else ""}'
         ) from error
@@ -153,7 +154,13 @@ def _cause_of(error: BaseException) -> BaseException:
 
 
 def _plain_line(error: BaseException) -> str:
-    return one_line(_COLOURS.sub('', str(error)))
+    said = _COLOURS.sub('', str(error))
+    return one_line(said if said.strip() else error)
+
+
+def _named(error: BaseException) -> str:
+    kind, said = type(error).__name__, _plain_line(error)
+    return said if said.startswith(kind) else f'{kind}: {said}'
 
 
 def check_target(source: str | None, path: str, replace: bool) -> None:
@@ -169,6 +176,8 @@ def check_target(source: str | None, path: str, replace: bool) -> None:
     folder = osp.dirname(path) or '.'
     if not osp.isdir(folder):
         raise InputError(f'{path}: there is no folder {folder}; make it first')
+    if not os.access(folder, os.W_OK):  # an export may take minutes before it is written
+        raise InputError(f'{path}: nothing can be written in the folder {folder}; take another')
     if osp.isdir(path):
         raise InputError(f'{path}: it is a folder; write the name of a file')
     if source is not None and osp.exists(path) and osp.exists(source) and osp.samefile(source, path):

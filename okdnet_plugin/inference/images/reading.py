@@ -255,6 +255,17 @@ def _plain(image: Image.Image, kept: Metadata, label: str) -> tuple[Image.Image,
     return (image if mode == image.mode else image.convert(mode)), kept, ()
 
 
+def plain(image: Image.Image) -> Image.Image:
+    """An image of Pillow, as its files are read: grey or RGB, with its alpha, of 8 or 16 bits.
+
+    Raises:
+        InputError: it holds other values, which `convert` would clip to 8 bits.
+    """
+    if image.mode == 'HSV':
+        return image.convert('RGB')
+    return _plain(image, Metadata(icc=image.info.get('icc_profile')), 'an image')[0]
+
+
 def _from_cmyk(image: Image.Image, icc: bytes | None) -> Image.Image:
     if icc:
         with contextlib.suppress(ImageCms.PyCMSError, OSError):
