@@ -306,7 +306,7 @@ def read_pairs(path: str, lq_root: str, gt_root: str) -> list[tuple[str, str]]:
     """Files of a table of pairs: two columns, hazy and clear, below the two folders; a first line may name them.
 
     Raises:
-        InputError: it cannot be read, a line has not two columns, or a file is not there.
+        InputError: it cannot be read, a line has not two columns, a file is not there, or a hazy one is listed twice.
     """
     try:
         with open_text(path, 'utf-8-sig') as file:
@@ -317,7 +317,7 @@ def read_pairs(path: str, lq_root: str, gt_root: str) -> list[tuple[str, str]]:
         del rows[0]
     if not rows:
         raise InputError(f'{path} names no pair; write `hazy,clear` a line')
-    pairs = []
+    pairs, lines = [], {}
     for number, row in rows:
         if len(row) != 2:
             raise InputError(f'{path}:{number} has {len(row)} columns; write two, the hazy and the clear file')
@@ -327,6 +327,9 @@ def read_pairs(path: str, lq_root: str, gt_root: str) -> list[tuple[str, str]]:
                 raise InputError(
                     f'{path}:{number}: {name} does not exist; correct the line, or dataroot_lq or dataroot_gt'
                 )
+        if pair[0] in lines:  # the result of the second would take the name of the first
+            raise InputError(f'{path}:{number}: {pair[0]} is the hazy image of line {lines[pair[0]]} too; take one out')
+        lines[pair[0]] = number
         pairs.append(pair)
     return pairs
 

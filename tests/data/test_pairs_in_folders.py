@@ -59,6 +59,11 @@ def test_a_table_says_the_pairs(scenes, tmp_path):
         ('a.png\n', {}, r'pairs.csv:1 has 1 columns; write two'),
         ('hazy,clear\nno.png,one/img_GT.png\n', {}, r'pairs.csv:2: .*/no.png does not exist'),
         ('hazy,clear\n', {}, 'names no pair'),
+        (
+            'one/img_hazy.jpg,one/img_GT.png\none/img_hazy.jpg,two/img_GT.png\n',
+            {},
+            r'pairs.csv:2: .*/img_hazy.jpg is the hazy image of line 1 too; take one out',
+        ),
         ('a,b\n', {'layout': 'its'}, 'pairs says all pairs, and layout how to find them'),
         ('a,b\n', {'filter_lq': '*'}, 'pairs says all pairs, and filter_lq'),
     ],
