@@ -29,7 +29,7 @@ def message_of(error: Exception) -> str:
 
 
 def one_line(error: BaseException | str | None, most: int = 300) -> str:
-    """What an error says, in one line that can be printed; its type and the code that raised it where it says nothing.
+    """What an error says, in one line that can be printed; its type, and the code of an assert, where it says nothing.
 
     Args:
         error: of whatever kind a decoder, an exporter or a network raises.
@@ -42,11 +42,18 @@ def one_line(error: BaseException | str | None, most: int = 300) -> str:
 
 
 def _unsaid(error: BaseException | str | None) -> str:
-    """What can be said of an error without a message, as that of a bare `assert`."""
+    """What can be said of an error without a message: its type, and the code of a bare `assert`."""
     if not isinstance(error, BaseException):
         return 'no message'
-    line = next((frame.line for frame in reversed(traceback.extract_tb(error.__traceback__))), None)
+    frames = traceback.extract_tb(error.__traceback__) if isinstance(error, AssertionError) else []
+    line = frames[-1].line if frames else None
     return f'{type(error).__name__} at `{line}`' if line else type(error).__name__
+
+
+def named(error: BaseException, said: str) -> str:
+    """What an error says behind its type, unless it begins with that."""
+    kind = type(error).__name__
+    return said if said.startswith(kind) else f'{kind}: {said}'
 
 
 def did_you_mean(word: object, known: Iterable[str], cutoff: float = 0.6) -> str:

@@ -302,11 +302,12 @@ def read_lines(path: str) -> list[Line]:
     return [_line(line) for line in lines]
 
 
-def read_pairs(path: str, lq_root: str, gt_root: str) -> list[tuple[str, str]]:
+def read_pairs(path: str, lq_root: str, gt_root: str, is_once: bool = False) -> list[tuple[str, str]]:
     """Files of a table of pairs: two columns, hazy and clear, below the two folders; a first line may name them.
 
     Raises:
-        InputError: it cannot be read, a line has not two columns, a file is not there, or a hazy one is listed twice.
+        InputError: it cannot be read, a line has not two columns, a file is not there, or a hazy one is listed twice
+            with `is_once`.
     """
     try:
         with open_text(path, 'utf-8-sig') as file:
@@ -327,9 +328,9 @@ def read_pairs(path: str, lq_root: str, gt_root: str) -> list[tuple[str, str]]:
                 raise InputError(
                     f'{path}:{number}: {name} does not exist; correct the line, or dataroot_lq or dataroot_gt'
                 )
-        if pair[0] in lines:  # the result of the second would take the name of the first
-            raise InputError(f'{path}:{number}: {pair[0]} is the hazy image of line {lines[pair[0]]} too; take one out')
-        lines[pair[0]] = number
+        first = lines.setdefault(osp.normpath(pair[0]), number)
+        if is_once and first != number:  # one result would take the name of the other
+            raise InputError(f'{path}:{number}: {pair[0]} is the hazy image of line {first} too; take one out')
         pairs.append(pair)
     return pairs
 

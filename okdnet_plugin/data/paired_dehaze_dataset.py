@@ -152,7 +152,7 @@ class PairedDehazeDataset(DehazeDataset):
     def _find_pairs(self) -> list[tuple[str, str]]:
         lq, gt = self._sources['lq'], self._sources['gt']
         if self.opt.get('pairs'):
-            pairs = read_pairs(self.opt['pairs'], lq.root, gt.root)
+            pairs = read_pairs(self.opt['pairs'], lq.root, gt.root, is_once=self.opt['phase'] != 'train')
             if isinstance(lq, ImageFolder):
                 lq.name_results([name for name, _ in pairs])
             return pairs

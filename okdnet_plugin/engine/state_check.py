@@ -118,13 +118,15 @@ def _refuse_other_parts(state: Mapping, path: str, rank: int, world_size: int) -
 
 def is_alike(one: object, other: object) -> bool:
     """Whether two values of a setting are of one kind: numbers, texts, lists of what is alike, or nothing."""
-    if one is None or other is None or (isinstance(one, bool) and isinstance(other, bool)):
+    if one is None or other is None:
         return True
+    if isinstance(one, bool) or isinstance(other, bool):
+        return isinstance(one, bool) and isinstance(other, bool)
     if isinstance(one, list | tuple):
         return isinstance(other, list | tuple) and all(is_alike(one[0], each) for each in other if one)
     for kind in (str, Mapping, int | float):
         if isinstance(one, kind):
-            return isinstance(other, kind) and not isinstance(other, bool)
+            return isinstance(other, kind)
     return True
 
 
@@ -134,8 +136,10 @@ def _counts(values: Sequence) -> bool:
     for value in values:
         if isinstance(value, Counter):
             milestones += value.items()
-        elif isinstance(value, list | tuple) and not _counts(value):
-            return False
+        elif isinstance(value, list | tuple | Mapping):
+            inner = [*value.values()] if isinstance(value, Mapping) else value
+            if not _counts(inner):
+                return False
     return all(isinstance(at, int) and isinstance(times, int) and 0 <= times <= _MOST_TIMES for at, times in milestones)
 
 

@@ -11,7 +11,7 @@ from itertools import chain
 from itertools import count as count_from
 from os import path as osp
 
-from okdnet_plugin.errors import InputError, SaveError, one_line
+from okdnet_plugin.errors import InputError, SaveError, named, one_line
 from okdnet_plugin.files import shown
 from okdnet_plugin.inference.images import kinds
 from okdnet_plugin.inference.images.writing import KINDS
@@ -71,8 +71,7 @@ def failure(job: Job, error: Exception) -> str:
         return ' '.join(str(error).splitlines())
     if isinstance(error, MemoryError):
         return f'{job.label}: not enough memory to hold it; make it smaller, or give this program more'
-    kind, said = type(error).__name__, one_line(error)
-    return f'{job.label}: {said if said.startswith(kind) else f"{kind}: {said}"}'
+    return f'{job.label}: {named(error, one_line(error))}'
 
 
 def jobs(
@@ -274,7 +273,7 @@ def _tell_of_maps(made: Sequence[Job], extras: Extras, notify: Callable[[str], o
     }
     asked, videos = ', '.join(name for name, is_wanted in wanted.items() if is_wanted), [j for j in made if j.is_video]
     if asked and len(videos) == len(made):
-        raise InputError(f'{asked}: maps are written of images, not of videos; take it out')
+        raise InputError(f'{asked}: maps are written of images, not of videos; leave that out')
     if asked and videos and notify:
         notify(f'{asked}: maps are written of images, not of videos as {videos[0].label}')
 

@@ -102,6 +102,7 @@ class OKDNetRestorer(BaseModel):
     def __init__(
         self,
         generator: Mapping,
+        *,
         channels_last: bool = False,
         strict_load: bool = True,
         data_preprocessor: dict | nn.Module | None = None,
@@ -132,6 +133,8 @@ class OKDNetRestorer(BaseModel):
             if name not in places:
                 raise InputError(f'there is no {name}{did_you_mean(name, places)}; there are {", ".join(places)}')
             if block is not None:
+                if name.endswith('_loss') and not (isinstance(block, Mapping) and 'type' in block):
+                    raise InputError(f'{name} is {one_line(str(block), 60)}; write a config with its type')
                 *above, key = places[name]
                 (opt['train'] if above else opt)[key] = block
         for mistake in check({**opt, 'model_type': self.model_type.__name__}, look=False):
@@ -165,7 +168,8 @@ class OKDNetRestorer(BaseModel):
     def __deepcopy__(self, memo: dict) -> 'OKDNetRestorer':
         """A copy, as the average of EMAHook, shares what never learns."""
         copied = memo[id(self)] = type(self).__new__(type(self))
-        memo.update({id(module): module for module in self._step.modules_beside()})
+        taps = vars(self._step).get('_taps', {}).values()  # what teachers, which are shared, write into
+        memo.update({id(shared): shared for shared in (*self._step.modules_beside(), *taps)})
         vars(copied).update(copy.deepcopy(vars(self), memo))
         return copied
 
@@ -200,7 +204,7 @@ class OKDNetRestorer(BaseModel):
 
     def _losses(self, batch: Mapping) -> dict[str, Tensor]:
         if batch['gt'] is None:
-            raise InputError('the training data set gives no clear images (gt)')
+            raise InputError(f'{type(self).__name__}: the training data set gives no clear images (gt)')
         step = copy.copy(self._step)  # so that the batch ends with it
         vars(step).update({name: batch[name] for name in step.of_a_batch if name in batch})
         step.device = batch['lq'].device
@@ -210,7 +214,7 @@ class OKDNetRestorer(BaseModel):
             step.prepare_step(step.current_iter)
             losses = step.compute_losses()
         if not losses:
-            raise InputError('no loss is given; add pixel_loss or another loss to the model')
+            raise InputError(f'{type(self).__name__}: no loss is given; add pixel_loss or another loss to the model')
         return {f'loss_{name.removeprefix("l_")}': loss for name, loss in losses.items()}
 
     def _samples(self, output: Tensor, lq: Tensor, gt: Tensor | None, meta: Mapping) -> list[dict]:
@@ -309,11 +313,11 @@ def as_uint8(images: Tensor) -> Tensor:
 def _loss(block: Mapping) -> nn.Module:
     """
     Raises:
-        InputError: MMEngine knows no such loss, or it refuses its arguments.
+        InputError: MMEngine knows no such loss, it refuses its arguments, or what it needs is not there.
     """
     try:
         return MODELS.build(dict(block))
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, OSError, RuntimeError) as error:  # OSError: weights that cannot be fetched
         raise InputError(f'loss {block.get("type")} cannot be built: {one_line(error)}') from error
 
 

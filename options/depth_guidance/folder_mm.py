@@ -6,7 +6,7 @@ _base_ = '../okdnet_mm.py'
 work_dir = 'work_dirs/DGDNet_folder'
 
 total_iter = 50000
-find_unused_parameters = True  # of several processes: at first the depth network alone learns
+find_unused_parameters = True  # for several processes: in the first stage the depth network alone has gradients
 
 model = dict(
     _delete_=True,

@@ -4,14 +4,14 @@ _base_ = '../okdnet_mm.py'
 work_dir = 'work_dirs/GridDehazeNet_progressive_ITS'
 
 total_iter = 77800  # 100 epochs
-find_unused_parameters = True  # of several processes: at first the pre-restore module alone learns
+find_unused_parameters = True  # for several processes: in the first stage the pre-restore module alone has gradients
 
 model = dict(
     _delete_=True,
     type='ProgressiveRestorer',
     generator=dict(type='ProgressiveDehazer', restorer=dict(type='GridDehazeNet')),
     pixel_loss=dict(type='BasicSRMSELoss', loss_weight=0.5, reduction='mean'),
-    # with the weights of VGG16 that torchvision fetches; without them take this loss out
+    # with the weights of VGG16 that torchvision fetches; without them take this loss out, and give extractor_path below
     perceptual_loss=dict(
         type='BasicSRPerceptualLoss',
         layer_weights=dict(relu1_2=1, relu2_2=1, relu3_3=1),

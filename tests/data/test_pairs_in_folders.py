@@ -60,7 +60,7 @@ def test_a_table_says_the_pairs(scenes, tmp_path):
         ('hazy,clear\nno.png,one/img_GT.png\n', {}, r'pairs.csv:2: .*/no.png does not exist'),
         ('hazy,clear\n', {}, 'names no pair'),
         (
-            'one/img_hazy.jpg,one/img_GT.png\none/img_hazy.jpg,two/img_GT.png\n',
+            'one/img_hazy.jpg,one/img_GT.png\n./one/img_hazy.jpg,two/img_GT.png\n',
             {},
             r'pairs.csv:2: .*/img_hazy.jpg is the hazy image of line 1 too; take one out',
         ),
@@ -72,6 +72,11 @@ def test_a_table_that_cannot_be_used_is_one_line(scenes, tmp_path, text, more, m
     (tmp_path / 'pairs.csv').write_text(text)
     with pytest.raises(InputError, match=message):
         data_set(scenes, pairs=str(tmp_path / 'pairs.csv'), **more)
+
+
+def test_a_training_may_see_a_hazy_image_twice(scenes, tmp_path):
+    (tmp_path / 'pairs.csv').write_text('one/img_hazy.jpg,one/img_GT.png\none/img_hazy.jpg,two/img_GT.png\n')
+    assert len(data_set(scenes, pairs=str(tmp_path / 'pairs.csv'), phase='train', gt_size=8)) == 2
 
 
 def test_a_filter_that_lets_nothing_through_is_named(scenes):

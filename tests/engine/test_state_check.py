@@ -132,6 +132,7 @@ def test_malformed_state_is_one_line(change, state):
         (1, 2.5, True),
         (0.5, 'text', False),
         (1, True, False),
+        (True, 1, False),
         (True, False, True),
         ([8], [4, 16], True),
         ([8], 8, False),

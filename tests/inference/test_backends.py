@@ -113,6 +113,8 @@ def test_bf16_stays_near(plain_net, name):
     try:
         back_end = backends.make(plain_net, name, 'bf16', 'cpu', maps=True)
     except InputError as error:
+        if 'no bf16 instructions' not in str(error):
+            raise
         pytest.skip(f'{error}')
     hazy = torch.rand(1, 3, 33, 40)
     with torch.no_grad():

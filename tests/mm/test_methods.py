@@ -49,7 +49,7 @@ CASES = {
         'OKDNetDistillationModel', 'DistillationRestorer', OKDNET,
         {'distill_opt': {'type': 'OnlineDistillationLoss'},
          'distillation': {'affinity': AFFINITY | {'student': 'return_branches.model_free', 'teachers': ['sr']},
-                          'hidden': {'loss': L1, 'student': 'to_image', 'teacher': 'return_branches.shared',
+                          'hidden': {'loss': L1, 'student': 'to_image', 'teacher': 'to_image',
                                      'teachers': ['okd']}}},
         {'teachers': {'sr': {'network_t': TEACHER}, 'okd': {'network_t': OKDNET, 'sees': 'lq'}}},
     ),
@@ -216,7 +216,9 @@ def test_what_is_frozen_stays_so_and_is_neither_trained_nor_saved_nor_averaged(s
     assert average._step.net_g is average.generator is not theirs.generator
     expected, copied = (model(**model.data_preprocessor(batch), mode='loss') for model in (theirs, average))
     assert logged(copied).keys() == logged(expected).keys()
-    assert {one.device.type for net in theirs.to('meta')._step.modules_beside() for one in net.parameters()} <= {'meta'}
+    moved = [one.device.type for net in theirs.to('meta')._step.modules_beside() for one in net.parameters()]
+    assert moved
+    assert set(moved) == {'meta'}
 
 
 def test_features_under_autocast_are_compared_in_float32(sides, batch):
@@ -254,6 +256,8 @@ def test_predictions_have_depth_where_there_is_truth(sides, batch):
         ('distillation', {'distillation': {'a': {'loss': {'type': 'Nil'}}}}, 'loss Nil cannot be built'),
         ('distillation', {'distillation': {'a': AFFINITY | {'student': 'groups.9'}}}, 'FFALiteNet has no such module'),
         ('distillation', {'pixel_loss': {'type': 'BasicSRL1Loss', 'weight': 2}}, 'loss BasicSRL1Loss cannot be built'),
+        ('distillation', {'pixel_loss': 'L1Loss'}, 'pixel_loss is L1Loss; write a config with its type'),
+        ('distillation', {'pixel_loss': {'loss_weight': 1}}, "pixel_loss is {'loss_weight': 1}; write a config with"),
         ('depth of a folder', {'depth_iter': -1}, 'option depth_iter is -1; write'),
         ('depth of a folder', {'depth_iter': 2, 'depth_loss': None}, 'option depth_iter needs the loss depth_loss'),
         ('depth of a folder', {'haze': HAZE}, 'option haze needs clear_depth'),

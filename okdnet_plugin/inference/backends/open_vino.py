@@ -11,6 +11,8 @@ from torch import Tensor
 from okdnet_plugin.errors import InputError
 from okdnet_plugin.inference.backends.graphs import Graph, quiet
 
+_STARTING = threading.Lock()
+
 
 class OpenVino(Graph):
     """The traced network in OpenVINO, which merges element-wise steps into convolutions and plans its memory.
@@ -25,7 +27,8 @@ class OpenVino(Graph):
             import openvino
         except ImportError as error:
             raise InputError('back end openvino needs a package: pip install okdnet_plugin[openvino]') from error
-        core = _runtime()
+        with _STARTING:
+            core = _runtime()
         if self.precision == 'bf16' and 'BF16' not in core.get_property('CPU', 'OPTIMIZATION_CAPABILITIES'):
             raise InputError('this processor has no bf16 instructions; write precision fp32')
         with quiet():

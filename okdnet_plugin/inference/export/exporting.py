@@ -20,7 +20,7 @@ from torch.nn import functional as F
 
 from okdnet_plugin import files
 from okdnet_plugin.archs import fused_okdnet
-from okdnet_plugin.errors import InputError, one_line
+from okdnet_plugin.errors import InputError, named, one_line
 from okdnet_plugin.inference.export.exporters import OF_NETWORKS, OF_WEIGHTS, Run
 from okdnet_plugin.inference.export.metadata import describe
 from okdnet_plugin.weights.loading import Weights, build
@@ -107,7 +107,7 @@ def export(
     except Exception as error:  # exporters fail as they like
         cause = _cause_of(error)
         raise InputError(
-            f'{name} cannot be exported to {kind}: {_named(cause)}; try another ending of '
+            f'{name} cannot be exported to {kind}: {named(cause, _plain_line(cause))}; try another ending of '
             f'{", ".join(other for other in OF_NETWORKS if other != ending)}'
             f'{", or --size HxW for images of one size" if size is None else ""}'
         ) from error
@@ -156,11 +156,6 @@ def _cause_of(error: BaseException) -> BaseException:
 def _plain_line(error: BaseException) -> str:
     said = _COLOURS.sub('', str(error))
     return one_line(said if said.strip() else error)
-
-
-def _named(error: BaseException) -> str:
-    kind, said = type(error).__name__, _plain_line(error)
-    return said if said.startswith(kind) else f'{kind}: {said}'
 
 
 def check_target(source: str | None, path: str, replace: bool) -> None:
