@@ -273,9 +273,9 @@ def _tell_of_maps(made: Sequence[Job], extras: Extras, notify: Callable[[str], o
     }
     asked, videos = ', '.join(name for name, is_wanted in wanted.items() if is_wanted), [j for j in made if j.is_video]
     if asked and len(videos) == len(made):
-        raise InputError(f'{asked}: maps are written of images, not of videos; leave that out')
+        raise InputError(f'{asked}: maps are of images, not of videos; leave that out')
     if asked and videos and notify:
-        notify(f'{asked}: maps are written of images, not of videos as {videos[0].label}')
+        notify(f'{asked}: maps are of images, not of videos as {videos[0].label}')
 
 
 def _check_output(made: Sequence[Job], output: str, extras: Extras) -> None:

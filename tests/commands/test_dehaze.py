@@ -172,13 +172,13 @@ def test_maps_of_a_video_are_refused_and_beside_images_told_of(monkeypatch, caps
     monkeypatch.setattr(run, 'dehaze_video', lambda source, *_, **__: done.append(source))
     assert dehaze('-i', 'in/b.mp4', '-o', 'b.mp4', '--save-transmission', '--save-airlight') == 2
     assert lines(capsys) == [
-        'basicsr: error: --save-transmission, --save-airlight: maps are written of images, not of videos; leave that out'
+        'basicsr: error: --save-transmission, --save-airlight: maps are of images, not of videos; leave that out'
     ]
     assert not done
     weights = {'params': build_network(dict(OKDNET)).state_dict()}
     torch.save(weights, 'net.pth')
     assert dehaze('-i', 'in', '-o', 'out', '-w', 'net.pth', '--backend', 'eager', '--save-airlight') == 0
-    assert 'note: --save-airlight: maps are written of images, not of videos as in/b.mp4' in capsys.readouterr().err
+    assert 'note: --save-airlight: maps are of images, not of videos as in/b.mp4' in capsys.readouterr().err
     assert done == ['in/b.mp4']
 
 
