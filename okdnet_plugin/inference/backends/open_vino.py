@@ -38,6 +38,7 @@ class OpenVino(Graph):
             'INFERENCE_PRECISION_HINT': {'fp32': 'f32', 'bf16': 'bf16'}[self.precision],
             'INFERENCE_NUM_THREADS': torch.get_num_threads(),
             'PERFORMANCE_HINT': 'LATENCY',
+            'ENABLE_CPU_PINNING': False,  # several processes would be bound to the same cores
         }
         lock = threading.Lock()  # a request takes one image at a time, and threads may share the back end
         request = core.compile_model(model, 'CPU', settings).create_infer_request()
