@@ -2,12 +2,14 @@
 
 import argparse
 import os
+import re
 import signal
 import sys
 from os import path as osp
 from typing import TYPE_CHECKING
 
 from okdnet_plugin.errors import InputError, message_of
+from okdnet_plugin.files import open_text
 
 if TYPE_CHECKING:
     from mmengine.config import Config
@@ -73,7 +75,9 @@ def _run(args: argparse.Namespace) -> None:
     try:
         config = Config.fromfile(args.config)
     except Exception as error:
-        raise InputError(f'config {args.config} cannot be read: {type(error).__name__}: {_line(error)}') from error
+        raise InputError(
+            f'config {args.config} cannot be read: {type(error).__name__}: {_line(error)}{_of_environment(args.config)}'
+        ) from error
     if 'model' not in config:
         raise InputError(f'config {args.config} has no model; it is none of MMEngine (basicsr train runs option files)')
     if args.cfg_options:
@@ -87,6 +91,16 @@ def _run(args: argparse.Namespace) -> None:
     else:
         config.load_from = args.checkpoint
         _runner(config, args.config).test()
+
+
+def _of_environment(config: str) -> str:
+    """Which variables of the environment may have spoilt a config: MMEngine puts their values into its code."""
+    with open_text(config, 'utf-8', errors='replace') as file:
+        asked = dict.fromkeys(re.findall(r'\{\{\s*\$\s*(\w+)', file.read()))
+    names = [name for name in asked if set('\\\'"\n') & set(os.environ.get(name, ''))]
+    return (
+        f'; its environment variable {names[0]} has a backslash or a quotation mark: write / instead' if names else ''
+    )
 
 
 def _runner(config: 'Config', path: str) -> 'Runner':

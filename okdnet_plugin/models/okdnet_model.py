@@ -94,7 +94,7 @@ class OKDNetModel(OKDNetStep, RestorationModel):
             for a loss to compare with.
     """
 
-    loss_blocks: ClassVar = OKDNetStep.loss_blocks
+    loss_blocks: ClassVar = OKDNetStep.loss_blocks  # its own, so that the check knows all that it reads
 
     def setup_losses(self) -> None:
         network = self.network

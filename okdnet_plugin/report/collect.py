@@ -236,7 +236,7 @@ def _costs(plan: Plan) -> dict[str, dict]:
     }
     if nets:  # minutes in which a large network on a CPU gives no other sign
         height, width = size
-        what = f'time, operations and memory of {len(nets)} networks are measured at {width}x{height} px'
+        what = f'time, operations and memory of {", ".join(nets)} are measured at {width}x{height} px'
         print(f'basicsr: note: {what} on the {device} (report: cost_size, cost_rounds)', file=sys.stderr)
     times = cost.milliseconds(nets, size, rounds, device)
     return {

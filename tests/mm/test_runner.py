@@ -183,11 +183,13 @@ def test_stores_that_cannot_be_read_safely_are_refused():
     [
         ('model = ', 'cannot be read: SyntaxError'),
         ('name = 1', 'has no model'),
+        ("hazy = '{{$HAZY:datasets}}'", 'its environment variable HAZY has a backslash or a quotation mark: write /'),
         ("model = dict(type='OKDNetRestorerr')\nwork_dir = 'x'", 'OKDNetRestorerr is not in'),
     ],
 )
 def test_configs_that_cannot_be_run_are_one_line(content, message, tmp_path, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv('HAZY', r'D:\666\hazy')
     (tmp_path / 'config.py').write_text(content)
     assert main(['train', 'config.py']) == 2
     printed = capsys.readouterr().err.splitlines()[-1]
