@@ -18,7 +18,7 @@ from torch.utils.data import DataLoader, Dataset, Subset
 
 from okdnet_plugin.config.registered import needs_clear_image
 from okdnet_plugin.engine.signals import leave_signals_to_the_parent
-from okdnet_plugin.errors import InputError
+from okdnet_plugin.errors import InputError, named, one_line
 from okdnet_plugin.map_dataset import MapDataset
 
 _MOST_THREADS = 8  # for metrics; more would hold memory for images that wait
@@ -103,8 +103,8 @@ def metric_values_of(images: Mapping[str, np.ndarray], metrics: Mapping[str, Map
         except InputError as error:
             found.reasons[name] = ' '.join(str(error).split())
         except Exception as error:  # a metric of anybody, on an image that it was not made for
-            text = ' '.join(str(error).split())[:200].rstrip('.')
-            found.reasons[name] = f'{block["type"]} fails: {type(error).__name__}: {text}'
+            said, (height, width) = named(error, one_line(error, 200).rstrip('.')), images['result'].shape[:2]
+            found.reasons[name] = f'{block["type"]} fails: {said}; the image is {height}x{width} (height x width)'
     return found
 
 

@@ -186,7 +186,7 @@ def test_a_metric_of_anybody_that_fails_takes_no_other_with_it(made, metric, war
     model, loader, _ = made(metrics=metric(fails) | psnr)
     model.validation(loader, 1, None)
     assert model.metric_results.keys() == {'psnr'}
-    assert 'calculate_own fails: IndexError: its mistake' in warnings[-1]
+    assert 'calculate_own fails: IndexError: its mistake; the image is 48x64' in warnings[-1]
 
 
 # ------------------------------------------------------------------------------------------------- searches for kernels
