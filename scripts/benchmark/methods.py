@@ -6,9 +6,10 @@ DATA holds nyu/ with clear/ and depth/ of equal stems, and perhaps sots_outdoor_
 are brought to 80 px of their shorter side once; every tenth one is measured, all others are trained on, in crops of
 64 px, with haze as in ITS. Each training is `basicsr train` of an option file of options/, with smaller numbers.
 
-`--minutes` is for all three tables on an idle machine, and is shared out among their trainings: a few steps of each
-kind tell how long one takes. Within a table of equal steps all get as many as the slowest can make. What is in DIR is
-not trained again: interrupted, the same command goes on.
+`--minutes` is for all three tables on an idle machine, and is shared out among their trainings: at first a few steps
+of each kind tell how long one takes. Within a table of equal steps all get as many as the slowest can make. Once the
+first training has begun the numbers of steps are fixed, and other work beside it changes none of the results. What is
+in DIR is not trained again: interrupted, the same command goes on.
 """
 
 import argparse
@@ -132,6 +133,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         args.out.mkdir(parents=True, exist_ok=True)
         _prepare(args)
         for name in args.tables:
+            _measure_seconds(args, name)
+        for name in args.tables:
             print(f'{table_of(name, measure(args, name))}\n', flush=True)
 
     return exit_code_of(work)
@@ -146,17 +149,13 @@ def measure(args: argparse.Namespace, name: str) -> dict[str, list[dict]]:
     Raises:
         InputError: a training failed, or DIR is of other arguments.
     """
-    kinds = {'affinity': _affinity, 'depth': _depth, 'progressive': lambda: list(_progressive(args.hed))}[name]()
-    decisive = ('data', 'minutes', 'steps', 'size', 'batch', 'images', 'held', 'hed')
-    kept = Kept(args.out, {key: getattr(args, key) for key in decisive})
-    trainings = len(kinds) * 3  # of three seeds
-    seconds = 60 * args.minutes * TABLES[name] / sum(TABLES.values()) / trainings - _START
+    kinds, kept = _kinds(args, name), _kept(args)
     for seed in args.seeds:
         for kind in kinds:
             key = f'{name}/{kind.name}/{seed}'
             if key in kept:
                 continue
-            steps = _steps(args, name, kinds, kind, seed, seconds, kept)
+            steps = args.steps or _steps(args, name, kinds, kind, kept)
             found = {'steps': steps, **_values(_train(args, name, kind, seed, steps))}
             print(f'{key}: {kept.keep(key, found)}', flush=True)
     measured = [kind.name for kind in kinds if kind.is_measured]
@@ -185,22 +184,35 @@ def _mean(values: Sequence[float]) -> str:
 # ------------------------------------------------------------------------------------------------------------ trainings
 
 
-def _steps(args, name: str, kinds: Sequence[Kind], kind: Kind, seed: int, seconds: float, kept: Kept) -> int:
-    """How many steps a training of a kind has; known from a few steps of it, or of all kinds with equal steps."""
-    if args.steps:
-        return args.steps
-    for one in [kind] if name in _EQUAL_TIME else kinds:
-        if f'seconds/{name}/{one.name}' in kept:
+def _kinds(args: argparse.Namespace, name: str) -> list[Kind]:
+    return {'affinity': _affinity, 'depth': _depth, 'progressive': lambda: list(_progressive(args.hed))}[name]()
+
+
+def _kept(args: argparse.Namespace) -> Kept:
+    decisive = ('data', 'minutes', 'steps', 'size', 'batch', 'images', 'held', 'hed')
+    return Kept(args.out, {key: getattr(args, key) for key in decisive})
+
+
+def _measure_seconds(args: argparse.Namespace, name: str) -> None:
+    """Know from a few steps how long one of each kind takes."""
+    kinds, kept = _kinds(args, name), _kept(args)
+    for kind in kinds:
+        if args.steps or f'seconds/{name}/{kind.name}' in kept:
             continue
-        first = next((other for other in kinds if other.name == one.first), None)
+        first = next((other for other in kinds if other.name == kind.first), None)
         if first is not None:
-            _train(args, name, first, seed, _MEASURED, 'try')
-        entries = _train(args, name, one, seed, _MEASURED, 'try')
+            _train(args, name, first, args.seeds[0], _MEASURED, 'try')
+        entries = _train(args, name, kind, args.seeds[0], _MEASURED, 'try')
         times = [entry['time'] for entry in entries if entry['iter'] > 2 and 'time' in entry]
-        kept.keep(f'seconds/{name}/{one.name}', statistics.median(times))
+        kept.keep(f'seconds/{name}/{kind.name}', statistics.median(times))
+
+
+def _steps(args: argparse.Namespace, name: str, kinds: Sequence[Kind], kind: Kind, kept: Kept) -> int:
+    """How many steps a training of a kind has: its own, or those of the slowest where all have as many."""
+    trainings = len(kinds) * 3  # of three seeds
+    seconds = 60 * args.minutes * TABLES[name] / sum(TABLES.values()) / trainings - _START
     counted = [kind] if name in _EQUAL_TIME else kinds
-    slowest = max(kept[f'seconds/{name}/{one.name}'] for one in counted)
-    return max(_MEASURED, round(seconds / slowest))
+    return max(_MEASURED, round(seconds / max(kept[f'seconds/{name}/{one.name}'] for one in counted)))
 
 
 def _train(args, table_: str, kind: Kind, seed: int, steps: int, suffix: str = '') -> list[dict]:
