@@ -7,9 +7,10 @@ are brought to 80 px of their shorter side once; every tenth one is measured, al
 64 px, with haze as in ITS. Each training is `basicsr train` of an option file of options/, with smaller numbers.
 
 `--minutes` is for all three tables on an idle machine, and is shared out among their trainings: at first a few steps
-of each kind tell how long one takes. Within a table of equal steps all get as many as the slowest can make. Once the
-first training has begun the numbers of steps are fixed, and other work beside it changes none of the results. What is
-in DIR is not trained again: interrupted, the same command goes on.
+of each kind tell how long one takes. Within a table of equal steps all get as many as the slowest can make; the
+super-resolver that teaches has its own, and is one for all seeds. Once the first training has begun the numbers of
+steps are fixed, and other work beside it changes none of the results. What is in DIR is not trained again:
+interrupted, the same command goes on.
 """
 
 import argparse
@@ -53,8 +54,9 @@ class Kind:
         file: option file that it is built on, in options/.
         changes: what is different from it, beside the data, the schedule and the seed.
         data: options of the training's images, beside what all have.
-        first: the kind whose network it needs, trained with the same seed.
+        first: the kind whose network it needs, trained with the same seed, or with the first one if it is shared.
         is_measured: it is a row of the table.
+        is_shared: one of it, with the first seed, serves all seeds, and has the time of them all.
     """
 
     name: str
@@ -63,6 +65,7 @@ class Kind:
     data: Mapping[str, Any] = field(default_factory=dict)
     first: str | None = None
     is_measured: bool = True
+    is_shared: bool = False
 
 
 def _affinity() -> list[Kind]:
@@ -71,7 +74,7 @@ def _affinity() -> list[Kind]:
     useful = {'distillation': {'affinity': {'loss': {'reduction': 'mean', 'normalize': False, 'loss_weight': 0.25}}}}
     enlarging = {'_delete_': True, 'type': 'ClearImageDataset', 'preset': None}
     return [
-        Kind('teacher', 'feature_affinity/teacher.yml', {}, enlarging, is_measured=False),
+        Kind('teacher', 'feature_affinity/teacher.yml', {}, enlarging, is_measured=False, is_shared=True),
         Kind('student alone', 'feature_affinity/student.yml', rate),
         Kind('with affinity, as released', 'feature_affinity/distilled.yml', {**rate, **teacher}, first='teacher'),
         Kind(
@@ -153,7 +156,7 @@ def measure(args: argparse.Namespace, name: str) -> dict[str, list[dict]]:
     for seed in args.seeds:
         for kind in kinds:
             key = f'{name}/{kind.name}/{seed}'
-            if key in kept:
+            if key in kept or (kind.is_shared and seed != args.seeds[0]):
                 continue
             steps = args.steps or _steps(args, name, kinds, kind, kept)
             found = {'steps': steps, **_values(_train(args, name, kind, seed, steps))}
@@ -211,7 +214,9 @@ def _steps(args: argparse.Namespace, name: str, kinds: Sequence[Kind], kind: Kin
     """How many steps a training of a kind has: its own, or those of the slowest where all have as many."""
     trainings = len(kinds) * 3  # of three seeds
     seconds = 60 * args.minutes * TABLES[name] / sum(TABLES.values()) / trainings - _START
-    counted = [kind] if name in _EQUAL_TIME else kinds
+    is_alone = kind.is_shared or name in _EQUAL_TIME
+    counted = [kind] if is_alone else [one for one in kinds if not one.is_shared]
+    seconds *= 3 if kind.is_shared else 1
     return max(_MEASURED, round(seconds / max(kept[f'seconds/{name}/{one.name}'] for one in counted)))
 
 
@@ -250,7 +255,7 @@ def _options(args, table_: str, kind: Kind, seed: int, steps: int, suffix: str =
     schedule = {'_delete_': True, 'type': 'CosineAnnealingRestartLR', 'periods': [steps], 'restart_weights': [1]}
     train_block = {'ema_decay': 0, 'scheduler': {**schedule, 'eta_min': 1e-6}, 'warmup_iter': -1}
     logger = {'print_freq': 1, 'save_checkpoint_freq': max(1, steps // 4), 'keep_last': 1, 'save_best': None}
-    filled = _filled(table_, kind, seed, steps, suffix)
+    filled = _filled(args, table_, kind, seed, steps, suffix)
     return {
         '_base_': str(OPTIONS / kind.file),
         **filled,
@@ -263,7 +268,7 @@ def _options(args, table_: str, kind: Kind, seed: int, steps: int, suffix: str =
     }
 
 
-def _filled(table_: str, kind: Kind, seed: int, steps: int, suffix: str) -> dict:
+def _filled(args: argparse.Namespace, table_: str, kind: Kind, seed: int, steps: int, suffix: str) -> dict:
     """The changes of a kind, with files of networks and the tenth of the steps in their places."""
 
     def fill(value: Any) -> Any:
@@ -272,7 +277,9 @@ def _filled(table_: str, kind: Kind, seed: int, steps: int, suffix: str) -> dict
         if value == '{tenth}':
             return max(1, steps // 10)
         if kind.first and value == f'{{{kind.first}}}':
-            return f'experiments/{_name(table_, kind.first, seed, suffix)}/models/net_g_latest.pth'
+            first = next(one for one in _kinds(args, table_) if one.name == kind.first)
+            of_seed = args.seeds[0] if first.is_shared else seed
+            return f'experiments/{_name(table_, kind.first, of_seed, suffix)}/models/net_g_latest.pth'
         return min(value, steps) if value == 10**6 else value
 
     return fill(dict(kind.changes))

@@ -66,3 +66,13 @@ def test_folder_that_is_not_there_is_named(tmp_path, capsys):
     (tmp_path / 'results.json').write_text('{"settings": {}}')
     with pytest.raises(InputError, match='made with other arguments'):
         methods.measure(methods._parse([str(tmp_path), '-o', str(tmp_path)]), 'affinity')
+
+
+def test_one_super_resolver_teaches_all_seeds_and_has_the_time_of_them_all(args):
+    kept = {f'seconds/affinity/{kind.name}': 0.1 if kind.name == 'teacher' else 0.5 for kind in KINDS['affinity']}
+    teacher, *students = KINDS['affinity']
+    steps = [methods._steps(args, 'affinity', KINDS['affinity'], kind, kept) for kind in KINDS['affinity']]
+    assert steps[1] == steps[2] == steps[3]
+    assert steps[0] == pytest.approx(15 * steps[1], abs=15)
+    options = methods._options(args, 'affinity', students[-1], 2, 40)
+    assert f'{methods._name("affinity", teacher.name, 0)}/models' in str(options)
