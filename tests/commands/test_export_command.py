@@ -1,11 +1,14 @@
 """The command `basicsr export`: what it prints and refuses."""
 
+import cv2
+import numpy as np
 import pytest
 import torch
 
 from conftest import basicsr
 from okdnet_plugin.commands.export import main
 from okdnet_plugin.errors import InputError
+from okdnet_plugin.inference.export import quantizing
 from okdnet_plugin.weights import arch_detection
 from okdnet_plugin.weights import loading as weights
 
@@ -50,3 +53,18 @@ def test_wrong_weights_are_one_line_and_code_two(tmp_path):
     assert done.stderr.count('\n') == 1
     assert 'it is a text' in done.stderr
     assert not (tmp_path / 'net.onnx').exists()
+
+
+def test_int8_needs_images_and_is_told_in_the_summary(tmp_path, path, capsys, monkeypatch):
+    out = str(tmp_path / 'net.onnx')
+    for arguments in (['--int8'], ['--calibrate', str(tmp_path)]):
+        with pytest.raises(InputError, match='--int8 --calibrate FOLDER'):
+            main(['-w', path, '-o', out, *arguments])
+    pytest.importorskip('onnxruntime')
+    monkeypatch.setattr(quantizing, 'LEAST_PSNR', 0)
+    for number in range(2):
+        cv2.imwrite(str(tmp_path / f'{number}.png'), np.full((40, 32, 3), 90 + 60 * number, np.uint8))
+    assert main(['-w', path, '-o', out, '--int8', '--calibrate', str(tmp_path)]) == 0
+    printed = capsys.readouterr().out
+    assert ', int8, ' in printed
+    assert 'of 5 convolutions in float32: none' in printed

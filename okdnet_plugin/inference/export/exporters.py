@@ -54,8 +54,6 @@ def _onnx(net: nn.Module, metadata: Mapping[str, str], size: Size = None, half: 
 
 
 def _onnx_content(model: 'onnx.ModelProto', metadata: Mapping[str, str], half: bool) -> tuple[bytes, Run]:
-    import onnxruntime
-
     if half:
         from onnxruntime.transformers.float16 import convert_float_to_float16
 
@@ -68,11 +66,17 @@ def _onnx_content(model: 'onnx.ModelProto', metadata: Mapping[str, str], half: b
     for key, value in metadata.items():
         model.metadata_props.add(key=key, value=value)
     content = model.SerializeToString()
+    return content, session_of(content)
+
+
+def session_of(content: bytes) -> Run:
+    """What runs an ONNX file in ONNX Runtime, on the CPU."""
+    import onnxruntime
 
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 4
     session = onnxruntime.InferenceSession(content, options, providers=['CPUExecutionProvider'])
-    return content, lambda hazy: torch.from_numpy(session.run([OUTPUT], {INPUT: hazy.numpy()})[0])
+    return lambda hazy: torch.from_numpy(session.run([OUTPUT], {INPUT: hazy.numpy()})[0])
 
 
 def _onnx_of_trace(net: nn.Module, size: Size) -> 'onnx.ModelProto':

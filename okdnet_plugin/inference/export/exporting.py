@@ -21,6 +21,7 @@ from torch.nn import functional as F
 from okdnet_plugin import files
 from okdnet_plugin.archs import fused_okdnet
 from okdnet_plugin.errors import InputError, named, one_line
+from okdnet_plugin.inference.export import quantizing
 from okdnet_plugin.inference.export.exporters import OF_NETWORKS, OF_WEIGHTS, Run
 from okdnet_plugin.inference.export.metadata import describe
 from okdnet_plugin.weights.loading import Weights, build
@@ -49,7 +50,9 @@ class Exported:
     smallest: int | None = None
     """Shortest side of an image that it takes, in px; None for weights alone."""
     differences: Mapping[tuple[int, ...], float] = field(default_factory=dict)
-    """Largest difference to the network by shape of the images."""
+    """Largest difference to the network by shape of the images; of int8 before it."""
+    quantized: quantizing.Quantized | None = None
+    """Of int8, which layers compute in it and how near it is."""
 
 
 def export(
@@ -61,6 +64,7 @@ def export(
     replace: bool = False,
     size: tuple[int, int] | None = None,
     half: bool = False,
+    calibrate: str | None = None,
 ) -> Exported:
     """Write a network to a file whose ending says how.
 
@@ -75,15 +79,21 @@ def export(
         replace: write over a file that is there.
         size: height and width of the only image that the file takes, for networks that cannot be exported for any.
         half: weights, and what an ONNX graph computes, in float16; its images stay float32.
+        calibrate: folder of hazy images by which the convolutions of an ONNX graph are quantised to int8; those that
+            cost too much stay in float32.
 
     Raises:
         InputError: the ending is unknown, the file is there or the weights themselves, a package is missing, or the
-            network does not take the size, or cannot be exported so, or not exactly; nothing is written.
+            network does not take the size, or cannot be exported so, or not exactly, or in int8 not to 40 dB; nothing
+            is written.
         SaveError: the file cannot be written.
     """
     begin = time.perf_counter()
     ending = osp.splitext(path)[1].lower()
     check_target(weights.path, path, replace)
+    if calibrate is not None and (half or ending != '.onnx'):
+        raise InputError(f'{path}: --int8 is for .onnx, without --half')
+    images = [] if calibrate is None else quantizing.images_of(calibrate, size)
     net = build(weights)
     if ending in OF_WEIGHTS:
         kind, make = OF_WEIGHTS[ending]
@@ -116,9 +126,16 @@ def export(
     else:
         smallest, differences = min(size), _compare_at(net, run, size, f'{name} in {kind}')
     _refuse_differences(differences, f'{name} in {kind}', HALF_TOLERANCE if half else TOLERANCE)
+    quantized = None
+    if images:
+        with _quiet():
+            content, run, quantized = quantizing.quantize(content, images, f'{name} in {kind}')
+        in_int8 = f'{name} in int8'
+        of_int8 = _compare(net, run, in_int8)[1] if size is None else _compare_at(net, run, size, in_int8)
+        _refuse_differences(of_int8, in_int8, 1.0)  # it has been measured; of another shape it is infinite
     files.write(path, content)
     seconds = time.perf_counter() - begin
-    return Exported(path, kind, len(content), seconds, fused is not net, smallest, differences)
+    return Exported(path, kind, len(content), seconds, fused is not net, smallest, differences, quantized)
 
 
 def _in_half(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
