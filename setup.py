@@ -4,7 +4,7 @@ from setuptools import find_packages, setup
 
 here = Path(__file__).parent
 version = None
-for line in (here / 'okdnet_plugin' / '__init__.py').read_text(encoding='utf-8').splitlines():
+for line in (here / 'okdnet_plugin' / 'version.py').read_text(encoding='utf-8').splitlines():
     if line.startswith('__version__'):
         version = line.split("'")[1]
 

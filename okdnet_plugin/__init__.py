@@ -11,8 +11,7 @@ import pkgutil
 from typing import TYPE_CHECKING
 
 from okdnet_plugin import compat
-
-__version__ = '0.1.0'
+from okdnet_plugin.version import __version__ as __version__
 
 compat.apply_on_import()
 

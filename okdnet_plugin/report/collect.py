@@ -16,7 +16,6 @@ import cv2
 import numpy as np
 import torch
 
-import okdnet_plugin
 from okdnet_plugin import files
 from okdnet_plugin.engine.journal import NAME as JOURNAL
 from okdnet_plugin.engine.validation import MetricValues, means_of, strip
@@ -28,6 +27,7 @@ from okdnet_plugin.report.figures import plain
 from okdnet_plugin.report.images import collect_images, data_uri, read, versions_of
 from okdnet_plugin.report.plan import KINDS, PROTOCOLS, Kind, Method, Metric, Plan, arguments_of
 from okdnet_plugin.report.published import TABLES
+from okdnet_plugin.version import __version__
 
 _POINTS = 300  # of a training curve
 
@@ -323,7 +323,7 @@ def _machine(plan: Plan) -> str:
 
 def _versions() -> dict[str, str]:
     return {
-        'okdnet_plugin': okdnet_plugin.__version__,
+        'okdnet_plugin': __version__,
         'basicsr': basicsr.__version__,
         'torch': torch.__version__,
         'numpy': np.__version__,

@@ -16,7 +16,6 @@ from basicsr.archs import build_network
 from basicsr.utils.registry import DATASET_REGISTRY
 from torch import nn
 
-import okdnet_plugin
 from okdnet_plugin import shipped_weights
 from okdnet_plugin.config.check import refuse
 from okdnet_plugin.config.registered import needs_clear_image
@@ -26,6 +25,7 @@ from okdnet_plugin.errors import InputError, did_you_mean
 from okdnet_plugin.files import open_regular_file
 from okdnet_plugin.map_dataset import MapDataset
 from okdnet_plugin.report.detection import Detection
+from okdnet_plugin.version import __version__
 from okdnet_plugin.weights import reading
 
 _DEFAULTS = {
@@ -191,7 +191,7 @@ class Plan:
         parts += (test_set.label,)
         parts += (self.settings['tile'],) if self.settings['tile'] and method.network else ()
         parts += (self.detection.fingerprint,) if self.detection else ()
-        parts += (test_set.content, self.available_metrics, okdnet_plugin.__version__, cv2.__version__)
+        parts += (test_set.content, self.available_metrics, __version__, cv2.__version__)
         return hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()[:16]
 
 

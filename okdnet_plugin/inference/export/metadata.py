@@ -10,9 +10,9 @@ from os import path as osp
 from basicsr.utils.registry import ARCH_REGISTRY
 from torch import Tensor
 
-import okdnet_plugin
 from okdnet_plugin.engine import journal
 from okdnet_plugin.redaction import redacted
+from okdnet_plugin.version import __version__
 from okdnet_plugin.weights import reading
 from okdnet_plugin.weights.loading import Weights
 
@@ -40,7 +40,7 @@ def describe(weights: Weights, state: Mapping[str, Tensor], more: Mapping[str, s
         'network': _json(weights.network),
         'package': _package_of(str(weights.network['type'])),
         'parameters': str(sum(tensor.numel() for name, tensor in state.items() if _is_parameter(name))),
-        'version': f'okdnet_plugin {okdnet_plugin.__version__}',
+        'version': f'okdnet_plugin {__version__}',
     }
     if weights.path is not None:
         described['source'] = ' '.join(filter(None, [osp.basename(weights.path), weights.param_key]))
