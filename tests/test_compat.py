@@ -96,6 +96,38 @@ assert basicsr.train.parse_options is basicsr.test.parse_options is basicsr.util
     assert result.returncode == 0, result.stderr
 
 
+@pytest.mark.skipif(
+    'is_compile_supported' not in vars(sys.modules['torchvision.ops.roi_align']),
+    reason='torchvision takes nothing of the compiler',
+)
+def test_the_compiler_comes_when_something_of_it_is_used(tmp_path):
+    code = """
+import sys, okdnet_plugin
+okdnet_plugin.register()
+print('torch._dynamo' in sys.modules)
+import torch
+from torchvision.ops import roi_align
+print(sys.modules['torchvision.ops.roi_align'].is_compile_supported('cpu'), type(sys.modules['torch._dynamo']).__name__)
+print(torch.compile(lambda x: x + 1, backend='eager')(torch.ones(1)).item())
+from torch._dynamo.utils import is_compile_supported
+"""
+    result = run(sys.executable, '-c', code, cwd=tmp_path)
+    assert (result.stdout, result.stderr) == ('False\nTrue module\n2.0\n', '')
+
+
+def test_a_stand_in_of_the_compiler_gives_way_to_the_compiler(tmp_path):
+    code = """
+import sys
+from okdnet_plugin.compat.importing import _compiler_when_needed
+with _compiler_when_needed():
+    import torch, torch._dynamo as early
+    print(type(early).__name__, torch._dynamo is early, type(early.config.verbose).__name__)
+    print(type(sys.modules['torch._dynamo']).__name__, type(torch._dynamo).__name__)
+"""
+    result = run(sys.executable, '-c', code, cwd=tmp_path)
+    assert (result.stdout, result.stderr) == ('_StandIn True bool\nmodule module\n', '')
+
+
 def test_importing_after_a_stand_in_without_a_spec_works(tmp_path):
     code = """
 import sys, types, torchvision.transforms.functional as functional
