@@ -8,7 +8,7 @@ are brought to 80 px of their shorter side once; every tenth one is measured, al
 
 `--minutes` is for all three tables on an idle machine, and is shared out among their trainings: at first a few steps
 of each kind tell how long one takes. Within a table of equal steps all get as many as the slowest can make; the
-super-resolver that teaches has its own, and is one for all seeds. Once the first training has begun the numbers of
+networks that teach have their own, and are one for all seeds. Once the first training has begun the numbers of
 steps are fixed, and other work beside it changes none of the results. What is in DIR is not trained again:
 interrupted, the same command goes on.
 """
@@ -89,15 +89,26 @@ def _affinity() -> list[Kind]:
 
 def _depth() -> list[Kind]:
     net, true = {'network_g': _SMALL_DGDNET}, {'return_depth': True}
-    losses = {'perceptual_opt': None, 'optim_g': {'lr': 0.001}, 'depth_iter': 0}
+    losses = {
+        'perceptual_opt': None,
+        'optim_g': {'lr': 0.0002},
+        'depth_iter': 0,
+    }  # at 1e-3 the transformer stands still
     clear = {'clear_depth': {'pretrain_network_d': '{clear depth}'}, 'path': {'pretrain_network_g': '{clear depth}'}}
     alone = {'_delete_': True, 'type': 'ClearImageDataset', 'preset': None}
     joint, folder = 'depth_guidance/joint.yml', 'depth_guidance/folder.yml'
     no_help = {'depth_opt': None, 'mutual_opt': None}
-    of_depth = {**net, 'train': {**losses, 'depth_iter': 10**6}}
+    of_depth = {**net, 'train': {**losses, 'optim_g': {'lr': 0.001}, 'depth_iter': 10**6}}
     unguided = {'network_g': {'type': 'DepthGuidedFuseNet', **_SMALL_DGDNET['fuse']}}
     return [
-        Kind('clear depth', 'depth_guidance/depth.yml', of_depth, {**true, 'beta': 0, 'airlight': 1}),
+        Kind(
+            'clear depth',
+            'depth_guidance/depth.yml',
+            of_depth,
+            {**true, 'beta': 0, 'airlight': 1},
+            is_measured=False,
+            is_shared=True,
+        ),
         Kind(
             'self-supervised, without the clear depth',
             joint,
