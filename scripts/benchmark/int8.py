@@ -22,6 +22,7 @@ from common import exit_code_of, images_in, in_turns, ratio, table, versions
 
 from okdnet_plugin.data.images import to_tensor
 from okdnet_plugin.errors import InputError
+from okdnet_plugin.inference.backends.open_vino import runtime
 from okdnet_plugin.inference.export.exporters import INPUT
 
 Run = Callable[[np.ndarray], np.ndarray]
@@ -87,9 +88,7 @@ def _of_onnx_runtime(file: Path) -> Run:
 
 
 def _of_openvino(file: Path, precision: str) -> Run:
-    import openvino
-
-    core = openvino.Core()
+    core = runtime()
     settings = {
         'INFERENCE_PRECISION_HINT': precision,
         'INFERENCE_NUM_THREADS': torch.get_num_threads(),
@@ -101,9 +100,7 @@ def _of_openvino(file: Path, precision: str) -> Run:
 
 
 def _has_bf16() -> bool:
-    import openvino
-
-    return 'BF16' in openvino.Core().get_property('CPU', 'OPTIMIZATION_CAPABILITIES')
+    return 'BF16' in runtime().get_property('CPU', 'OPTIMIZATION_CAPABILITIES')
 
 
 def _parse(argv: Sequence[str] | None) -> argparse.Namespace:

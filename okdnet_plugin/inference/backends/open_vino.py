@@ -27,8 +27,7 @@ class OpenVino(Graph):
             import openvino
         except ImportError as error:
             raise InputError('back end openvino needs a package: pip install okdnet_plugin[openvino]') from error
-        with _STARTING:
-            core = _runtime()
+        core = runtime()
         if self.precision == 'bf16' and 'BF16' not in core.get_property('CPU', 'OPTIMIZATION_CAPABILITIES'):
             raise InputError('this processor has no bf16 instructions; write precision fp32')
         with quiet():
@@ -53,13 +52,19 @@ class OpenVino(Graph):
         return run
 
 
-@functools.cache
-def _runtime() -> Any:
-    """OpenVINO, started once and never ended.
+def runtime() -> Any:
+    """OpenVINO, started once and never ended: take it in place of an `openvino.Core` of one's own.
 
     Its start replaces the calling thread's stack for signal handlers, and its end frees that stack but puts the old one
-    back in the thread that ends it alone: if that is another, the next signal that has a handler kills the process.
+    back in the thread that ends it alone: if that is another, the next signal that has a handler kills the process. So
+    does it where two have been started and the first ends first.
     """
+    with _STARTING:
+        return _started()
+
+
+@functools.cache
+def _started() -> Any:
     import openvino
 
     return openvino.Core()
