@@ -117,12 +117,12 @@ def _depth() -> list[Kind]:
             'clear depth',
         ),
         Kind('self-supervised, with the clear depth', joint, {**net, **clear, 'train': losses}, alone, 'clear depth'),
-        Kind('depth of the folder, guided', folder, {**net, 'train': losses}, true),
         Kind(
             'depth of the folder, unguided',
             'depth_guidance/unguided.yml',
             {**unguided, 'train': {key: losses[key] for key in ('perceptual_opt', 'optim_g')}},
         ),
+        Kind('depth of the folder, guided', folder, {**net, 'train': losses}, true),
     ]
 
 
