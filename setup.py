@@ -15,7 +15,7 @@ extras = {
     'heif': ['pillow-heif>=0.16'],
     'mm': ['mmengine>=0.10.7', 'mmcv-lite>=2.1,<2.2'],
     'nyu': ['h5py'],  # scripts/prepare_nyu.py reads the original .mat file
-    'onnx': ['onnx', 'onnxruntime', 'onnxscript'],
+    'onnx': ['onnx', 'onnxruntime>=1.18', 'onnxscript'],
     'openvino': ['openvino'],
     'spandrel': ['spandrel>=0.4.2,<0.5'],
     'video': ['av>=14'],

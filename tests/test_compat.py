@@ -4,6 +4,7 @@ import io
 import json
 import logging
 import os
+import re
 import sys
 import time
 from collections import Counter
@@ -108,24 +109,27 @@ print('torch._dynamo' in sys.modules)
 import torch
 from torchvision.ops import roi_align
 print(sys.modules['torchvision.ops.roi_align'].is_compile_supported('cpu'), type(sys.modules['torch._dynamo']).__name__)
-print(torch.compile(lambda x: x + 1, backend='eager')(torch.ones(1)).item())
 from torch._dynamo.utils import is_compile_supported
 """
     result = run(sys.executable, '-c', code, cwd=tmp_path)
-    assert (result.stdout, result.stderr) == ('False\nTrue module\n2.0\n', '')
+    assert (result.returncode, result.stderr) == (0, '')
+    assert re.fullmatch(r'False\n(True|False) module\n', result.stdout)
 
 
-def test_a_stand_in_of_the_compiler_gives_way_to_the_compiler(tmp_path):
+@pytest.mark.skipif('is_compile_supported' not in vars(sys.modules['torchvision.ops.roi_align']), reason='as above')
+@pytest.mark.parametrize('use', ['early.config.verbose', 'import torch._dynamo.external_utils'])
+def test_a_stand_in_of_the_compiler_gives_way_to_the_compiler(tmp_path, use):
     code = """
 import sys
 from okdnet_plugin.compat.importing import _compiler_when_needed
 with _compiler_when_needed():
     import torch, torch._dynamo as early
-    print(type(early).__name__, torch._dynamo is early, type(early.config.verbose).__name__)
+    print(type(early).__name__, torch._dynamo is early)
+    USE
     print(type(sys.modules['torch._dynamo']).__name__, type(torch._dynamo).__name__)
 """
-    result = run(sys.executable, '-c', code, cwd=tmp_path)
-    assert (result.stdout, result.stderr) == ('_StandIn True bool\nmodule module\n', '')
+    result = run(sys.executable, '-c', code.replace('USE', use), cwd=tmp_path)
+    assert (result.stdout, result.stderr) == ('_StandIn True\nmodule module\n', '')
 
 
 def test_importing_after_a_stand_in_without_a_spec_works(tmp_path):

@@ -4,6 +4,7 @@ import contextlib
 import importlib
 import importlib.util
 import sys
+import threading
 from collections.abc import Iterator
 from types import ModuleType
 
@@ -30,13 +31,17 @@ def provide_functional_tensor() -> None:
     )
 
 
+_TAKING_AWAY = threading.Lock()
+
+
 class _StandIn(ModuleType):
     """A module of torch's compiler until something of it is used."""
 
     def __getattr__(self, name: str) -> object:
-        if name == 'is_compile_supported':  # roi_align takes it when it is imported, and calls it in a backward pass
+        if name == 'is_compile_supported':  # roi_align takes it when it is imported, and may call it
             return lambda device: importlib.import_module(self.__name__).is_compile_supported(device)
-        if name.startswith('__'):
+        of_package = name == '__path__' and self.__name__ == _COMPILER[0]  # asked for to import a module inside
+        if name.startswith('__') and not of_package:
             raise AttributeError(name)
         _take_stand_ins_away()
         return getattr(importlib.import_module(self.__name__), name)
@@ -62,6 +67,7 @@ def _compiler_when_needed() -> Iterator[None]:
 
 
 def _take_stand_ins_away() -> None:
-    for name in _COMPILER:
-        if isinstance(sys.modules.get(name), _StandIn):
-            del sys.modules[name]
+    with _TAKING_AWAY:
+        for name in _COMPILER:
+            if isinstance(sys.modules.get(name), _StandIn):
+                del sys.modules[name]

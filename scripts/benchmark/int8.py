@@ -42,6 +42,8 @@ def measured(args: argparse.Namespace) -> str:
     for file in (args.float32, args.int8):
         if not file.is_file():
             raise InputError(f'{file} does not exist; the head of this script says how it is made')
+    if min(args.images, args.rounds) < 1:
+        raise InputError('--images and --rounds are 1 or more')
     images = [to_tensor(image)[None].numpy() for image in images_in(args.folder)[: args.images]]
     if not images:
         raise InputError(f'{args.folder} holds no image; give a folder of hazy ones')
@@ -70,7 +72,12 @@ def measured(args: argparse.Namespace) -> str:
         near = '-' if name == 'float32, ONNX Runtime' else f'{min(psnr):.1f} / {statistics.mean(psnr):.1f}'
         against = ratio(seconds['float32, OpenVINO'], times)
         rows.append([name, f'{1000 * statistics.median(times):.0f}', f'{against:.2f}', near])
-    head = ['', 'ms an image', 'times as fast as float32 in OpenVINO', 'PSNR, lowest / mean']
+    head = [
+        '',
+        'ms an image, median',
+        'times as fast as float32 in OpenVINO, median of the rounds',
+        'PSNR, lowest / mean',
+    ]
     return f'{table(head, rows)}\n\n{len(images)} images, {args.rounds} rounds. {versions()}'
 
 

@@ -14,6 +14,7 @@ interrupted, the same command goes on.
 """
 
 import argparse
+import hashlib
 import statistics
 import sys
 from collections.abc import Iterator, Mapping, Sequence
@@ -205,7 +206,9 @@ def _kinds(args: argparse.Namespace, name: str) -> list[Kind]:
 
 def _kept(args: argparse.Namespace) -> Kept:
     decisive = ('data', 'minutes', 'steps', 'size', 'batch', 'images', 'held', 'hed', 'amp')
-    return Kept(args.out, {key: getattr(args, key) for key in decisive})
+    kinds = [_kinds(args, name) for name in TABLES]
+    more = {'trainings': hashlib.sha256(repr(kinds).encode()).hexdigest()[:16], 'first seed': args.seeds[0]}
+    return Kept(args.out, {key: getattr(args, key) for key in decisive} | more)
 
 
 def _measure_seconds(args: argparse.Namespace, name: str) -> None:

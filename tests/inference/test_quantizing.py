@@ -100,3 +100,53 @@ def test_one_image_is_too_few(tmp_path):
 def test_int8_is_of_onnx_alone(tmp_path, weights, folder, name, half):
     with pytest.raises(InputError, match=r'--int8 is for \.onnx, without --half'):
         export(weights, str(tmp_path / name), half=half, calibrate=folder)
+
+
+def graph_of(*nodes, weights):
+    helper, kind = onnx.helper, onnx.TensorProto.FLOAT
+    tensors = [onnx.numpy_helper.from_array(value.astype(np.float32), name) for name, value in weights.items()]
+    ends = [helper.make_tensor_value_info(name, kind, ['n', 3, 'h', 'w']) for name in ('hazy', 'dehazed')]
+    graph = helper.make_graph(list(nodes), 'net', ends[:1], ends[1:], tensors)
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid('', 18)], ir_version=9).SerializeToString()
+
+
+IMAGES = [np.random.default_rng(i).random((1, 3, 48, 50), np.float32) for i in range(4)]
+KERNEL = np.random.default_rng(9).random((3, 3, 1, 1)) / 3
+
+
+def test_convolutions_without_names_are_told_apart(least):
+    least(0)
+    nodes = [onnx.helper.make_node('Conv', [a, 'k'], [b]) for a, b in (('hazy', 'middle'), ('middle', 'dehazed'))]
+    _, _, found = quantizing.quantize(graph_of(*nodes, weights={'k': KERNEL}), IMAGES, 'net')
+    assert found.num_layers == 2
+
+
+def test_result_that_is_not_finite_is_not_near_enough(least):
+    least(0)
+    nodes = [onnx.helper.make_node('Conv', ['hazy', 'k'], ['low']), onnx.helper.make_node('Log', ['low'], ['dehazed'])]
+    with pytest.raises(InputError, match='net: int8 keeps -inf dB of 0; nothing is written'):
+        quantizing.quantize(graph_of(*nodes, weights={'k': -KERNEL}), IMAGES, 'net')
+
+
+def test_network_without_a_convolution_is_refused():
+    node = onnx.helper.make_node('Relu', ['hazy'], ['dehazed'])
+    with pytest.raises(InputError, match='net has no convolution'):
+        quantizing.quantize(graph_of(node, weights={}), IMAGES, 'net')
+
+
+def test_transposed_convolution_of_groups_stays_in_float32(least):
+    least(0)
+    nodes = [
+        onnx.helper.make_node('Conv', ['hazy', 'k'], ['middle']),
+        onnx.helper.make_node('ConvTranspose', ['middle', 'g', 'b'], ['dehazed'], group=3),
+    ]
+    weights = {'k': KERNEL, 'g': np.full((3, 1, 1, 1), 0.5), 'b': np.ones(3)}
+    _, run, found = quantizing.quantize(graph_of(*nodes, weights=weights), IMAGES, 'net')
+    assert found.num_layers == 1
+    assert run(torch.from_numpy(IMAGES[0])).shape == (1, 3, 48, 50)
+
+
+def test_failure_of_the_quantiser_is_one_line(tmp_path, weights, folder, monkeypatch):
+    monkeypatch.setattr(quantizing, 'quantize', lambda *_: 1 / 0)
+    with pytest.raises(InputError, match=r'AODNet in int8: .*division by zero.*; nothing is written; take --half'):
+        export(weights, str(tmp_path / 'net.onnx'), calibrate=folder)

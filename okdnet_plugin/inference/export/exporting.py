@@ -5,15 +5,17 @@ What runs without this package is held against the network before it is written,
 
 import contextlib
 import logging
+import math
 import os
 import re
 import time
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from os import path as osp
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -128,14 +130,25 @@ def export(
     _refuse_differences(differences, f'{name} in {kind}', HALF_TOLERANCE if half else TOLERANCE)
     quantized = None
     if images:
-        with _quiet():
-            content, run, quantized = quantizing.quantize(content, images, f'{name} in {kind}')
-        in_int8 = f'{name} in int8'
-        of_int8 = _compare(net, run, in_int8)[1] if size is None else _compare_at(net, run, size, in_int8)
-        _refuse_differences(of_int8, in_int8, 1.0)  # it has been measured; of another shape it is infinite
+        content, run, quantized = _quantized(content, images, f'{name} in int8')
+        of_int8 = _compare(net, run, f'{name} in int8')[1] if size is None else _compare_at(net, run, size, name)
+        if not all(map(math.isfinite, of_int8.values())):
+            raise InputError(f'{name} in int8 gives no image of some sizes; nothing is written; take --int8 out')
     files.write(path, content)
     seconds = time.perf_counter() - begin
     return Exported(path, kind, len(content), seconds, fused is not net, smallest, differences, quantized)
+
+
+def _quantized(content: bytes, images: Sequence[np.ndarray], what: str) -> tuple[bytes, Run, quantizing.Quantized]:
+    try:
+        with _quiet():
+            return quantizing.quantize(content, images, what)
+    except (InputError, OSError):
+        raise
+    except Exception as error:  # the quantiser and its sessions fail as they like
+        raise InputError(
+            f'{what}: {named(error, _plain_line(error))}; nothing is written; take --half in place of --int8'
+        ) from error
 
 
 def _in_half(state: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -25,7 +25,7 @@ LEAST_PSNR = 40.0
 """dB against float32 that each measured image keeps at least."""
 _IMAGES = 20  # every other one gives the ranges, the others are measured
 _RANKED = 3  # images on which each layer is measured alone
-_SHORTER = 192  # px that images are brought to
+_SHORTER, _SHORTEST = 192, 48  # px that the shorter side of images is brought to, and that any side has at least
 _LAYERS = ('Conv', 'ConvTranspose')
 
 
@@ -46,7 +46,8 @@ def images_of(folder: str, size: tuple[int, int] | None) -> list[np.ndarray]:
 
     Args:
         folder: images of any size; folders in it count.
-        size: height and width that they are brought to; by default 192 px of the shorter side, if it is longer.
+        size: height and width that they are brought to; by default 192 px of the shorter side, if it is longer,
+            and 48 px of any side, if it is shorter.
 
     Returns:
         Each (1, 3, H, W), float32 RGB in [0, 1].
@@ -65,7 +66,7 @@ def images_of(folder: str, size: tuple[int, int] | None) -> list[np.ndarray]:
 def _brought_to(image: torch.Tensor, size: tuple[int, int] | None) -> torch.Tensor:
     height, width = image.shape[-2:]
     factor = min(1.0, _SHORTER / min(height, width))
-    wanted = size or (max(16, round(height * factor)), max(16, round(width * factor)))
+    wanted = size or (max(_SHORTEST, round(height * factor)), max(_SHORTEST, round(width * factor)))
     if wanted == (height, width):
         return image
     return F.interpolate(image, wanted, mode='bilinear', antialias=True, align_corners=False)
@@ -85,7 +86,7 @@ def quantize(content: bytes, images: Sequence[np.ndarray], what: str) -> tuple[b
     Raises:
         InputError: the graph has no convolution, or less than 40 dB even with half of them in float32.
     """
-    graph = _Graph(content, images[::2])
+    graph = _Graph(content, images[::2], what)
     measured = images[1::2]
     runs = session_of(content)
     wanted = [runs(torch.from_numpy(image)) for image in measured]
@@ -98,6 +99,7 @@ def quantize(content: bytes, images: Sequence[np.ndarray], what: str) -> tuple[b
     kept: list[str] = []
     psnr = psnr_of(graph.layers)
     if min(psnr) < LEAST_PSNR:
+        _refuse_single(psnr, graph.layers, what)
         alone = {layer: min(psnr_of([layer], _RANKED)) for layer in graph.layers}
         by_cost = sorted(alone, key=lambda layer: alone[layer])
         few, many = 0, len(by_cost) // 2  # so many in float32 are too few, or perhaps enough
@@ -121,9 +123,17 @@ def quantize(content: bytes, images: Sequence[np.ndarray], what: str) -> tuple[b
     return made, session_of(made), found
 
 
+def _refuse_single(psnr: Sequence[float], layers: Sequence[str], what: str) -> None:
+    if len(layers) == 1:
+        raise InputError(
+            f'{what}: int8 keeps {min(psnr):.1f} dB of {LEAST_PSNR:g}; nothing is written; take --half in place of '
+            '--int8'
+        )
+
+
 def _psnr(image: torch.Tensor, clear: torch.Tensor) -> float:
     error = float((image - clear).double().square().mean())
-    return -10 * float(np.log10(max(error, 1e-20)))
+    return -10 * float(np.log10(max(error, 1e-20))) if np.isfinite(error) else -float('inf')
 
 
 class _Graph:
@@ -132,29 +142,40 @@ class _Graph:
     Args:
         content: ONNX.
         images: that give the ranges.
+        what: the network and its format, for messages.
+
+    Raises:
+        InputError: it has no convolution.
     """
 
-    def __init__(self, content: bytes, images: Sequence[np.ndarray]):
+    def __init__(self, content: bytes, images: Sequence[np.ndarray], what: str):
         import onnx
+        import onnxruntime
         from onnxruntime.quantization import CalibrationMethod, create_calibrator
         from onnxruntime.quantization.shape_inference import quant_pre_process
 
         original = onnx.load_from_string(content)
         self._doc, self._metadata = original.doc_string, {one.key: one.value for one in original.metadata_props}
-        with tempfile.TemporaryDirectory() as folder:  # the quantiser reads and writes files
-            source, prepared, tapped = (
-                os.path.join(folder, f'{name}.onnx') for name in ('source', 'prepared', 'tapped')
-            )
-            with open(source, 'wb') as file:
-                file.write(content)
-            quant_pre_process(source, prepared, skip_symbolic_shape=True)
-            calibrator: Any = create_calibrator(prepared, _LAYERS, tapped, calibrate_method=CalibrationMethod.MinMax)
-            calibrator.collect_data(_Reader(images))
-            self._ranges = calibrator.compute_data()
-            self._model = onnx.load(prepared)
-        self.layers = [node.name for node in self._model.graph.node if node.op_type in _LAYERS]
-        if not self.layers:
-            raise InputError('the graph has no convolution that could compute in int8; take --int8 out')
+        onnxruntime.set_default_logger_severity(4)  # of its own sessions; what they make is measured
+        try:
+            with tempfile.TemporaryDirectory() as folder:  # the quantiser reads and writes files
+                names = (os.path.join(folder, f'{name}.onnx') for name in ('source', 'prepared', 'tapped'))
+                source, prepared, tapped = names
+                with open(source, 'wb') as file:
+                    file.write(content)
+                quant_pre_process(source, prepared, skip_symbolic_shape=True)
+                self._model = onnx.load(prepared)
+                self.layers = _named_layers(self._model)
+                if not self.layers:
+                    raise InputError(f'{what} has no convolution that could compute in int8; take --int8 out')
+                onnx.save(self._model, prepared)
+                method = CalibrationMethod.MinMax
+                calibrator: Any = create_calibrator(prepared, _LAYERS, tapped, calibrate_method=method)
+                calibrator.collect_data(_Reader(images))
+                self._ranges = calibrator.compute_data()
+                del calibrator
+        finally:
+            onnxruntime.set_default_logger_severity(2)
 
     def quantized(self, layers: Collection[str], more: dict[str, str] | None = None) -> bytes:
         """The file with these convolutions in int8."""
@@ -162,16 +183,16 @@ class _Graph:
         from onnxruntime.quantization.qdq_quantizer import QDQQuantizer
 
         quantizer: Any = QDQQuantizer(
-            copy.deepcopy(self._model),
-            True,  # a scale for each channel
-            False,
-            QuantType.QInt8,
-            QuantType.QUInt8,
-            self._ranges,
-            list(layers),
-            [],
-            list(_LAYERS),
-            {},
+            model=copy.deepcopy(self._model),
+            per_channel=True,
+            reduce_range=False,
+            weight_qType=QuantType.QInt8,
+            activation_qType=QuantType.QUInt8,
+            tensors_range=self._ranges,
+            nodes_to_quantize=list(layers),
+            nodes_to_exclude=[],
+            op_types_to_quantize=list(_LAYERS),
+            extra_options={},
         )
         quantizer.quantize_model()
         model = quantizer.model.model
@@ -180,6 +201,21 @@ class _Graph:
         for key, value in (self._metadata | (more or {})).items():
             model.metadata_props.add(key=key, value=value)
         return model.SerializeToString()
+
+
+def _named_layers(model: Any) -> list[str]:
+    """Names of the convolutions that ONNX Runtime can quantise, each of which gets one of its own."""
+    names: list[str] = []
+    for node in model.graph.node:
+        is_grouped = any(one.name == 'group' and one.i > 1 for one in node.attribute)
+        if node.op_type not in _LAYERS or (node.op_type == 'ConvTranspose' and is_grouped):
+            continue  # it gives a transposed convolution of groups too few scales
+        name = node.name or node.op_type
+        while name in names:
+            name += '_'
+        node.name = name
+        names.append(name)
+    return names
 
 
 class _Reader:
