@@ -51,8 +51,8 @@ class _StandIn(ModuleType):
 def _compiler_when_needed() -> Iterator[None]:
     """Let torchvision be imported without torch's compiler, which comes when something of it is used.
 
-    torchvision's roi_align takes one function of it, and its import takes a quarter of the start of every command and
-    every worker. Can go when torchvision imports it where it calls it.
+    torchvision's roi_align takes one function of it, whose import takes a second or so in every command and every
+    worker. Can go when torchvision imports it where it calls it.
     """
     if any(name in sys.modules for name in (*_COMPILER, 'torchvision')):
         yield

@@ -22,8 +22,9 @@ from common import exit_code_of, images_in, in_turns, ratio, table, versions
 
 from okdnet_plugin.data.images import to_tensor
 from okdnet_plugin.errors import InputError
-from okdnet_plugin.inference.backends.open_vino import runtime
+from okdnet_plugin.inference.backends.open_vino import has_bf16, request_of
 from okdnet_plugin.inference.export.exporters import INPUT
+from okdnet_plugin.inference.export.quantizing import psnr
 
 Run = Callable[[np.ndarray], np.ndarray]
 
@@ -50,11 +51,11 @@ def measured(args: argparse.Namespace) -> str:
     runs: dict[str, Run] = {
         'float32, ONNX Runtime': _of_onnx_runtime(args.float32),
         'int8, ONNX Runtime': _of_onnx_runtime(args.int8),
-        'float32, OpenVINO': _of_openvino(args.float32, 'f32'),
+        'float32, OpenVINO': _of_openvino(args.float32, 'fp32'),
     }
-    if _has_bf16():
+    if has_bf16():
         runs['bfloat16, OpenVINO'] = _of_openvino(args.float32, 'bf16')
-    runs['int8, OpenVINO'] = _of_openvino(args.int8, 'f32')
+    runs['int8, OpenVINO'] = _of_openvino(args.int8, 'fp32')
     results: dict[str, list[np.ndarray]] = {}
 
     def turn(name: str) -> float:
@@ -68,10 +69,11 @@ def measured(args: argparse.Namespace) -> str:
     exact = results['float32, ONNX Runtime']
     rows = []
     for name, times in seconds.items():
-        psnr = [_psnr(one, other) for one, other in zip(results[name], exact, strict=True)]
-        near = '-' if name == 'float32, ONNX Runtime' else f'{min(psnr):.1f} / {statistics.mean(psnr):.1f}'
+        pairs = zip(results[name], exact, strict=True)
+        near = [psnr(torch.from_numpy(one), torch.from_numpy(other)) for one, other in pairs]
+        told = '-' if name == 'float32, ONNX Runtime' else f'{min(near):.1f} / {statistics.mean(near):.1f}'
         against = ratio(seconds['float32, OpenVINO'], times)
-        rows.append([name, f'{1000 * statistics.median(times):.0f}', f'{against:.2f}', near])
+        rows.append([name, f'{1000 * statistics.median(times):.0f}', f'{against:.2f}', told])
     head = [
         '',
         'ms an image, median',
@@ -79,10 +81,6 @@ def measured(args: argparse.Namespace) -> str:
         'PSNR, lowest / mean',
     ]
     return f'{table(head, rows)}\n\n{len(images)} images, {args.rounds} rounds. {versions()}'
-
-
-def _psnr(image: np.ndarray, exact: np.ndarray) -> float:
-    return -10 * float(np.log10(max(float(np.mean((image - exact).astype(np.float64) ** 2)), 1e-20)))
 
 
 def _of_onnx_runtime(file: Path) -> Run:
@@ -95,19 +93,8 @@ def _of_onnx_runtime(file: Path) -> Run:
 
 
 def _of_openvino(file: Path, precision: str) -> Run:
-    core = runtime()
-    settings = {
-        'INFERENCE_PRECISION_HINT': precision,
-        'INFERENCE_NUM_THREADS': torch.get_num_threads(),
-        'PERFORMANCE_HINT': 'LATENCY',
-        'ENABLE_CPU_PINNING': False,
-    }
-    request: Any = core.compile_model(core.read_model(str(file)), 'CPU', settings).create_infer_request()
+    request = request_of(str(file), precision)
     return lambda image: request.infer({INPUT: image})[0].copy()
-
-
-def _has_bf16() -> bool:
-    return 'BF16' in runtime().get_property('CPU', 'OPTIMIZATION_CAPABILITIES')
 
 
 def _parse(argv: Sequence[str] | None) -> argparse.Namespace:

@@ -90,11 +90,8 @@ def _affinity() -> list[Kind]:
 
 def _depth() -> list[Kind]:
     net, true = {'network_g': _SMALL_DGDNET}, {'return_depth': True}
-    losses = {
-        'perceptual_opt': None,
-        'optim_g': {'lr': 0.0002},
-        'depth_iter': 0,
-    }  # at 1e-3 the transformer stands still
+    rate = {'lr': 0.0002}  # at 1e-3 the transformer stands still
+    losses = {'perceptual_opt': None, 'optim_g': rate, 'depth_iter': 0}
     clear = {'clear_depth': {'pretrain_network_d': '{clear depth}'}, 'path': {'pretrain_network_g': '{clear depth}'}}
     alone = {'_delete_': True, 'type': 'ClearImageDataset', 'preset': None}
     joint, folder = 'depth_guidance/joint.yml', 'depth_guidance/folder.yml'

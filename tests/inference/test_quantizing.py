@@ -150,3 +150,11 @@ def test_failure_of_the_quantiser_is_one_line(tmp_path, weights, folder, monkeyp
     monkeypatch.setattr(quantizing, 'quantize', lambda *_: 1 / 0)
     with pytest.raises(InputError, match=r'AODNet in int8: .*division by zero.*; nothing is written; take --half'):
         export(weights, str(tmp_path / 'net.onnx'), calibrate=folder)
+
+
+def test_network_of_one_size_is_measured_at_it(tmp_path, weights, folder, least):
+    least(0)
+    done = export(weights, str(tmp_path / 'net.onnx'), size=(32, 40), calibrate=folder)
+    assert done.quantized is not None
+    assert len(done.quantized.psnr) == 3
+    assert list(done.differences) == [(1, 3, 32, 40)]

@@ -27,20 +27,13 @@ class OpenVino(Graph):
             import openvino
         except ImportError as error:
             raise InputError('back end openvino needs a package: pip install okdnet_plugin[openvino]') from error
-        core = runtime()
-        if self.precision == 'bf16' and 'BF16' not in core.get_property('CPU', 'OPTIMIZATION_CAPABILITIES'):
+        if self.precision == 'bf16' and not has_bf16():
             raise InputError('this processor has no bf16 instructions; write precision fp32')
         with quiet():
             traced: Any = torch.jit.trace(self.core, example, check_trace=False)
             model = openvino.convert_model(traced, example_input=example)
-        settings = {
-            'INFERENCE_PRECISION_HINT': {'fp32': 'f32', 'bf16': 'bf16'}[self.precision],
-            'INFERENCE_NUM_THREADS': torch.get_num_threads(),
-            'PERFORMANCE_HINT': 'LATENCY',
-            'ENABLE_CPU_PINNING': False,  # several processes would be bound to the same cores
-        }
         lock = threading.Lock()  # a request takes one image at a time, and threads may share the back end
-        request = core.compile_model(model, 'CPU', settings).create_infer_request()
+        request = request_of(model, self.precision)
 
         def run(*inputs: Tensor) -> tuple[Tensor, ...]:
             arrays = [x.contiguous().numpy() for x in inputs]
@@ -52,8 +45,29 @@ class OpenVino(Graph):
         return run
 
 
-def runtime() -> Any:
-    """OpenVINO, started once and never ended: take it in place of an `openvino.Core` of one's own.
+def has_bf16() -> bool:
+    """Whether this processor computes in bfloat16."""
+    return 'BF16' in _runtime().get_property('CPU', 'OPTIMIZATION_CAPABILITIES')
+
+
+def request_of(model: Any, precision: str) -> Any:
+    """What runs a model of OpenVINO, or the file of one, with as many threads as torch uses now.
+
+    Args:
+        model: a model or a path.
+        precision: `fp32` or `bf16`.
+    """
+    settings = {
+        'INFERENCE_PRECISION_HINT': {'fp32': 'f32', 'bf16': 'bf16'}[precision],
+        'INFERENCE_NUM_THREADS': torch.get_num_threads(),
+        'PERFORMANCE_HINT': 'LATENCY',
+        'ENABLE_CPU_PINNING': False,  # several processes would be bound to the same cores
+    }
+    return _runtime().compile_model(model, 'CPU', settings).create_infer_request()
+
+
+def _runtime() -> Any:
+    """OpenVINO, started once and never ended.
 
     Its start replaces the calling thread's stack for signal handlers, and its end frees that stack but puts the old one
     back in the thread that ends it alone: if that is another, the next signal that has a handler kills the process. So

@@ -130,10 +130,11 @@ def export(
     _refuse_differences(differences, f'{name} in {kind}', HALF_TOLERANCE if half else TOLERANCE)
     quantized = None
     if images:
-        content, run, quantized = _quantized(content, images, f'{name} in int8')
-        of_int8 = _compare(net, run, f'{name} in int8')[1] if size is None else _compare_at(net, run, size, name)
+        what = f'{name} in int8'
+        content, run, quantized = _quantized(content, images, what)
+        of_int8 = _compare(net, run, what)[1] if size is None else _compare_at(net, run, size, what)
         if not all(map(math.isfinite, of_int8.values())):
-            raise InputError(f'{name} in int8 gives no image of some sizes; nothing is written; take --int8 out')
+            raise InputError(f'{what} gives no image of some sizes; nothing is written; take --int8 out')
     files.write(path, content)
     seconds = time.perf_counter() - begin
     return Exported(path, kind, len(content), seconds, fused is not net, smallest, differences, quantized)

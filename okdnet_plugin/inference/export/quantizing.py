@@ -94,19 +94,19 @@ def quantize(content: bytes, images: Sequence[np.ndarray], what: str) -> tuple[b
     def psnr_of(layers: Collection[str], count: int | None = None) -> tuple[float, ...]:
         run = session_of(graph.quantized(layers))
         pairs = list(zip(measured, wanted, strict=True))[:count]
-        return tuple(_psnr(run(torch.from_numpy(image)), clear) for image, clear in pairs)
+        return tuple(psnr(run(torch.from_numpy(image)), clear) for image, clear in pairs)
 
     kept: list[str] = []
-    psnr = psnr_of(graph.layers)
-    if min(psnr) < LEAST_PSNR:
-        _refuse_single(psnr, graph.layers, what)
+    near = psnr_of(graph.layers)
+    if min(near) < LEAST_PSNR:
+        _refuse_single(near, graph.layers, what)
         alone = {layer: min(psnr_of([layer], _RANKED)) for layer in graph.layers}
         by_cost = sorted(alone, key=lambda layer: alone[layer])
         few, many = 0, len(by_cost) // 2  # so many in float32 are too few, or perhaps enough
-        psnr = psnr_of(by_cost[many:])
-        if min(psnr) < LEAST_PSNR:
+        near = psnr_of(by_cost[many:])
+        if min(near) < LEAST_PSNR:
             raise InputError(
-                f'{what}: int8 keeps {min(psnr):.1f} dB of {LEAST_PSNR:g} even with {many} of {len(by_cost)} '
+                f'{what}: int8 keeps {min(near):.1f} dB of {LEAST_PSNR:g} even with {many} of {len(by_cost)} '
                 'convolutions in float32; nothing is written; take --half in place of --int8'
             )
         while many - few > 1:
@@ -115,10 +115,10 @@ def quantize(content: bytes, images: Sequence[np.ndarray], what: str) -> tuple[b
             if min(of_middle) < LEAST_PSNR:
                 few = middle
             else:
-                many, psnr = middle, of_middle
+                many, near = middle, of_middle
         kept = by_cost[:many]
-    found = Quantized(len(graph.layers), tuple(kept), psnr)
-    told = f'{found.num_layers - len(kept)} of {found.num_layers} convolutions, {min(psnr):.1f} dB at least'
+    found = Quantized(len(graph.layers), tuple(kept), near)
+    told = f'{found.num_layers - len(kept)} of {found.num_layers} convolutions, {min(near):.1f} dB at least'
     made = graph.quantized([layer for layer in graph.layers if layer not in kept], {'int8': told})
     return made, session_of(made), found
 
@@ -131,8 +131,9 @@ def _refuse_single(psnr: Sequence[float], layers: Sequence[str], what: str) -> N
         )
 
 
-def _psnr(image: torch.Tensor, clear: torch.Tensor) -> float:
-    error = float((image - clear).double().square().mean())
+def psnr(image: torch.Tensor, exact: torch.Tensor) -> float:
+    """dB between images in [0, 1], which are not rounded; -inf where one is not finite."""
+    error = float((image - exact).double().square().mean())
     return -10 * float(np.log10(max(error, 1e-20))) if np.isfinite(error) else -float('inf')
 
 
