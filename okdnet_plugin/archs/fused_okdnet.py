@@ -6,6 +6,8 @@
   the centre tap is kept.
 - The weights of a residual dense block, which training splits anew in every forward pass, are split once; the addition
   of its input is part of its 1x1 convolution. See `FusedRDB`.
+- A 3x3 convolution to one or three channels, which leaves most lanes of a vector empty, is a row and then a column of
+  weights. See `_rows_then_column`.
 - What the feature aggregation block computes before its bound is linear, so that away from the border it is one 3x3
   convolution to a few channels and a window of weights; at the border, where its averages have fewer pixels, it is
   computed as it was. See `FusedFAB`.
@@ -81,9 +83,9 @@ def _fold(conv: nn.Module, norm: nn.Module) -> nn.Module | None:
     return None
 
 
-def _convolution(weight: Tensor, bias: Tensor | None, padding: int = 0, stride: int = 1) -> nn.Conv2d:
+def _convolution(weight: Tensor, bias: Tensor | None, padding: int | tuple[int, int] = 0) -> nn.Conv2d:
     num_out, num_in, height, width = weight.shape
-    conv = nn.Conv2d(num_in, num_out, (height, width), stride, padding, bias=bias is not None)
+    conv = nn.Conv2d(num_in, num_out, (height, width), padding=padding, bias=bias is not None)
     conv.weight = nn.Parameter(weight.detach().clone())
     if bias is not None:
         conv.bias = nn.Parameter(bias.detach().clone())
@@ -94,6 +96,19 @@ def _scaled(conv: nn.Module, factor: float) -> nn.Conv2d:
     assert isinstance(conv, nn.Conv2d)
     bias = None if conv.bias is None else factor * conv.bias
     return _convolution(factor * conv.weight, bias, int(conv.padding[0]))
+
+
+def _rows_then_column(conv: nn.Module) -> nn.Sequential:
+    """A 3x3 convolution to few channels, in half the time: each row of its weights alone, and then the sum of the rows.
+
+    Processors compute 16 channels at once, so that one to a single channel takes as long as one to 16. The rows give
+    three times as many channels from a third of the weights.
+    """
+    assert isinstance(conv, nn.Conv2d)
+    num = conv.out_channels
+    rows = torch.cat(conv.weight.split(1, 2))  # all of the first row, of the second, of the third
+    column = torch.eye(3 * num, device=rows.device).reshape(3, num, 3 * num).permute(1, 2, 0)[..., None]
+    return nn.Sequential(_convolution(rows, None, (0, 1)), _convolution(column, conv.bias, (1, 0)))
 
 
 class FusedRDB(nn.Module):
@@ -146,7 +161,7 @@ class FusedAGRDB(nn.Module):
         self.rdb = FusedRDB(block.rdb)
         conv = block.channel_attention
         self.channel_attention = _convolution(conv.weight[:, :, 1:2, 1:2], conv.bias)
-        self.spatial_attention = copy.deepcopy(block.spatial_attention)
+        self.spatial_attention = _rows_then_column(block.spatial_attention)
 
     def forward(self, x: Tensor, means: Tensor | None = None, seen: list[Tensor] | None = None) -> Tensor:
         """
@@ -300,8 +315,9 @@ class FusedOKDNet(nn.Module):
 
         # Images come as half of what they were in [-1, 1]; tanh(x) / 2 is sigmoid(2 x) - 1 / 2.
         first, relu, last, _ = net.model_free.children()
-        self.model_free = nn.Sequential(first, relu, _scaled(last, 2))
-        self.transmission = nn.Sequential(*list(net.transmission.children())[:-1])
+        self.model_free = nn.Sequential(first, relu, _rows_then_column(_scaled(last, 2)))
+        first, relu, last, _ = net.transmission.children()
+        self.transmission = nn.Sequential(first, relu, _rows_then_column(last))
         self.to_image = _scaled(net.to_image, 0.5)
         self.aggregation = FusedFAB(net.aggregation) if isinstance(net.aggregation, FAB) else net.aggregation
         self.eval().requires_grad_(False)
