@@ -4,6 +4,7 @@
     python scripts/benchmark/inference.py --images DIR     # images of a folder as they are
     python scripts/benchmark/inference.py --quick            # fewer rounds and sizes
     python scripts/benchmark/inference.py --weights FILE     # OKDNet with these weights, for the PSNR
+    python scripts/benchmark/inference.py --profile bf16     # what each part of OKDNet costs in OpenVINO
 
 Each row runs in a process of its own, so that its memory and its threads are its own; they take turns on each image,
 and one works while all others wait. The first row, the network as it was trained, in eager PyTorch, is the base:
@@ -17,11 +18,13 @@ Then OKDNet's cost is measured against the size of square images; what would not
 import argparse
 import json
 import math
+import re
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -54,6 +57,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 0
     with tempfile.TemporaryDirectory(prefix='benchmark_inference_') as folder:
         files = store(images(args), Path(folder))
+        if args.profile:
+            print(profile(args, files[0]))
+            return 0
         peaks = peak_rates()
         rows = measure(methods(args), files, args.rounds, Path(folder))
         sizes = measure_sizes(args, Path(folder))
@@ -85,6 +91,9 @@ def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     )
     parser.add_argument('--weights', metavar='FILE', help='of OKDNet; without it they are random')
     parser.add_argument('--out', type=Path, metavar='DIR', help='write tables, figures and the plot there')
+    parser.add_argument(
+        '--profile', choices=('fp32', 'bf16'), help='by parts and operators in OpenVINO; no other table is made'
+    )
     parser.add_argument('--quick', action='store_true')
     parser.add_argument('--worker', help=argparse.SUPPRESS)
     args = parser.parse_args(arguments)
@@ -243,6 +252,53 @@ def peak_rates() -> dict[str, float]:
                 found.append(rate(lambda x=x, weight=weight: F.conv2d(x, weight, padding=1), operations))
         rates[precision] = max(found)
     return rates
+
+
+# -------------------------------------------------------------------------------------------------------------- profile
+
+
+def profile(args: argparse.Namespace, file: Path) -> str:
+    """What OKDNet's parts and OpenVINO's operators cost in one image: medians of --rounds runs, as two tables."""
+    import torch
+
+    import okdnet_plugin
+
+    okdnet_plugin.register()
+    from okdnet_plugin.inference.backends import make, open_vino
+    from okdnet_plugin.weights.loading import build, load
+
+    open_vino.runtime().set_property('CPU', {'PERF_COUNT': True})
+    back_end = make(build(load(args.weights or 'okdnet')).eval(), 'openvino', args.profile, 'cpu')
+    open_vino.runtime().set_property('CPU', {'PERF_COUNT': False})
+    assert isinstance(back_end, open_vino.OpenVino)
+    image = torch.from_numpy(np.load(file)).permute(2, 0, 1)[None].float() / 255
+    runs = []
+    for _ in range(args.rounds + 1):
+        back_end(image)
+        runs.append({node.node_name: node for node in back_end.request.get_profiling_info()})
+    parts: Counter[str] = Counter()
+    operators: Counter[str] = Counter()
+    layers: Counter[str] = Counter()
+    for name, node in runs[0].items():
+        ms = 1e3 * statistics.median(run[name].real_time.total_seconds() for run in runs[1:])
+        if ms > 0:
+            found = re.match(r'__module\.net\.((?:shared\.)?\w+(?:\.\d(?=\.))?)', name)
+            parts[found[1] if found else 'between them'] += ms
+            operator = f'{node.node_type}, {"1x1" if "1x1" in node.exec_type else "larger"}'
+            operator = operator if node.node_type == 'Convolution' else node.node_type
+            operators[operator] += ms
+            layers[operator] += 1
+    whole = parts.total()
+
+    def lines(costs: Counter[str]) -> list[list[str]]:
+        return [[name, f'{ms:.1f}', f'{ms / whole:.1%}'] for name, ms in costs.most_common() if ms >= whole / 200]
+
+    shown = [[f'{name} ({layers[name]})', *rest] for name, *rest in lines(operators)]
+    height, width = image.shape[-2:]
+    return (
+        f'{versions()}\nopenvino {args.profile}, {width}x{height}: {whole:.0f} ms in all operators\n\n'
+        f'{table(["part", "ms", "share"], lines(parts))}\n\n{table(["operator (number)", "ms", "share"], shown)}'
+    )
 
 
 # ---------------------------------------------------------------------------------------------------------- measurement

@@ -37,6 +37,17 @@ def test_rows_take_turns_and_tables_are_written(script, tmp_path, monkeypatch, c
     assert ElementTree.parse(out / 'inference_sizes.svg').getroot().tag.endswith('svg')
 
 
+def test_the_profile_names_parts_of_the_network_and_operators(script, tmp_path, capsys):
+    pytest.importorskip('openvino', reason='no OpenVINO')
+    cv2.imwrite(str(tmp_path / 'one.png'), np.random.default_rng(0).integers(0, 256, (40, 50, 3), np.uint8))
+    assert script.main(['--images', str(tmp_path), '--rounds', '1', '--profile', 'fp32']) == 0
+    parts, operators = capsys.readouterr().out.split('| operator (number) | ms | share |')
+    assert 'openvino fp32, 50x40' in parts
+    assert '| shared.scales.0 | ' in parts
+    assert '| Convolution, larger (' in operators
+    assert 90 < sum(float(line.split()[-2].rstrip('%')) for line in parts.splitlines() if line.endswith('% |')) <= 100.5
+
+
 def test_times_that_grow_as_the_pixels_have_the_exponent_one(script):
     assert script.exponent([(edge, 3e-6 * edge**2, 0.0) for edge in (256, 512, 2048)]) == pytest.approx(1)
     assert script.exponent([(edge, 3e-9 * edge**3, 0.0) for edge in (256, 512, 2048)]) == pytest.approx(1.5)

@@ -21,6 +21,8 @@ class OpenVino(Graph):
     """
 
     name = 'openvino'
+    request: Any
+    """What runs the graph that was made last, an `openvino.InferRequest`."""
 
     def _make_graph(self, example: tuple[Tensor, ...]) -> Callable[..., tuple[Tensor, ...]]:
         try:
@@ -33,7 +35,7 @@ class OpenVino(Graph):
             traced: Any = torch.jit.trace(self.core, example, check_trace=False)
             model = openvino.convert_model(traced, example_input=example)
         lock = threading.Lock()  # a request takes one image at a time, and threads may share the back end
-        request = request_of(model, self.precision)
+        request = self.request = request_of(model, self.precision)
 
         def run(*inputs: Tensor) -> tuple[Tensor, ...]:
             arrays = [x.contiguous().numpy() for x in inputs]
@@ -47,7 +49,7 @@ class OpenVino(Graph):
 
 def has_bf16() -> bool:
     """Whether this processor computes in bfloat16."""
-    return 'BF16' in _runtime().get_property('CPU', 'OPTIMIZATION_CAPABILITIES')
+    return 'BF16' in runtime().get_property('CPU', 'OPTIMIZATION_CAPABILITIES')
 
 
 def request_of(model: Any, precision: str) -> Any:
@@ -63,10 +65,10 @@ def request_of(model: Any, precision: str) -> Any:
         'PERFORMANCE_HINT': 'LATENCY',
         'ENABLE_CPU_PINNING': False,  # several processes would be bound to the same cores
     }
-    return _runtime().compile_model(model, 'CPU', settings).create_infer_request()
+    return runtime().compile_model(model, 'CPU', settings).create_infer_request()
 
 
-def _runtime() -> Any:
+def runtime() -> Any:
     """OpenVINO, started once and never ended.
 
     Its start replaces the calling thread's stack for signal handlers, and its end frees that stack but puts the old one
