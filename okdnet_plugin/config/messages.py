@@ -90,6 +90,11 @@ def error_of(mistakes: Sequence[Mistake]) -> OptionError:
     return UnknownOptionError(text) if has_unknown_name else OptionError(text)
 
 
+def where(opt: Mapping) -> str:
+    """What the messages of a data set begin with."""
+    return f'phase {opt.get("phase")}, data set {opt.get("name") or "without name"}'
+
+
 def shown(value: object) -> str:
     """A value as messages show it: a text in quotation marks, so that '64' is no number; all else as YAML has it."""
     if isinstance(value, str):

@@ -7,7 +7,8 @@ import pytest
 from conftest import write_options
 from okdnet_plugin import config
 from okdnet_plugin.compat.checking import prepare
-from okdnet_plugin.config import check, trial
+from okdnet_plugin.config import check
+from okdnet_plugin.engine import trial
 from okdnet_plugin.errors import InputError, UnknownNameError
 
 
