@@ -63,7 +63,7 @@ class Key:
         inside: the block that it holds: fixed, or decided by its `type`.
         each: the block is one of several, under names of the user's.
         default: its value where it is left out; NOTHING if there is none, or nobody knows.
-        is_guess: the annotation is taken from a default or a description: another value may be right.
+        is_guess: the annotation is taken from a default: another value may be right.
     """
 
     annotation: Any
