@@ -1,8 +1,7 @@
-"""What an option file names on the disk and in this environment: whether it is there, and holds what is asked for."""
+"""What an option file names on the disk: whether it is there, and holds what is asked for."""
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import re
 from collections.abc import Iterator, Mapping
@@ -23,7 +22,7 @@ _USUAL_KEYS = ('params', 'params_ema')
 
 
 def missing(opt: Mapping, phase: Phase) -> Iterator[Mistake]:
-    """Folders, files and packages that are not there, and weights that saved networks do not hold."""
+    """Folders and files that are not there, and weights that saved networks do not hold."""
     absent = set()
     for node in nodes_of(opt, phase):
         for name, value in node.value.items():
@@ -36,11 +35,9 @@ def missing(opt: Mapping, phase: Phase) -> Iterator[Mistake]:
             if text is not None:
                 absent.add((*node.path, name))
                 yield Mistake((*node.path, name), text, 'missing file')
-    yield from _root_of_runs(opt, phase)
     yield from _weights_of_a_key(opt, absent)
     if phase == 'train':
         yield from _average_of_a_state(opt, absent)
-        yield from _wandb(opt)
 
 
 def _absent(path: str, kind: str) -> str | None:
@@ -79,29 +76,6 @@ def _near(path: str) -> str:
         return ''
     # A link that leads nowhere is there under the name that is written.
     return did_you_mean(tail, [name for name in names if name != tail])
-
-
-def _root_of_runs(opt: Mapping, phase: Phase) -> Iterator[Mistake]:
-    """`experiments` or `results` of the current folder is the place of all runs."""
-    root = {'train': 'experiments', 'test': 'results'}.get(phase, '')
-    if osp.lexists(root) and not osp.isdir(root):
-        yield Mistake(
-            ('name',),
-            f': {osp.abspath(root)}, where runs go, is no folder; rename it, or start in another folder',
-            'missing file',
-        )
-
-
-def _wandb(opt: Mapping) -> Iterator[Mistake]:
-    logger: Any = opt.get('logger')
-    block = logger.get('wandb') if isinstance(logger, Mapping) else None
-    project = block.get('project') if isinstance(block, Mapping) else None
-    if project is not None and 'debug' not in str(opt.get('name')) and importlib.util.find_spec('wandb') is None:
-        yield Mistake(
-            ('logger', 'wandb', 'project'),
-            f'is {project}, but wandb is not installed; pip install wandb, or write ~',
-            'missing file',
-        )
 
 
 def _weights_of_a_key(opt: Mapping, absent: set) -> Iterator[Mistake]:

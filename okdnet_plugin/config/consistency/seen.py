@@ -41,10 +41,6 @@ class Given:
     def block(self, *path: Any) -> Mapping:
         return self.at(*path, kind=Mapping) or {}
 
-    def is_a(self, *names: str) -> bool:
-        """Whether the model is one of these classes, or built on one."""
-        return self.model is not None and any(one.__name__ in names for one in self.model.__mro__)
-
 
 Rule = Callable[[Given], Iterator[Mistake]]
 
