@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, packages_distributions, version
 
 from okdnet_plugin.config.docstrings import summary_of
-from okdnet_plugin.config.keys import Block, block_of, declared, joined_options
+from okdnet_plugin.config.keys import Block, own_block
 from okdnet_plugin.config.registered import BASICSR, GIVEN_TO_METRICS, KINDS, ROOMS
 from okdnet_plugin.errors import InputError, did_you_mean
 from okdnet_plugin.plugins import GROUP, entries
@@ -67,8 +67,7 @@ class Entry:
     @property
     def option_keys(self) -> dict[str, str]:
         """Keys with their meaning that a data set or a model declares."""
-        options = declared(self.object) if self.kind in ('data', 'model') else []
-        return dict(_lines_of(block_of(joined_options(tuple(options))), '')) if options else {}
+        return dict(_lines_of(own_block(self.object), '')) if self.kind in ('data', 'model') else {}
 
 
 def _lines_of(block: Block, prefix: str) -> Iterator[tuple[str, str]]:

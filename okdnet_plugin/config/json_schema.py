@@ -8,7 +8,7 @@ from typing import Any
 
 from okdnet_plugin.config import blocks
 from okdnet_plugin.config.docstrings import summary_of
-from okdnet_plugin.config.keys import Block, Key, Kind, Typed, block_of, declared, declares, joined_options
+from okdnet_plugin.config.keys import Block, Key, Kind, Typed, block_of, declares, own_block
 from okdnet_plugin.config.registered import NOUNS, block_of_type, find, is_basicsrs, names_of
 from okdnet_plugin.config.walk import declaring_models, losses_of, parts_key, top_block
 
@@ -77,9 +77,9 @@ def _run() -> dict[str, Any]:
     losses: dict[str, Key] = {}
     for model in declaring_models():
         if declares(model):
-            block |= block_of(joined_options(tuple(declared(model))))
+            block |= own_block(model)
         losses |= {name: Key(dict | None, f'loss {name}', inside=Typed('loss')) for name in losses_of(model)}
-    block = (block | Block('', {'train': Key(dict, inside=Block('', losses))})).but('', is_open=False)
+    block |= Block('', {'train': Key(dict, inside=Block('', losses))})
     schema = _open(_object(block))
     schema['properties'] |= _BASE
     schema['properties']['model_type'] |= {'enum': names_of('model')}
@@ -177,7 +177,7 @@ def _of_type(kind: Kind, name: str) -> dict[str, Any]:
     assert target is not None
     assert block is not None
     if kind == 'dataset':
-        own = block_of(joined_options(tuple(declared(target)))) if declared(target) else Block('')
+        own = own_block(target)
         schema: dict[str, Any] = {'properties': _properties(own)}
         parts = parts_key(own)
         if parts is not None:

@@ -7,7 +7,7 @@ from typing import Any
 
 from okdnet_plugin.config.blocks import DataSet, Loader
 from okdnet_plugin.config.docstrings import summary_of
-from okdnet_plugin.config.keys import NOTHING, Block, Key, Kind, Typed, block_of, declared, declares, joined_options
+from okdnet_plugin.config.keys import NOTHING, Block, Key, Kind, Typed, block_of, declares, own_block
 from okdnet_plugin.config.messages import shown
 from okdnet_plugin.config.registered import (
     LISTED,
@@ -72,7 +72,7 @@ def _rows_of_data_sets(label: str) -> list[tuple[str, str, str, str]]:
     readers: dict[str, list[str]] = {}
     keys: dict[str, Key] = {}
     for name, target in _declaring('dataset'):
-        for key, one in _own(target).keys.items():
+        for key, one in own_block(target).keys.items():
             readers.setdefault(key, []).append(name)
             keys.setdefault(key, one)
     rows += [
@@ -103,11 +103,10 @@ def page() -> str:
     parts += ['## Every data set\n', _table(data_set), '## Reports\n', _table(top_block({}, 'report'))]
     for model in declaring_models():
         if _is_ours(model) and declares(model):
-            options = block_of(joined_options(tuple(declared(model))))
-            parts += [f'## Model {model.__name__}\n', f'{summary_of(model)}.\n', _table(options)]
+            parts += [f'## Model {model.__name__}\n', f'{summary_of(model)}.\n', _table(own_block(model))]
     for kind in _KINDS:
         for name, target in _declaring(kind):
-            block = _own(target) if kind == 'dataset' else block_of_type(kind, name)
+            block = own_block(target) if kind == 'dataset' else block_of_type(kind, name)
             title = f'## {NOUNS[kind].capitalize()} {name}\n'
             parts += [title, f'{summary_of(target).rstrip(".")}.\n', _table(block)]
     return '\n'.join(parts)
@@ -121,10 +120,6 @@ def _declaring(kind: Kind) -> list[tuple[str, Callable]]:
 
 def _is_ours(target: Any) -> bool:
     return target.__module__.split('.')[0] == __name__.split('.')[0] and not is_basicsrs(target)
-
-
-def _own(target: Any) -> Block:
-    return block_of(joined_options(tuple(declared(target))))
 
 
 def _table(block: Block | None) -> str:

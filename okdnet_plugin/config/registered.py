@@ -21,7 +21,7 @@ from basicsr.utils.registry import (
 )
 
 from okdnet_plugin.config.blocks import DataSet, Loader
-from okdnet_plugin.config.keys import ALWAYS, Block, Key, Kind, block_of, declared, declares, joined_options
+from okdnet_plugin.config.keys import ALWAYS, Block, Key, Kind, block_of, declares, own_block
 from okdnet_plugin.config.signatures import block_of_arguments
 from okdnet_plugin.config.types import Name
 from okdnet_plugin.errors import did_you_mean
@@ -162,15 +162,12 @@ def block_of_type(kind: Kind, name: object) -> Block | None:
 @functools.cache
 def block_of_data_set(name: str, target: Callable) -> Block:
     """The block of a data set; closed where its class says itself what it reads."""
-    block = Block(name, {'type': type_key('dataset')}) | block_of(DataSet, name)
-    if declares(target):  # which folders it reads, too
-        block = replace(block, keys={key: one for key, one in block.keys.items() if not key.startswith('dataroot_')})
-    options = declared(target)
-    if options:
-        block |= block_of(joined_options(tuple(options)), name)
-    block |= block_of(Loader, name)
     is_open = not declares(target)
-    return block.but(name, is_open, names_in_code(target) if is_open else frozenset())
+    keys = {'type': type_key('dataset'), **block_of(DataSet).keys}
+    if not is_open:  # which folders it reads, too
+        keys = {key: one for key, one in keys.items() if not key.startswith('dataroot_')}
+    near = names_in_code(target) if is_open else frozenset()
+    return Block(name, keys, is_open, near=near) | own_block(target) | block_of(Loader)
 
 
 @functools.cache

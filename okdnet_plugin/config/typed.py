@@ -8,10 +8,11 @@ from typing import Any, get_args, get_origin
 
 from pydantic import TypeAdapter, ValidationError
 
+from okdnet_plugin.config.items import KeyPath
 from okdnet_plugin.config.keys import Block, Key
 from okdnet_plugin.config.messages import shown
 from okdnet_plugin.config.types import bare, choices_of, described, members
-from okdnet_plugin.config.walk import KeyPath, nodes_of, phase_of
+from okdnet_plugin.config.walk import nodes_of, phase_of
 from okdnet_plugin.config.yaml_values import read_value
 from okdnet_plugin.errors import InputError, did_you_mean
 

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping
 from typing import Annotated, Any, Literal, NamedTuple, Union, get_args, get_origin
 
 from annotated_types import Ge, Gt, Le, Len, Lt
-from pydantic import AfterValidator, BeforeValidator, Field, Strict
+from pydantic import AfterValidator, BeforeValidator, Field, Strict, TypeAdapter, ValidationError
 
 _EXPONENT = re.compile(r'[+-]?\d+(\.\d*)?[eE][+-]?\d+')
 _NONE = type(None)
@@ -173,6 +173,15 @@ def note_of(annotation: object, kind: type) -> Any:
 def bare(annotation: object) -> object:
     """An annotation without its notes."""
     return bare(get_args(annotation)[0]) if get_origin(annotation) is Annotated else annotation
+
+
+def is_valid(adapter: TypeAdapter, value: object) -> bool:
+    """Whether a type allows a value."""
+    try:
+        adapter.validate_python(value)
+    except ValidationError:
+        return False
+    return True
 
 
 def may_be_left_empty(annotation: object) -> bool:

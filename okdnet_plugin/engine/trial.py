@@ -11,9 +11,10 @@ import torch
 from torch import nn
 from torch.utils.data import default_collate
 
+from okdnet_plugin.config.items import KeyPath
 from okdnet_plugin.config.messages import Mistake, where
 from okdnet_plugin.config.registered import find, is_basicsrs
-from okdnet_plugin.config.walk import KeyPath, Phase, is_closed, model_of, nodes_of
+from okdnet_plugin.config.walk import Phase, is_closed, model_of, nodes_of
 from okdnet_plugin.errors import InputError
 
 _DOWNLOADS = ('PerceptualLoss',)  # losses that read weights when they are made

@@ -72,7 +72,7 @@ def test_right_options_pass_and_stay_as_they_are(model_options):
         ('network_g', {'type': 'RIDNet'}, 'option network_g:in_channels is missing; RIDNet has no default for it'),
         ('train:ssim_opt:loss_wieght', 1, 'train:ssim_opt:loss_wieght: SSIMLoss has no such argument (did you mean'),
         ('train:distill_opt:reduction', 'none', "option train:distill_opt:reduction is 'none'; write one of mean, sum"),
-        ('train:distill_opt:type', None, 'option train:distill_opt:type is missing; add the name of a registered loss'),
+        ('train:distill_opt:type', None, 'option train:distill_opt:type is missing; add registered name of the loss'),
         (
             'train:distill_opt:student_weights',
             {'model_base': 0},
@@ -201,7 +201,7 @@ def test_all_mistakes_are_told_at_once_in_the_order_of_their_lines(tmp_path):
         'o.yml:4: option train:total_iter is missing; add iterations of the training',
         'o.yml:4: option train:scheduler is missing; add schedule of the learning rate',
         'o.yml:4: option train: no loss is given; add one of pixel_opt, ssim_opt, perceptual_opt, ',
-        'o.yml:5: option train:optim_g:type is missing; add the name of a registered optimiser',
+        'o.yml:5: option train:optim_g:type is missing; add registered name of the optimiser',
         "o.yml:6: option train:optim_g:lr is the text '1e-3' to YAML; write 0.001, or a point before the exponent",
     ]
     assert len(lines) == len(expected), lines
@@ -267,6 +267,12 @@ def test_part_of_a_mixture_has_its_keys_and_those_that_are_shared(train_options)
     assert any('datasets:train:parts:one:wieght: PairedDehazeDataset does not read it (did you' in x for x in lines)
     assert any('datasets:train:parts:one:batch_size_per_gpu: PairedDehazeDataset does not read it' in x for x in lines)
     assert any('datasets:train:gtsize: MixedDataset does not read it (did you mean gt_size' in x for x in lines)
+    part['type'], train_set['epoch_lenght'] = 'PairedImageDataset', 8  # which may read any key
+    part['weigth'] = part.pop('wieght')
+    del part['weight'], train_set['epoch_length']
+    lines = [line for line in told(train_options) if 'nothing is known' in line]
+    assert any('warning: option datasets:train:parts:one:weigth: ' in x and 'did you mean weight' in x for x in lines)
+    assert any('warning: option datasets:train:epoch_lenght: ' in x and 'did you mean epoch_length' in x for x in lines)
 
 
 def test_data_set_is_constructed_when_all_else_is_right(model_options):

@@ -725,9 +725,3 @@ def test_unknown_optimizer_is_an_unknown_name(model_options):
     model_options['train']['optim_g']['type'] = 'LBFGS'
     with pytest.raises(UnknownNameError, match="has no optimiser 'LBFGS'"):
         build(model_options)
-
-
-def test_compiling_on_a_cpu_without_a_compiler_is_refused(model_options, monkeypatch):
-    monkeypatch.setattr('shutil.which', lambda name: None)
-    with pytest.raises(InputError, match='needs a C\\+\\+ compiler'):
-        build(model_options | {'compile': True})

@@ -9,8 +9,9 @@ from collections.abc import Collection, Iterator, Mapping
 
 from okdnet_plugin.config.consistency import data_sets, networks, schedule
 from okdnet_plugin.config.consistency.seen import Given, Rule
+from okdnet_plugin.config.items import KeyPath
 from okdnet_plugin.config.messages import Mistake
-from okdnet_plugin.config.walk import KeyPath, Phase
+from okdnet_plugin.config.walk import Phase
 
 _RULES: Mapping[Phase, tuple[Rule, ...]] = {
     'train': (

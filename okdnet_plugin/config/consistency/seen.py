@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Any
 
+from okdnet_plugin.config.items import KeyPath
 from okdnet_plugin.config.messages import Mistake
-from okdnet_plugin.config.walk import KeyPath, model_of
+from okdnet_plugin.config.walk import model_of
 
 
 class Given:
