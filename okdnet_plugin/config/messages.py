@@ -4,21 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal, Protocol
+from typing import Any, Literal
 
 import yaml
 
+from okdnet_plugin.config.items import Places
 from okdnet_plugin.errors import InputError, UnknownNameError
 from okdnet_plugin.redaction import redacted
 
 Kind = Literal['unknown key', 'wrong value', 'missing key', 'unknown name', 'missing file', 'contradiction']
 _LONGEST = 200  # characters of a value in a message
-
-
-class Places(Protocol):
-    """Tells where a key is written."""
-
-    def of(self, key_path: Sequence[Any], /) -> str: ...
 
 
 class OptionError(InputError):

@@ -1,7 +1,7 @@
 """`--set train.optim_g.lr=5e-4`: values that the command line puts in place of an option file's."""
 
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from okdnet_plugin.config.items import BASE, DELETE, Item, Key, KeyPath, item_of, parse_key_path
 from okdnet_plugin.errors import InputError, did_you_mean
@@ -40,9 +40,10 @@ def apply(root: Item, overrides: Sequence[Override | str], typed: Typed) -> Item
             raise InputError(f'{place}: a file says what it builds on; write KEY={DELETE} to take a key out')
         path = _path(root, keys, place)
         if value == DELETE:
-            root = _without(root, path, place)
+            _refuse_absent(root, path, place)
+            root = _changed(root, path, None)
         else:
-            root = _with(root, path, item_of(_value(root, path, value, place, typed), place))
+            root = _changed(root, path, item_of(_value(root, path, value, place, typed), place))
     return root
 
 
@@ -70,24 +71,22 @@ def _path(root: Item, keys: Sequence[str], place: str) -> KeyPath:
     return tuple(path)
 
 
-def _with(item: Item | None, path: Sequence[Key], new: Item) -> Item:
+def _refuse_absent(item: Item, path: KeyPath, place: str) -> None:
+    for key in path:
+        child = item.child(key)
+        if child is None:
+            hint = did_you_mean(key, [str(known) for known, _ in item.children()])
+            raise InputError(f'{place}={DELETE}: there is no {key} to take out{hint}; correct the key')
+        item = child
+
+
+def _changed(item: Item | None, path: KeyPath, new: Item | None) -> Any:
+    """A block or a list with something else at a path; with nothing there if that is None. Blocks are made."""
     if not path:
         return new
     key, *rest = path
-    if item is not None and isinstance(item.value, list):
-        return Item([_with(old, rest, new) if at == key else old for at, old in item.children()], item.place)
-    old: dict[Key, Item] = {} if item is None or item.value is None else item.value
-    return Item(old | {key: _with(old.get(key), rest, new)}, item.place if item is not None and old else new.place)
-
-
-def _without(item: Item, path: Sequence[Key], place: str) -> Item:
-    key, *rest = path
-    child = item.child(key)
-    if child is None:
-        hint = did_you_mean(key, [str(known) for known, _ in item.children()])
-        raise InputError(f'{place}={DELETE}: there is no {key} to take out{hint}; correct the key')
-    if isinstance(item.value, list):
-        kept = [_without(old, rest, place) if rest and old is child else old for old in item.value]
-        return Item(kept if rest else [old for old in item.value if old is not child], item.place)
-    kept = {name: old for name, old in item.value.items() if old is not child or rest}
-    return Item(kept | ({key: _without(child, rest, place)} if rest else {}), item.place)
+    children = dict(item.children()) if item is not None else {}
+    place = item.place if item is not None and children else new and new.place
+    children[key] = _changed(children.get(key), tuple(rest), new)
+    kept = {name: child for name, child in children.items() if child is not None}
+    return Item(list(kept.values()) if item is not None and isinstance(item.value, list) else kept, place or '')

@@ -29,7 +29,7 @@ def resolve(root: Item, typed: Typed) -> Item:
     Raises:
         InputError: a reference names nothing, leads back to itself, or stands for too much.
     """
-    return _Resolver(root, typed).resolved(root, (), 0)
+    return _Resolver(root, typed).resolved(root, ())
 
 
 @dataclass
@@ -40,34 +40,34 @@ class _Resolver:
     open: dict[int, str] = field(default_factory=dict)  # what is being resolved, and its name
     inserted: int = 0  # values and characters that references have brought in
 
-    def resolved(self, item: Item, path: KeyPath, depth: int) -> Item:
+    def resolved(self, item: Item, path: KeyPath) -> Item:
         if id(item) in self.done:
             return self.done[id(item)]
         name = '.'.join(map(str, path))
         if id(item) in self.open:
             names = list(self.open.values())[list(self.open).index(id(item)) :]
             raise InputError(f'{item.place}: a reference leads back to itself ({" -> ".join([*names, name])})')
-        if depth > _DEEPEST_WALK:
+        if len(self.open) > _DEEPEST_WALK:
             raise InputError(
                 f'{item.place}: references lead to one another more than {_DEEPEST_WALK} times; shorten them'
             )
         self.open[id(item)] = name
         value = item.value
         if isinstance(value, dict):
-            value = {key: self.resolved(child, (*path, key), depth + 1) for key, child in value.items()}
+            value = {key: self.resolved(child, (*path, key)) for key, child in value.items()}
         elif isinstance(value, list):
-            value = [self.resolved(child, (*path, index), depth + 1) for index, child in enumerate(value)]
+            value = [self.resolved(child, (*path, index)) for index, child in enumerate(value)]
         elif isinstance(value, str) and '${' in value:
-            value = self._text(item, value, path, depth)
+            value = self._text(item, value, path)
         del self.open[id(item)]
         result = Item(value, item.place)
         self.done[id(item)] = self.done[id(result)] = result
         return result
 
-    def _text(self, item: Item, text: str, path: KeyPath, depth: int) -> object:
+    def _text(self, item: Item, text: str, path: KeyPath) -> object:
         alone = _REFERENCE.fullmatch(text)
         if alone and alone[1] is not None:
-            target = self._target(item, alone[1], path, depth, is_alone=True)
+            target = self._target(item, alone[1], path, is_alone=True)
             self._count(target, item)
             return target.value
 
@@ -76,7 +76,7 @@ class _Resolver:
                 return '${'
             if match[1] is None:
                 raise InputError(f'{item.place}: {text!r} has a ${{ without its }}; close it, or write $${{')
-            value = self._target(item, match[1], path, depth, is_alone=False).value
+            value = self._target(item, match[1], path, is_alone=False).value
             if value is None or isinstance(value, dict | list):
                 kind = 'empty' if value is None else 'a block' if isinstance(value, dict) else 'a list'
                 raise InputError(f'{item.place}: {match[0]} is {kind}, which no text can hold; name a single value')
@@ -86,7 +86,7 @@ class _Resolver:
 
         return _REFERENCE.sub(inserted, text)
 
-    def _target(self, item: Item, name: str, path: KeyPath, depth: int, is_alone: bool) -> Item:
+    def _target(self, item: Item, name: str, path: KeyPath, is_alone: bool) -> Item:
         if name.startswith('env:'):
             text = self._variable(item, name)
             if not is_alone:
@@ -101,7 +101,7 @@ class _Resolver:
         target, walked = self.root, ()
         for key in keys:
             if isinstance(target.value, str) and '${' in target.value:
-                target = self.resolved(target, walked, depth + 1)
+                target = self.resolved(target, walked)
             child = target.child(key)
             if child is None:
                 known = [str(known) for known, _ in target.children()]
@@ -110,7 +110,7 @@ class _Resolver:
                     f'{did_you_mean(key, known)}; correct it, or write $${{ for the text ${{'
                 )
             walked, target = (*walked, target.key(key)), child
-        return self.resolved(target, walked, depth + 1)
+        return self.resolved(target, walked)
 
     def _variable(self, item: Item, name: str) -> str:
         match = _ENVIRONMENT.fullmatch(name)

@@ -6,15 +6,14 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any, get_args, get_origin
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import TypeAdapter
 
 from okdnet_plugin.config.items import KeyPath
 from okdnet_plugin.config.keys import Block, Key
-from okdnet_plugin.config.messages import shown
-from okdnet_plugin.config.types import bare, choices_of, described, members
+from okdnet_plugin.config.types import bare, is_valid, members
 from okdnet_plugin.config.walk import nodes_of, phase_of
 from okdnet_plugin.config.yaml_values import read_value
-from okdnet_plugin.errors import InputError, did_you_mean
+from okdnet_plugin.errors import InputError
 
 _COMMENT = re.compile(r'(^|\s)#')
 
@@ -23,7 +22,8 @@ def typed(opt: Mapping, key_path: Sequence[Any], text: str) -> object:
     """Read the value of an override.
 
     A number is one without a point before its exponent, too; a text stays one where a text is expected, whatever YAML
-    makes of it; lists and mappings are in YAML's flow style. Keys of which nothing is known take what YAML reads.
+    makes of it; lists and mappings are in YAML's flow style. Keys of which nothing is known take what YAML reads, and
+    so do all where nothing fits, which the check of the options says.
 
     Args:
         opt: the option file so far, without this override.
@@ -31,30 +31,22 @@ def typed(opt: Mapping, key_path: Sequence[Any], text: str) -> object:
         text: what the command line says.
 
     Raises:
-        InputError: it does not fit, or is no YAML.
+        InputError: it is no YAML.
     """
     annotation = annotation_of(opt, tuple(key_path))
     if annotation is None:
         return read_value(text)
     adapter = TypeAdapter(annotation)
-    is_text = any(bare(one) is str for one in members(annotation))
+    takes_text = is_valid(adapter, text)
     try:
         value = read_value(text)
     except InputError:
-        if not is_text:
-            raise
-        value = text
-    if is_text and isinstance(value, str | None) and _COMMENT.search(text) and text[:1] not in ('"', "'"):
-        value = text  # YAML would end it at the #, which a shell has let through within quotation marks
-    for candidate in (value, text):
-        try:
-            adapter.validate_python(candidate)
-        except ValidationError:
-            continue
-        return candidate
-    hint = did_you_mean(text, choices_of(annotation))
-    key = ':'.join(map(str, key_path))
-    raise InputError(f'option {key} is {shown(value)}{hint}; write {described(annotation)}')
+        if takes_text:
+            return text
+        raise
+    # YAML would end a text at a #, which a shell has let through within quotation marks.
+    is_cut = isinstance(value, str | None) and _COMMENT.search(text) and text[:1] not in ('"', "'")
+    return text if takes_text and (is_cut or not is_valid(adapter, value)) else value
 
 
 def annotation_of(opt: Mapping, path: KeyPath) -> Any:

@@ -23,9 +23,7 @@ _LONGEST_NUMBER = 100  # characters; Python takes seconds for a number of a mill
 SafeLoader: Any = getattr(yaml, 'CSafeLoader', yaml.SafeLoader)  # in C where there is one
 _STR = 'tag:yaml.org,2002:str'
 _EXPONENT = re.compile(r'[+-]?(\d+\.?\d*|\.\d+)[eE][+-]?\d+')
-_WINDOWS_PATH = re.compile(r'"[A-Za-z]:\\[^"]*"')
 _BACKSLASHES = re.compile(r'"[^"]*\\[^"]*"')
-_OF_BACKSLASHES = ': within double quotes a backslash begins a special character; write / instead, or single quotes'
 _PLAIN_WORDS = {'None': None, 'none': None}  # in an override, as BasicSR reads them
 
 
@@ -172,8 +170,6 @@ class _Reader:
 
     def _value(self, node: yaml.Node) -> Hashable:
         is_scalar = isinstance(node, yaml.ScalarNode)
-        if is_scalar and node.style == '"' and self.path is not None:
-            self._check_escapes(node)
         if is_scalar and node.tag != _STR and len(node.value) > _LONGEST_NUMBER and not node.tag.endswith(':binary'):
             raise InputError(f'{self._at(node.start_mark)} has a number of {len(node.value)} characters; shorten it')
         if self.path is None and is_scalar and not node.style:
@@ -197,14 +193,6 @@ class _Reader:
     def _place(self, node: yaml.Node) -> str:
         return f'{self.path}:{node.start_mark.line + 1}'
 
-    def _check_escapes(self, node: yaml.ScalarNode) -> None:
-        """Refuse a path of Windows within double quotes, whose backslashes have become control characters."""
-        if node.value.isprintable():
-            return
-        written = _WINDOWS_PATH.search(self.lines[node.start_mark.line], node.start_mark.column)
-        if written is not None:
-            raise InputError(f'{self._at(node.start_mark)}: {written[0]}{_OF_BACKSLASHES}')
-
     def _at(self, mark: yaml.Mark | None) -> str:
         return self.name if mark is None else self._in_line(mark.line + 1)
 
@@ -219,6 +207,6 @@ class _Reader:
         if any('\t' in line[: len(line) - len(line.lstrip())] for line in near):
             return '; a tab stands at the beginning of a line: YAML wants spaces there'
         if any(_BACKSLASHES.search(line) for line in near):
-            return _OF_BACKSLASHES
+            return ': within double quotes a backslash begins a special character; write / instead, or single quotes'
         is_reference = any('${' in line for line in near)
         return '; within { } and [ ] a reference needs quotation marks' if is_reference else ''
