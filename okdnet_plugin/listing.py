@@ -7,7 +7,7 @@ import importlib
 import inspect
 import io
 import typing
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, packages_distributions, version
 
@@ -67,15 +67,8 @@ class Entry:
     @property
     def option_keys(self) -> dict[str, str]:
         """Keys with their meaning that a data set or a model declares."""
-        return dict(_lines_of(own_block(self.object), '')) if self.kind in ('data', 'model') else {}
-
-
-def _lines_of(block: Block, prefix: str) -> Iterator[tuple[str, str]]:
-    for name, key in block.keys.items():
-        if isinstance(key.inside, Block) and not key.each:
-            yield from _lines_of(key.inside, f'{prefix}{name}:')
-        else:
-            yield prefix + name, key.says
+        keys = own_block(self.object).flat() if self.kind in ('data', 'model') else ()
+        return {name: key.says for name, key in keys if key.each or not isinstance(key.inside, Block)}
 
 
 def load() -> tuple[list[Entry], dict[Plugin, BaseException]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Annotated, Any, Literal, NamedTuple, get_args, get_origin
 
@@ -108,6 +108,13 @@ class Block:
             if isinstance(mine, Block) and isinstance(others, Block):
                 keys[name] = replace(self.keys[name], inside=mine | others)
         return replace(self, keys=keys)
+
+    def flat(self, prefix: str = '') -> Iterator[tuple[str, Key]]:
+        """The keys, those of fixed blocks inside as `train:total_iter`."""
+        for name, key in self.keys.items():
+            yield prefix + name, key
+            if isinstance(key.inside, Block) and not key.each:
+                yield from key.inside.flat(f'{prefix}{name}:')
 
     def of_reader(self, reader: Block) -> Block:
         """The same keys where the block stands inside another one, whose reader reads it."""
