@@ -25,7 +25,7 @@ def apply(root: Item, overrides: Sequence[Override | str], typed: Typed) -> Item
     Args:
         root: what the file says; it is not changed.
         overrides: `KEY=VALUE`, keys parted by points, or by colons as in BasicSR; numbers are indices in a list.
-        typed: makes the value of a text: called with the file so far, the key path and the text.
+        typed: makes the value of a text: called with the file, the key path and the text.
 
     Raises:
         InputError: an override is no KEY=VALUE, or its key cannot be in this file.
@@ -43,6 +43,7 @@ def apply(root: Item, overrides: Sequence[Override | str], typed: Typed) -> Item
             _refuse_absent(root, path, place)
             root = _changed(root, path, None)
         else:
+            root = _changed(root, path, Item(value, place))
             root = _changed(root, path, item_of(_value(root, path, value, place, typed), place))
     return root
 

@@ -9,7 +9,6 @@ from typing import Any, get_args, get_origin
 from pydantic import TypeAdapter
 
 from okdnet_plugin.config.items import KeyPath
-from okdnet_plugin.config.keys import Block, Key
 from okdnet_plugin.config.types import bare, is_valid, members
 from okdnet_plugin.config.walk import nodes_of, phase_of
 from okdnet_plugin.config.yaml_values import read_value
@@ -26,7 +25,7 @@ def typed(opt: Mapping, key_path: Sequence[Any], text: str) -> object:
     so do all where nothing fits, which the check of the options says.
 
     Args:
-        opt: the option file so far, without this override.
+        opt: the option file so far, with this text.
         key_path: keys, and indices of lists, that lead to the value.
         text: what the command line says.
 
@@ -51,30 +50,16 @@ def typed(opt: Mapping, key_path: Sequence[Any], text: str) -> object:
 
 def annotation_of(opt: Mapping, path: KeyPath) -> Any:
     """The type of what is at a key path; None where nothing is known of it."""
-    key, rest = _nearest(opt, path)
-    if key is None:
+    blocks = {node.path: node.block for node in nodes_of(opt, phase_of(opt))}
+    depth = next(depth for depth in reversed(range(len(path))) if path[:depth] in blocks)
+    block, rest = blocks[path[:depth]], path[depth + 1 :]
+    key = block.keys.get(path[depth]) if block is not None else None
+    if key is None or key.is_guess or (rest and (key.inside is not None or key.annotation is Any)):
         return None
     annotation: Any = key.annotation
-    if key.is_guess or (rest and (key.inside is not None or key.annotation is Any)):
-        return None
     for _ in rest:
         inner = [get_args(bare(one)) for one in members(annotation) if get_origin(bare(one)) in (list, dict)]
         if len(inner) != 1:
             return None
         annotation = inner[0][-1]
     return annotation
-
-
-def _nearest(opt: Mapping, path: KeyPath) -> tuple[Key | None, KeyPath]:
-    """The deepest key of a block on the way, and what is left of the way."""
-    block: Block | None = None
-    depth = 0
-    for node in nodes_of(opt, phase_of(opt)):
-        if len(node.path) < len(path) and path[: len(node.path)] == node.path:
-            block, depth = node.block, len(node.path)
-    key = None
-    while block is not None and depth < len(path):  # blocks that are not there yet, as far as no `type` decides them
-        key = block.keys.get(path[depth])
-        depth += 1
-        block = key.inside if key is not None and not key.each and isinstance(key.inside, Block) else None
-    return key, path[depth:]

@@ -13,6 +13,7 @@ from typing import Any
 import yaml
 
 from okdnet_plugin.config.items import Item
+from okdnet_plugin.config.types import is_number_to_a_reader
 from okdnet_plugin.errors import InputError, did_you_mean
 from okdnet_plugin.files import open_regular_file
 
@@ -22,7 +23,6 @@ DEEPEST = 30  # levels of nesting, of files that build on one another, and of re
 _LONGEST_NUMBER = 100  # characters; Python takes seconds for a number of a million digits
 SafeLoader: Any = getattr(yaml, 'CSafeLoader', yaml.SafeLoader)  # in C where there is one
 _STR = 'tag:yaml.org,2002:str'
-_EXPONENT = re.compile(r'[+-]?(\d+\.?\d*|\.\d+)[eE][+-]?\d+')
 _BACKSLASHES = re.compile(r'"[^"]*\\[^"]*"')
 _PLAIN_WORDS = {'None': None, 'none': None}  # in an override, as BasicSR reads them
 
@@ -175,7 +175,7 @@ class _Reader:
         if self.path is None and is_scalar and not node.style:
             if node.value in _PLAIN_WORDS:
                 return _PLAIN_WORDS[node.value]
-            if _EXPONENT.fullmatch(node.value):
+            if is_number_to_a_reader(node.value):
                 return float(node.value)
             if node.value.isascii() and node.value.isdecimal():
                 return int(node.value)

@@ -43,7 +43,12 @@ from okdnet_plugin.errors import InputError
     ],
 )
 def test_text_becomes_what_is_expected(train_options, keys, text, value):
-    found = typed(train_options, keys.split('.'), text)
+    path = keys.split('.')
+    block = train_options
+    for key in path[:-1]:
+        block = block.setdefault(key, {})
+    block[path[-1]] = text
+    found = typed(train_options, path, text)
     assert found == value
     assert type(found) is type(value)
 
