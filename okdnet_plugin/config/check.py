@@ -11,11 +11,10 @@ from typing import Any, get_args
 from pydantic import TypeAdapter, ValidationError
 
 from okdnet_plugin.config import consistency
-from okdnet_plugin.config.command_line import is_first_process
 from okdnet_plugin.config.consistency import on_disk
 from okdnet_plugin.config.items import KeyPath
 from okdnet_plugin.config.keys import Block
-from okdnet_plugin.config.messages import Mistake, Places, error_of, shown, with_places
+from okdnet_plugin.config.messages import Mistake, Places, error_of, is_first_process, shown, with_places
 from okdnet_plugin.config.registered import NOUNS, block_of_data_set, find, unknown_name
 from okdnet_plugin.config.types import (
     bare,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
@@ -83,6 +84,11 @@ def error_of(mistakes: Sequence[Mistake]) -> OptionError:
     text = lines[0] if len(lines) == 1 else '\n  '.join([f'the options have {len(lines)} mistakes:', *lines])
     has_unknown_name = any(mistake.kind == 'unknown name' for mistake in mistakes)
     return UnknownOptionError(text) if has_unknown_name else OptionError(text)
+
+
+def is_first_process() -> bool:
+    """Whether no other process of this machine says the same."""
+    return (os.environ.get('LOCAL_RANK') or os.environ.get('SLURM_LOCALID') or '0') == '0'
 
 
 def where(opt: Mapping) -> str:

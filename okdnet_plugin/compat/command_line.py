@@ -2,7 +2,6 @@
 
 import argparse
 import contextlib
-import os
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -45,11 +44,6 @@ class OptionFile(str):
         file.opt, file.places = load_with_places(path, overrides)
         file.is_plain = not overrides and _is_plain(path, file.opt)
         return file
-
-
-def is_first_process() -> bool:
-    """Whether no other process of this machine says the same."""
-    return (os.environ.get('LOCAL_RANK') or os.environ.get('SLURM_LOCALID') or '0') == '0'
 
 
 def parse(arguments: Sequence[str]) -> CommandLine:
