@@ -1,12 +1,10 @@
 """`--set train.optim_g.lr=5e-4`: values that the command line puts in place of an option file's."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from okdnet_plugin.config.items import BASE, DELETE, Item, Key, KeyPath, item_of, parse_key_path
 from okdnet_plugin.errors import InputError, did_you_mean
-
-Typed = Callable[[Item, KeyPath, str], object]  # makes a value of a text, for a key path of an option file
 
 
 class Override(NamedTuple):
@@ -16,7 +14,7 @@ class Override(NamedTuple):
     option: str = '--set'
 
 
-def apply(root: Item, overrides: Sequence[Override | str], typed: Typed) -> Item:
+def apply(root: Item, overrides: Sequence[Override | str]) -> Item:
     """An option file with overrides, one after the other; texts are those of `--set`.
 
     `KEY=~` empties a key, `KEY=_delete_` takes it out. Blocks that are not there are made; whether anything reads them
@@ -25,7 +23,6 @@ def apply(root: Item, overrides: Sequence[Override | str], typed: Typed) -> Item
     Args:
         root: what the file says; it is not changed.
         overrides: `KEY=VALUE`, keys parted by points, or by colons as in BasicSR; numbers are indices in a list.
-        typed: makes the value of a text: called with the file, the key path and the text.
 
     Raises:
         InputError: an override is no KEY=VALUE, or its key cannot be in this file.
@@ -44,17 +41,24 @@ def apply(root: Item, overrides: Sequence[Override | str], typed: Typed) -> Item
             root = _changed(root, path, None)
         else:
             root = _changed(root, path, Item(value, place))
-            root = _changed(root, path, item_of(_value(root, path, value, place, typed), place))
+            root = _changed(root, path, item_of(_value(root, path, value, place), place))
     return root
 
 
-def _value(root: Item, path: KeyPath, text: str, place: str, typed: Typed) -> object:
+def _value(root: Item, path: KeyPath, text: str, place: str) -> object:
     if '${' in text:
         return text  # a reference gets its type from what it names
     try:
-        return typed(root, path, text)
+        return typed_at(root, path, text)
     except InputError as error:
         raise InputError(f'{place}: {error}') from error
+
+
+def typed_at(root: Item, path: KeyPath, text: str) -> object:
+    """A text as the type that is expected at its place in an option file."""
+    from okdnet_plugin.config import typed  # which knows all that is registered, and so imports BasicSR
+
+    return typed.typed(root.plain(), path, text)
 
 
 def _path(root: Item, keys: Sequence[str], place: str) -> KeyPath:

@@ -8,7 +8,7 @@ data set, a part of one or a metric that is empty (`val: ~`) is taken out as wel
 from collections.abc import Collection, Sequence
 from os import path as osp
 
-from okdnet_plugin.config.items import BASE, DELETE, Item, KeyPath, Places
+from okdnet_plugin.config.items import BASE, DELETE, Item, Places
 from okdnet_plugin.config.overrides import Override, apply
 from okdnet_plugin.config.references import resolve
 from okdnet_plugin.config.yaml_values import DEEPEST, neighbours, read
@@ -37,15 +37,8 @@ def load_with_places(path: str, overrides: Sequence[Override | str] = ()) -> tup
         InputError: a file cannot be read, is no YAML mapping, builds on itself or refers to what is not there, or an
             override does not fit; the message is one line that names file and line, or the override.
     """
-    root = _without_empty_blocks(resolve(apply(read_with_bases(path), overrides, _typed), _typed))
+    root = _without_empty_blocks(resolve(apply(read_with_bases(path), overrides)))
     return root.plain(), Places(root)
-
-
-def _typed(root: Item, key_path: KeyPath, text: str) -> object:
-    """A text as the type that is expected at its key."""
-    from okdnet_plugin.config.typed import typed
-
-    return typed(root.plain(), key_path, text)
 
 
 def _without_empty_blocks(item: Item, places: Collection[tuple[str, ...]] = _OF_NAMED_BLOCKS) -> Item:

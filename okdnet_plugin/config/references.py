@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 from okdnet_plugin import redaction
 from okdnet_plugin.config.items import Item, KeyPath, item_of, parse_key_path
-from okdnet_plugin.config.overrides import Typed
+from okdnet_plugin.config.overrides import typed_at
 from okdnet_plugin.config.yaml_values import DEEPEST, LARGEST
 from okdnet_plugin.errors import InputError, did_you_mean
 
@@ -19,23 +19,18 @@ _ENVIRONMENT = re.compile(r'env:([A-Za-z_]\w*)(?::-(.*))?', re.ASCII | re.DOTALL
 _DEEPEST_WALK = 3 * DEEPEST
 
 
-def resolve(root: Item, typed: Typed) -> Item:
-    """The tree with all references replaced.
-
-    Args:
-        root: a whole option file.
-        typed: makes a value of the text of a variable: called with the file, the key path and the text.
+def resolve(root: Item) -> Item:
+    """The tree of a whole option file with all references replaced.
 
     Raises:
         InputError: a reference names nothing, leads back to itself, or stands for too much.
     """
-    return _Resolver(root, typed).resolved(root, ())
+    return _Resolver(root).resolved(root, ())
 
 
 @dataclass
 class _Resolver:
     root: Item
-    typed: Typed
     done: dict[int, Item] = field(default_factory=dict)  # by the item's id; all of them are alive as long as this is
     open: dict[int, str] = field(default_factory=dict)  # what is being resolved, and its name
     inserted: int = 0  # values and characters that references have brought in
@@ -92,7 +87,7 @@ class _Resolver:
             if not is_alone:
                 return Item(text, item.place)
             try:
-                return item_of(self.typed(self.root, path, text), item.place)
+                return item_of(typed_at(self.root, path, text), item.place)
             except InputError as error:
                 raise InputError(f'{item.place}: ${{{name}}}: {error}') from error
         keys = parse_key_path(name)

@@ -6,9 +6,9 @@ import functools
 import importlib
 import inspect
 import types
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import replace
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from basicsr.utils.registry import (
@@ -53,30 +53,18 @@ _GIVEN: dict[Kind, tuple[str, ...]] = {  # arguments that do not come from the o
     'scheduler': ('optimizer',),
 }
 _WHOLE_IN_A_REPORT = ('calculate_psnr', 'calculate_ssim')  # a report cuts no border unless it is told to
-# They need a closure that repeats the step, sparse gradients, or matrices instead of convolutions and biases.
-_UNFIT = ('Optimizer', 'LBFGS', 'SparseAdam', 'Muon')
-OPTIMIZERS = {
-    name: kind
-    for name, kind in vars(torch.optim).items()
-    if inspect.isclass(kind) and issubclass(kind, torch.optim.Optimizer) and name not in _UNFIT
-}
-# They need functions, other schedules, or a value of each validation.
-_UNFIT_SCHEDULES = (
-    'LRScheduler',
-    'LambdaLR',
-    'MultiplicativeLR',
-    'SequentialLR',
-    'ChainedScheduler',
-    'ReduceLROnPlateau',
-)
-SCHEDULES = {
-    name: kind
-    for name, kind in vars(torch.optim.lr_scheduler).items()
-    if inspect.isclass(kind)
-    and issubclass(kind, torch.optim.lr_scheduler.LRScheduler)
-    and name[0] != '_'
-    and name not in _UNFIT_SCHEDULES
-}
+
+
+def _classes(module: Any, base: type, unfit: Collection[str]) -> dict[str, type]:
+    classes = {name: kind for name, kind in vars(module).items() if inspect.isclass(kind) and issubclass(kind, base)}
+    return {name: kind for name, kind in classes.items() if name[0] != '_' and name not in (base.__name__, *unfit)}
+
+
+# Without those that need a closure that repeats the step, sparse gradients, or matrices instead of convolutions.
+OPTIMIZERS = _classes(torch.optim, torch.optim.Optimizer, ('LBFGS', 'SparseAdam', 'Muon'))
+# Without those that need functions, other schedules, or a value of each validation.
+_UNFIT = ('LambdaLR', 'MultiplicativeLR', 'SequentialLR', 'ChainedScheduler', 'ReduceLROnPlateau')
+SCHEDULES = _classes(torch.optim.lr_scheduler, torch.optim.lr_scheduler.LRScheduler, _UNFIT)
 
 
 @functools.cache
@@ -125,10 +113,8 @@ def unknown_name(kind: Kind, name: object) -> str:
     """What is said of a name that is not registered."""
     known = names_of(kind)
     hint = did_you_mean(name, known, cutoff=0.75 if kind in LISTED else 0.6)
-    if kind == 'optimizer':
-        return f"torch.optim has no optimiser '{name}'{hint}; it has {', '.join(known)}"
-    if kind == 'scheduler':
-        return f"BasicSR and torch have no schedule '{name}'{hint}; there are {', '.join(known)}"
+    if kind not in LISTED:
+        return f"there is no {NOUNS[kind]} '{name}'{hint}; there are {', '.join(known)}"
     cure = '' if hint else f'; `basicsr list {LISTED[kind]}` names those that there are'
     return f"no object named '{name}' found in '{LISTED[kind]}' registry{hint}{cure}"
 
