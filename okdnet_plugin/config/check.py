@@ -100,7 +100,9 @@ def refuse_of_model(opt: Mapping) -> None:
     """
     mistakes = check(as_written(opt), phase='train' if opt['is_train'] else 'test', look=False)
     errors = [one for one in mistakes if not one.is_warning and one.path[0] != 'datasets']
-    raise_or_warn([one for one in errors if one.kind != 'missing key' or len(one.path) > 2])
+    missing = [one for one in errors if one.kind == 'missing key']
+    dispensable = [one for one in missing if one.path[0] != 'train' or one.path[-1] == 'total_iter']
+    raise_or_warn([one for one in errors if one not in dispensable])
 
 
 def as_written(opt: Mapping) -> dict:

@@ -42,6 +42,11 @@ class Given:
     def block(self, *path: Any) -> Mapping:
         return self.at(*path, kind=Mapping) or {}
 
+    def data_sets(self, phase: str) -> list[Mapping]:
+        """The blocks of `val`, `val_2` …"""
+        blocks = self.block('datasets').items()
+        return [one for label, one in blocks if str(label).split('_')[0] == phase and isinstance(one, Mapping)]
+
 
 Rule = Callable[[Given], Iterator[Mistake]]
 

@@ -1,21 +1,16 @@
-"""Contradictions of batches and losses; whether the network takes a batch, the first one shows."""
+"""What contradicts itself in the options of `RestorationModel`, though every single key is right."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from okdnet_plugin.config.consistency.seen import Given, contradiction, harmless
+from okdnet_plugin.config.consistency.seen import Given, Rule, contradiction, harmless
 from okdnet_plugin.config.messages import Mistake
+from okdnet_plugin.config.registered import find, needs_clear_image
 from okdnet_plugin.config.walk import losses_of
+from okdnet_plugin.errors import did_you_mean
 
 _TRAIN = ('datasets', 'train')
-
-
-def crops_fit_the_scale(given: Given) -> Iterator[Mistake]:
-    scale = given.number('scale') or given.number(*_TRAIN, 'scale')
-    size = given.number(*_TRAIN, 'gt_size')
-    if scale and size and size % scale:
-        yield contradiction((*_TRAIN, 'gt_size'), f'is {size}, no multiple of scale {scale}; change it')
 
 
 def stages_of_sizes_fit(given: Given) -> Iterator[Mistake]:
@@ -45,17 +40,43 @@ def a_batch_holds_what_is_mixed(given: Given) -> Iterator[Mistake]:
         yield contradiction(('train', 'mixup'), text)
 
 
-def a_training_has_a_loss(given: Given) -> Iterator[Mistake]:
-    train, losses = given.at('train', kind=Mapping), losses_of(given.model)
-    if train is None or given.model is None:
-        return
-    known = list(losses) or (['pixel_opt', 'perceptual_opt'] if given.model.__name__ == 'SRModel' else [])
-    blocks = [key for key in known if train.get(key)]
-    unknown = [path for path in given.wrong if path[:1] == ('train',) and str(path[-1]).endswith('_opt')]
-    if known and not blocks and not unknown:
-        yield Mistake(('train',), f': no loss is given; add one of {", ".join(known)}', 'missing key')
-    is_accumulated = (given.number('train', 'accumulate') or 1) > 1
-    for key in blocks if losses and is_accumulated else ():
+def what_is_accumulated_is_no_sum(given: Given) -> Iterator[Mistake]:
+    for key in losses_of(given.model) if (given.number('train', 'accumulate') or 1) > 1 else ():
         if given.at('train', key, 'reduction') == 'sum':
             text = 'is sum, of which train:accumulate would make a mean; use mean'
             yield contradiction(('train', key, 'reduction'), text)
+
+
+def the_best_network_is_that_of_a_figure(given: Given) -> Iterator[Mistake]:
+    wanted = given.at('logger', 'save_best', kind=str)
+    blocks = {name: one for name, one in given.block('val', 'metrics').items() if isinstance(one, Mapping)}
+    metrics = {name: one['type'] for name, one in blocks.items() if 'type' in one}
+    if wanted is None or any(find('metric', name) is None for name in metrics.values()):
+        return
+    figures = {
+        f'{one.get("name")}/{metric}': _has_clear_images(one) or not needs_clear_image(name)
+        for one in given.data_sets('val')
+        for metric, name in metrics.items()
+    }
+    known = [figure for figure, is_measured in figures.items() if is_measured]
+    if wanted in known:
+        return
+    text = f'is {wanted}{did_you_mean(wanted, known)}'
+    if wanted in figures:
+        data_set, _, metric = wanted.rpartition('/')
+        text = f'is {wanted}, but {data_set} has no clear images, which {metric} needs'
+    cure = f'write one of {", ".join(known)}' if known else 'it needs a validation data set and val:metrics'
+    yield contradiction(('logger', 'save_best'), f'{text}; {cure}')
+
+
+def _has_clear_images(block: Mapping) -> bool:
+    """Whether a data set has them, as far as its keys tell: who reads hazy images alone names their place alone."""
+    return block.get('dataroot_lq') is None or block.get('dataroot_gt') is not None
+
+
+RULES: tuple[Rule, ...] = (
+    stages_of_sizes_fit,
+    a_batch_holds_what_is_mixed,
+    what_is_accumulated_is_no_sum,
+    the_best_network_is_that_of_a_figure,
+)

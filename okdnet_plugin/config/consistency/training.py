@@ -1,12 +1,13 @@
-"""Contradictions of schedules: what would end too early, too late, or not at all."""
+"""Contradictions of a training: what would end too early, too late, or not at all; crops, losses."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from itertools import pairwise
 
 from okdnet_plugin.config.consistency.seen import Given, contradiction, harmless
 from okdnet_plugin.config.messages import Mistake
+from okdnet_plugin.config.walk import losses_of
 
 _PATH = ('train', 'scheduler')
 
@@ -39,3 +40,17 @@ def warm_up_ends_within_the_training(given: Given) -> Iterator[Mistake]:
     if warm_up is not None and total is not None and warm_up > total:
         text = f'is {warm_up}, but the training ends at total_iter {total:.0f}: the rate never reaches its full value'
         yield harmless(('train', 'warmup_iter'), text)
+
+
+def crops_fit_the_scale(given: Given) -> Iterator[Mistake]:
+    path = ('datasets', 'train')
+    scale, size = given.number('scale') or given.number(*path, 'scale'), given.number(*path, 'gt_size')
+    if scale and size and size % scale:
+        yield contradiction((*path, 'gt_size'), f'is {size}, no multiple of scale {scale}; change it')
+
+
+def a_training_has_a_loss(given: Given) -> Iterator[Mistake]:
+    train, losses = given.at('train', kind=Mapping), losses_of(given.model)
+    unknown = [path for path in given.wrong if path[:1] == ('train',) and str(path[-1]).endswith('_opt')]
+    if train is not None and losses and not unknown and not any(train.get(key) for key in losses):
+        yield Mistake(('train',), f': no loss is given; add one of {", ".join(losses)}', 'missing key')
