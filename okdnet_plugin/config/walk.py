@@ -110,11 +110,11 @@ def with_parts(node: Node) -> Node:
         return node
     inside = [part.block for part in _parts(node)]
     known = [block for block in inside if block is not None]
-    shared = {name: key for block in known for name, key in block.keys.items() if name not in node.block.keys}
+    shared = {name: key.optional() for block in known for name, key in block.keys.items()}
     is_open = not known or len(known) < len(inside) or any(block.is_open for block in (node.block, *known))
     near = node.block.near.union(*(block.near for block in known))
     block = replace(node.block, keys={**shared, **node.block.keys}, is_open=is_open, near=near)
-    return replace(node, block=block, given=node.given | shared.keys())
+    return replace(node, block=block)
 
 
 def parts_key(block: Block) -> tuple[str, Parts] | None:

@@ -260,6 +260,10 @@ def test_part_of_a_mixture_has_its_keys_and_those_that_are_shared(train_options)
     roots = {key: shared[key] for key in ('dataroot_lq', 'dataroot_gt')}
     train_set |= {'type': 'MixedDataset', 'epoch_length': 8, **roots, 'parts': {'one': part}}
     assert told(train_options) == []
+    del train_set['dataroot_gt']
+    (line,) = told(train_options)
+    assert line.startswith('option datasets:train:parts:one:dataroot_gt is missing; add ')
+    train_set['dataroot_gt'] = roots['dataroot_gt']
     part |= {'wieght': 1, 'batch_size_per_gpu': 4}
     train_set['gtsize'] = 32
     lines = told(train_options)
