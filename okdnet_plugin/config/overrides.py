@@ -38,10 +38,10 @@ def apply(root: Item, overrides: Sequence[Override | str]) -> Item:
         path = _path(root, keys, place)
         if value == DELETE:
             _refuse_absent(root, path, place)
-            root = _changed(root, path, None)
+            root = _changed(root, path, None, place)
         else:
-            root = _changed(root, path, Item(value, place))
-            root = _changed(root, path, item_of(_value(root, path, value, place), place))
+            root = _changed(root, path, Item(value, place), place)  # its type depends on what is there
+            root = _changed(root, path, item_of(_value(root, path, value, place), place), place)
     return root
 
 
@@ -85,13 +85,13 @@ def _refuse_absent(item: Item, path: KeyPath, place: str) -> None:
         item = child
 
 
-def _changed(item: Item | None, path: KeyPath, new: Item | None) -> Any:
+def _changed(item: Item | None, path: KeyPath, new: Item | None, place: str) -> Any:
     """A block or a list with something else at a path; with nothing there if that is None. Blocks are made."""
     if not path:
         return new
-    key, *rest = path
     children = dict(item.children()) if item is not None else {}
-    place = item.place if item is not None and children else new and new.place
-    children[key] = _changed(children.get(key), tuple(rest), new)
-    kept = {name: child for name, child in children.items() if child is not None}
-    return Item(list(kept.values()) if item is not None and isinstance(item.value, list) else kept, place or '')
+    children[path[0]] = _changed(children.get(path[0]), path[1:], new, place)
+    kept = {key: child for key, child in children.items() if child is not None}
+    if item is None or item.value is None:
+        return Item(kept, place)
+    return Item(list(kept.values()) if isinstance(item.value, list) else kept, item.place)

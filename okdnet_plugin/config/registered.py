@@ -119,7 +119,9 @@ def unknown_name(kind: Kind, name: object) -> str:
     return f"no object named '{name}' found in '{LISTED[kind]}' registry{hint}{cure}"
 
 
+@functools.cache
 def type_key(kind: Kind) -> Key:
+    """The key that names the registered class or function."""
     return Key(Name, f'registered name of the {NOUNS[kind]}', ALWAYS)
 
 

@@ -22,7 +22,6 @@ MOST_VALUES = 100_000
 DEEPEST = 30  # levels of nesting, of files that build on one another, and of references to references
 _LONGEST_NUMBER = 100  # characters; Python takes seconds for a number of a million digits
 SafeLoader: Any = getattr(yaml, 'CSafeLoader', yaml.SafeLoader)  # in C where there is one
-_STR = 'tag:yaml.org,2002:str'
 _BACKSLASHES = re.compile(r'"[^"]*\\[^"]*"')
 _PLAIN_WORDS = {'None': None, 'none': None}  # in an override, as BasicSR reads them
 
@@ -116,18 +115,11 @@ class _Reader:
 
     def _check_nesting(self, content: str) -> None:
         """Refuse nesting without end while it is still a row of events: the composer goes down without looking."""
-        loader, depth = SafeLoader(content), 0
-        try:
-            while loader.check_event():
-                event = loader.get_event()
-                if isinstance(event, yaml.CollectionStartEvent):
-                    depth += 1
-                    if depth > DEEPEST:
-                        raise self._too_much(event.start_mark)
-                elif isinstance(event, yaml.CollectionEndEvent):
-                    depth -= 1
-        finally:
-            loader.dispose()
+        depth = 0
+        for event in yaml.parse(content, SafeLoader):
+            depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+            if depth > DEEPEST:
+                raise self._too_much(event.start_mark)
 
     def _check_nodes(self, root: yaml.Node) -> None:
         """Refuse aliases that make a small file stand for a huge or endless one, and keys that are written twice."""
@@ -168,27 +160,25 @@ class _Reader:
             raise InputError(f'{self._at(node.start_mark)} has a value with the tag !!{kind}; write a list, or a block')
         return Item(self._value(node), place)
 
-    def _value(self, node: yaml.Node) -> Hashable:
-        is_scalar = isinstance(node, yaml.ScalarNode)
-        if is_scalar and node.tag != _STR and len(node.value) > _LONGEST_NUMBER and not node.tag.endswith(':binary'):
+    def _value(self, node: Any) -> Hashable:
+        """The value of a single word."""
+        kind = node.tag.rpartition(':')[2]
+        if kind not in ('str', 'binary') and len(node.value) > _LONGEST_NUMBER:
             raise InputError(f'{self._at(node.start_mark)} has a number of {len(node.value)} characters; shorten it')
-        if self.path is None and is_scalar and not node.style:
+        if self.path is None and not node.style:
             if node.value in _PLAIN_WORDS:
                 return _PLAIN_WORDS[node.value]
             if is_number_to_a_reader(node.value):
                 return float(node.value)
             if node.value.isascii() and node.value.isdecimal():
                 return int(node.value)
-            if ':' in node.value and node.tag.endswith((':int', ':float')):  # base 60
+            if ':' in node.value and kind in ('int', 'float'):  # base 60
                 return node.value
         try:
             return self.loader.construct_object(node, deep=True)
         except (ValueError, TypeError, LookupError, AttributeError, ArithmeticError) as error:
-            shown = node.value if is_scalar else node.tag
-            kind = node.tag.rpartition(':')[2]
-            raise InputError(
-                f'{self._at(node.start_mark)}: {shown} is no {kind}; correct it, or put it in quotation marks'
-            ) from error
+            at = self._at(node.start_mark)
+            raise InputError(f'{at}: {node.value} is no {kind}; correct it, or put it in quotation marks') from error
 
     def _place(self, node: yaml.Node) -> str:
         return f'{self.path}:{node.start_mark.line + 1}'
