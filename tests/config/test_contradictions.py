@@ -4,8 +4,11 @@ import os
 
 import pytest
 import torch
+from basicsr.models.sr_model import SRModel
+from basicsr.utils.registry import MODEL_REGISTRY
 
 from okdnet_plugin.config import check
+from okdnet_plugin.config.consistency.seen import contradiction
 
 
 def told(options, phase='train', look=False):
@@ -79,6 +82,14 @@ def test_contradiction_is_told(train_options, changes, message):
 )  # fmt: skip
 def test_what_does_not_contradict_itself_passes(train_options, changes):
     assert told(changed(train_options, changes)) == []
+
+
+def test_a_model_of_any_package_may_have_rules_of_its_own(train_options, monkeypatch):
+    class OwnModel(SRModel):
+        rules = (lambda given: [contradiction(('name',), f'is {given.at("name")}, which it does not like')],)
+
+    monkeypatch.setitem(MODEL_REGISTRY._obj_map, 'OwnModel', OwnModel)
+    assert 'option name is small, which it does not like' in told(train_options | {'model_type': 'OwnModel'})
 
 
 @pytest.mark.parametrize('value', ['empty', {'val_freq': 2, 'save_img': False, 'metrics': None}])

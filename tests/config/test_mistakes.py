@@ -78,6 +78,7 @@ def test_right_options_pass_and_stay_as_they_are(model_options):
             {'model_base': 0},
             'option train:distill_opt:student_weights:model_base: there is no such key (did you mean model_based',
         ),
+        ('train:perceptual_opt', {'type': 'PerceptualLoss', 'layer_weights': {'conv1_2': 'x'}}, "conv1_2 is 'x'"),
         ('train:distil_opt', {'type': 'SSIMLoss'}, 'train:distil_opt: OKDNetModel knows no such loss (did you mean'),
         ('train:ssim_loss', {'type': 'SSIMLoss'}, 'train:ssim_loss: OKDNetModel knows no such loss'),
         ('val:metrics:psnr:type', 'calculate_pnsr', "'calculate_pnsr' found in 'metric' registry (did you mean calcul"),
