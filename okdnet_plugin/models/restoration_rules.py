@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 from collections.abc import Iterator, Mapping
 
 from okdnet_plugin.config.consistency.seen import Given, Rule, contradiction, harmless
@@ -69,6 +71,12 @@ def the_best_network_is_that_of_a_figure(given: Given) -> Iterator[Mistake]:
     yield contradiction(('logger', 'save_best'), f'{text}; {cure}')
 
 
+def compiling_needs_a_compiler(given: Given) -> Iterator[Mistake]:
+    compilers = filter(None, (os.environ.get('CXX'), 'g++', 'clang++', 'c++'))
+    if given.at('compile') and given.opt.get('num_gpu') == 0 and not any(map(shutil.which, compilers)):
+        yield contradiction(('compile',), ': on a CPU torch.compile needs a C++ compiler; install g++, or leave it out')
+
+
 def _has_clear_images(block: Mapping) -> bool:
     """Whether a data set has them, as far as its keys tell: who reads hazy images alone names their place alone."""
     return block.get('dataroot_lq') is None or block.get('dataroot_gt') is not None
@@ -79,4 +87,5 @@ RULES: tuple[Rule, ...] = (
     a_batch_holds_what_is_mixed,
     what_is_accumulated_is_no_sum,
     the_best_network_is_that_of_a_figure,
+    compiling_needs_a_compiler,
 )

@@ -110,6 +110,12 @@ def test_data_sets_of_a_test_have_their_names(train_options):
     assert line.startswith('option datasets:tset: a test has the data sets test, test_2 … (did you mean test?)')
 
 
+def test_compiling_on_a_cpu_without_a_compiler_is_refused(train_options, monkeypatch):
+    monkeypatch.setattr('shutil.which', lambda name: None)
+    (line,) = told(train_options | {'compile': True, 'num_gpu': 0})
+    assert 'needs a C++ compiler' in line
+
+
 # ---------------------------------------------------------------------------------------------------------- on the disk
 
 
