@@ -131,8 +131,7 @@ def _run_basicsr(command: str, arguments: list[str]) -> int:
 
     parser(command, _OF_BASICSR[command]).parse_args(arguments)  # for -h, and for mistakes before the imports
     from okdnet_plugin.compat.option_files import handing_over
-    from okdnet_plugin.config.command_line import is_first_process
-    from okdnet_plugin.config.messages import OptionError
+    from okdnet_plugin.config.messages import OptionError, is_first_process
     from okdnet_plugin.engine.run import Run
 
     loaded, run = load_plugins(), Run()

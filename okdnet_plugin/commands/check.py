@@ -51,10 +51,10 @@ def main(argv: list[str] | None = None) -> int:
 
 def _checked(path: str, overrides: Sequence[str], phase: Any, look: bool) -> dict[str, Any]:
     from okdnet_plugin import config
-    from okdnet_plugin.config import trial
     from okdnet_plugin.config.check import check
     from okdnet_plugin.config.messages import with_places
     from okdnet_plugin.config.walk import phase_of
+    from okdnet_plugin.engine import trial
     from okdnet_plugin.errors import InputError
     from okdnet_plugin.redaction import redacted
 

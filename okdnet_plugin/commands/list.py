@@ -31,13 +31,13 @@ def main(argv: list[str] | None = None) -> int:
     args = _parse(argv)
     if args.kind is not None and args.kind not in KINDS:
         raise InputError(f"no kind '{args.kind}'{did_you_mean(args.kind, KINDS)}; there are {', '.join(KINDS)}")
-    from okdnet_plugin.config import registered
+    from okdnet_plugin import listing
 
-    entries, loaded = registered.load()
+    entries, broken = listing.load()
     if args.kind is not None and args.name is not None:
-        chosen = [registered.entry_of(entries, args.kind, args.name)]
+        chosen = [listing.entry_of(entries, args.kind, args.name)]
     else:
-        chosen = registered.of_plugin(entries, args.plugin) if args.plugin is not None else entries
+        chosen = listing.of_plugin(entries, args.plugin) if args.plugin is not None else entries
         chosen = [entry for entry in chosen if args.kind in (None, entry.kind)]
     if args.json:
         text = json.dumps([_as_json(entry) for entry in chosen], indent=2, ensure_ascii=False)
@@ -45,8 +45,7 @@ def main(argv: list[str] | None = None) -> int:
         text = _page(chosen[0]) if args.name is not None else _overview(chosen)
     with forgiving_output():
         print(text)
-    broken = [(attempt.plugin, attempt.error) for attempt in loaded if attempt.error is not None]
-    for plugin, error in broken:
+    for plugin, error in broken.items():
         print(f'basicsr: error: plugin {plugin} cannot be loaded: {one_line(error)}', file=sys.stderr)
     return 1 if broken else 0
 

@@ -73,9 +73,10 @@ def prepare(opt: Any) -> None:
     Raises:
         InputError: all mistakes that the option file shows by itself, or those of its data sets, or of the model.
     """
-    from okdnet_plugin.config import check, trial
+    from okdnet_plugin.config import check
     from okdnet_plugin.config.messages import Mistake, error_of
     from okdnet_plugin.config.walk import model_of
+    from okdnet_plugin.engine import trial
     from okdnet_plugin.engine.run import Made, Run
 
     run = Run.of(opt)

@@ -64,7 +64,7 @@ def count_the_iterations_of_an_epoch() -> None:
 
     @functools.wraps(original)
     def create_train_val_dataloader(opt, logger):
-        from okdnet_plugin.config.trial import check_batches
+        from okdnet_plugin.engine.trial import check_batches
 
         train_loader, sampler, val_loaders, _, total_iters = original(opt, logger)
         if len(train_loader) == 0:

@@ -15,8 +15,8 @@ def options_in_force() -> dict:
     Where BasicSR's own parser is at work, it is what has been read for it.
     """
     from okdnet_plugin import config
+    from okdnet_plugin.compat.command_line import parse
     from okdnet_plugin.compat.option_files import option_file_in_hand
-    from okdnet_plugin.config.command_line import parse
 
     file = option_file_in_hand()
     if file is not None:

@@ -11,8 +11,8 @@ from typing import Any
 
 import torch.distributed
 
+from okdnet_plugin.compat.command_line import OptionFile, parse, write_copy
 from okdnet_plugin.compat.patches import patch, replace_function, source_of
-from okdnet_plugin.config.command_line import OptionFile, parse, write_copy
 from okdnet_plugin.config.yaml_values import SafeLoader
 from okdnet_plugin.redaction import redacted
 

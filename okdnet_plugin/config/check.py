@@ -6,16 +6,15 @@ import difflib
 import os
 import sys
 from collections.abc import Iterator, Mapping
-from dataclasses import replace
-from typing import Any, cast, get_args
+from typing import Any, get_args
 
 from pydantic import TypeAdapter, ValidationError
 
 from okdnet_plugin.config import consistency
-from okdnet_plugin.config.command_line import is_first_process
 from okdnet_plugin.config.consistency import on_disk
-from okdnet_plugin.config.keys import Block, Key
-from okdnet_plugin.config.messages import Mistake, Places, error_of, shown, with_places
+from okdnet_plugin.config.items import KeyPath
+from okdnet_plugin.config.keys import Block
+from okdnet_plugin.config.messages import Mistake, Places, error_of, is_first_process, shown, with_places
 from okdnet_plugin.config.registered import NOUNS, block_of_data_set, find, unknown_name
 from okdnet_plugin.config.types import (
     bare,
@@ -23,22 +22,22 @@ from okdnet_plugin.config.types import (
     described,
     is_number_to_a_reader,
     is_told_as_a_whole,
+    is_valid,
     item_type,
     may_be_left_empty,
     members,
     takes_numbers,
 )
 from okdnet_plugin.config.walk import (
-    KeyPath,
     Node,
     Phase,
     below,
-    data_set_node,
     declaring_models,
     losses_of,
     model_of,
     nodes_of,
     top_block,
+    with_parts,
 )
 from okdnet_plugin.errors import did_you_mean
 
@@ -100,14 +99,10 @@ def refuse_of_model(opt: Mapping) -> None:
         InputError: they have mistakes.
     """
     mistakes = check(as_written(opt), phase='train' if opt['is_train'] else 'test', look=False)
-    raise_or_warn([mistake for mistake in mistakes if not mistake.is_warning and _is_read_by_models(mistake)])
-
-
-def _is_read_by_models(mistake: Mistake) -> bool:
-    level = mistake.path[0]
-    if mistake.kind == 'missing key':
-        return level == 'train' and mistake.path[-1] != 'total_iter'
-    return level != 'datasets' and mistake.path != ('val',)
+    errors = [one for one in mistakes if not one.is_warning and one.path[0] != 'datasets']
+    missing = [one for one in errors if one.kind == 'missing key']
+    dispensable = [one for one in missing if one.path[0] != 'train' or one.path[-1] == 'total_iter']
+    raise_or_warn([one for one in errors if one not in dispensable])
 
 
 def as_written(opt: Mapping) -> dict:
@@ -127,37 +122,32 @@ def mistakes_of_data_set(target: type, block: Mapping) -> list[Mistake]:
         block: as BasicSR hands it over; `type` and what the loader reads may be missing.
     """
     # Here a path may be a Path, and the name of a part of a mixture that of both.
-    given = {name: one for name, one in block.items() if one is not None and name != 'name'}
-    written = {name: os.fspath(one) if isinstance(one, os.PathLike) else one for name, one in given.items()}
-    top = data_set_node((), written, block_of_data_set(target.__name__, target), frozenset(['type', 'scale']))
-    mistakes = []
-    for node in below(top, {}):
-        for name, value in node.value.items():
-            if node.block is not None:
-                mistakes += _of_key((*node.path, name), value, node, {})
-        mistakes += _missing(node, 'report') if node.block is not None else ()
-    name = block.get('name')
-    if not isinstance(name, str) or not name:
-        text = 'is missing; add it: results and messages go by it'
-        mistakes.append(
-            Mistake(('name',), text if name is None else f'is {shown(name)}; write a string', 'missing key')
-        )
-    return [mistake for mistake in mistakes if not mistake.is_warning]
+    written = {key: os.fspath(one) if isinstance(one, os.PathLike) else one for key, one in block.items()}
+    written = {key: one for key, one in written.items() if one is not None}
+    if isinstance(written.get('name'), str):
+        written['name'] = written['name'].rpartition('/')[2]
+    block_of_it = block_of_data_set(target.__name__, target)
+    top = with_parts(Node((), written, block_of_it, 'dataset', frozenset(['type', 'scale'])))
+    found = (mistake for node in below(top, {}) for mistake in _of_node(node, 'test', {}))
+    return [mistake for mistake in found if not mistake.is_warning]
 
 
 def _of_keys(opt: Mapping, phase: Phase) -> Iterator[Mistake]:
     if phase != 'report' and opt.get('model_type') is not None and find('model', opt['model_type']) is None:
         yield Mistake(('model_type',), f': {unknown_name("model", opt["model_type"])}', 'unknown name')
     for node in nodes_of(opt, phase):
-        if node.block is None:
-            yield Mistake((*node.path, 'type'), f': {unknown_name(node.kind, node.value["type"])}', 'unknown name')
-            yield from _numbers(node.path, node.value)
-            continue
-        for name, value in node.value.items():
-            if not node.path and str(name).startswith(_HELPERS):
-                continue
+        yield from _of_node(node, phase, opt)
+
+
+def _of_node(node: Node, phase: Phase, opt: Mapping) -> Iterator[Mistake]:
+    if node.block is None:
+        yield Mistake((*node.path, 'type'), f': {unknown_name(node.kind, node.value["type"])}', 'unknown name')
+        yield from _numbers(node.path, node.value)
+        return
+    for name, value in node.value.items():
+        if node.path or not str(name).startswith(_HELPERS):
             yield from _of_key((*node.path, name), value, node, opt)
-        yield from _missing(node, phase)
+    yield from _missing(node, phase)
 
 
 def _of_data_sets(opt: Mapping, phase: Phase, wrong: set[KeyPath]) -> Iterator[Mistake]:
@@ -179,56 +169,51 @@ def _of_key(path: KeyPath, value: object, node: Node, opt: Mapping) -> Iterator[
     key = node.block.keys.get(path[-1])
     if key is None:
         yield from _unknown(path, value, node, opt)
-        return
-    mistakes = list(_wrong(path, value, key.annotation, key))
-    yield from mistakes
-    if not mistakes and (key.annotation is Any or (key.inside is None and isinstance(value, (Mapping, list)))):
-        yield from _numbers(path, value, key.annotation)
-    if key.each and isinstance(value, Mapping):
+    elif not is_valid(key.adapter, value):
+        yield from _wrong(path, value, key.annotation, key.is_guess)
+    elif key.each and isinstance(value, Mapping):
         for label, content in value.items():
             if not isinstance(content, Mapping) and not (content is None and path == ('methods',)):
-                yield _refusal((*path, label), content, 'a block of keys and values')
+                yield _refusal((*path, label), content, dict)
+    elif key.annotation is Any or (key.inside is None and isinstance(value, Mapping | list)):
+        yield from _numbers(path, value, key.annotation)
 
 
-def _wrong(path: KeyPath, value: object, annotation: Any, key: Key) -> Iterator[Mistake]:
-    try:
-        key.adapter.validate_python(value)
-        return
-    except ValidationError as error:
-        places = [one['loc'] for one in error.errors(include_url=False, include_context=False, include_input=False)]
+def _wrong(path: KeyPath, value: Any, annotation: Any, is_guess: bool) -> Iterator[Mistake]:
+    """What is wrong in a value that is refused: its items, if it is a list or a mapping of which they alone are."""
     kinds = [one for one in members(annotation) if item_type(one, value) is not None]
-    is_one = len(kinds) == 1 and not is_told_as_a_whole(annotation)  # else the whole is told
-    if is_one:
-        try:
-            TypeAdapter(cast('Any', kinds[0])).validate_python(value)
-        except ValidationError as error:
-            places = [one['loc'] for one in error.errors(include_url=False, include_context=False, include_input=False)]
-    item = item_type(kinds[0], value) if is_one else None
-    if item is None or not all(places):
-        yield _refusal(path, value, described(annotation), annotation, key.is_guess)
+    places: list[tuple] = [()]
+    if len(kinds) == 1 and not is_told_as_a_whole(annotation):  # else the whole is told
+        places = _places(kinds[0], value)
+    if not all(places):
+        yield _refusal(path, value, annotation, is_guess)
         return
+    item = item_type(kinds[0], value)
     for index in dict.fromkeys(place[0] for place in places):
         if (index, '[key]') in places:
-            hint = did_you_mean(index, map(str, get_args(get_args(bare(kinds[0]))[0])))
-            yield Mistake((*path, index), f': there is no such key{hint}; correct it, or take it out', 'unknown key')
-        elif isinstance(value[index], Mapping):  # type: ignore[index]
-            yield from _wrong((*path, index), value[index], item, replace(key, annotation=item))  # type: ignore[index]
+            near = did_you_mean(index, map(str, get_args(get_args(bare(kinds[0]))[0])))
+            yield Mistake((*path, index), f': there is no such key{near}; correct it, or take it out', 'unknown key')
         else:
-            yield _refusal((*path, index), value[index], described(item), item, key.is_guess)  # type: ignore[index]
+            yield from _wrong((*path, index), value[index], item, is_guess)
 
 
-def _refusal(path: KeyPath, value: object, expected: str, annotation: Any = None, is_guess: bool = False) -> Mistake:
-    if annotation is not None and is_number_to_a_reader(value) and takes_numbers(annotation):
+def _places(annotation: Any, value: object) -> list[tuple]:
+    """Where pydantic finds something wrong."""
+    try:
+        TypeAdapter(annotation).validate_python(value)
+    except ValidationError as error:
+        return [one['loc'] for one in error.errors(include_url=False, include_context=False, include_input=False)]
+    return []
+
+
+def _refusal(path: KeyPath, value: object, annotation: Any, is_guess: bool = False) -> Mistake:
+    if is_number_to_a_reader(value) and takes_numbers(annotation):
         return Mistake(path, _number_text(value), 'wrong value')
-    if isinstance(value, float) and value.is_integer() and annotation is not None:
-        try:
-            TypeAdapter(annotation).validate_python(int(value))
-        except ValidationError:
-            pass
-        else:
-            return Mistake(path, f'is {shown(value)}; write {int(value)}, without a point', 'wrong value', is_guess)
-    hint = did_you_mean(value, choices_of(annotation)) if isinstance(value, str) else ''
-    return Mistake(path, f'is {shown(value)}{hint}; write {expected}', 'wrong value', is_guess)
+    cure = f'write {described(annotation)}'
+    if isinstance(value, float) and value.is_integer() and is_valid(TypeAdapter(annotation), int(value)):
+        cure = f'write {int(value)}, without a point'
+    near = did_you_mean(value, choices_of(annotation)) if isinstance(value, str) else ''
+    return Mistake(path, f'is {shown(value)}{near}; {cure}', 'wrong value', is_guess)
 
 
 def _number_text(value: Any) -> str:
@@ -239,7 +224,7 @@ def _numbers(path: KeyPath, value: object, annotation: Any = Any) -> Iterator[Mi
     """Numbers that YAML has read as texts, where nothing is known of what is expected."""
     if is_number_to_a_reader(value) and takes_numbers(annotation):
         yield Mistake(path, _number_text(value), 'wrong value')
-    item = item_type(bare(annotation), value) if annotation is not Any else Any
+    item = item_type(annotation, value)
     pairs = value.items() if isinstance(value, Mapping) else enumerate(value) if isinstance(value, list) else ()
     for name, content in pairs:
         yield from _numbers((*path, name), content, Any if item is None else item)
@@ -252,39 +237,33 @@ def _unknown(path: KeyPath, value: object, node: Node, opt: Mapping) -> Iterator
     assert node.block is not None
     block, written = node.block, str(path[-1])
     if block.is_open:
-        is_strict = False
         text = _of_a_declaring_model(path, value, block, opt)
         if text is None and written not in block.near:
-            known = {*block.keys, *block.near}
-            cutoff = 0.6 if block.name in NOUNS else 0.8  # next to nothing is known where `type` is missing
-            absent = sorted(name for name in known if name not in node.value)
-            of_strict = difflib.get_close_matches(written, block.strict, n=1, cutoff=0.75)
-            near = of_strict[0] if of_strict else _replaced_by(written, absent, cutoff)
+            near = _replaced_by(written, node)
             text = near and f': nothing is known to read it (did you mean {near}?); correct it, if so'
-            is_strict = near in block.strict
         if text:
-            yield Mistake(path, text, 'unknown key', is_warning=not is_strict)
+            yield Mistake(path, text, 'unknown key', is_warning=True)
         else:
             yield from _numbers(path, value)
         return
-    hint = did_you_mean(written, block.keys)
-    if block.noun == 'argument':
-        names = ', '.join(name for name in block.keys if name != 'type')
-        yield Mistake(path, f': {block.name} has no such argument{hint}; it has {names}', 'unknown key')
-        return
+    text = f': {block.name} does not read it{did_you_mean(written, block.keys)}; correct it, or take it out'
     losses = losses_of(model_of(opt)) if path[:-1] == ('train',) and isinstance(value, Mapping) else {}
     if losses:
-        hint = did_you_mean(written, losses)
-        yield Mistake(path, f': {block.name} knows no such loss{hint}; it reads {", ".join(losses)}', 'unknown key')
-        return
-    reader = (
-        'nothing reads it' if 'datasets' not in path[:1] and node.kind is None else f'{block.name} does not read it'
-    )
-    yield Mistake(path, f': {reader}{hint}; correct it, or take it out', 'unknown key')
+        near = did_you_mean(written, losses)
+        text = f': {block.name} knows no such loss{near}; it reads {", ".join(losses)}'
+    elif block.noun == 'argument':
+        names = [name for name in block.keys if name != 'type']
+        text = f': {block.name} has no such argument{did_you_mean(written, block.keys)}; it has {", ".join(names)}'
+    elif node.kind is None and path[0] != 'datasets':
+        text = text.replace(f'{block.name} does not read it', 'nothing reads it')
+    yield Mistake(path, text, 'unknown key')
 
 
-def _replaced_by(written: str, absent: list[str], cutoff: float) -> str | None:
+def _replaced_by(written: str, node: Node) -> str | None:
     """A key that is missing and was likely meant, in a block that may have keys of which nothing is known."""
+    assert node.block is not None
+    absent = sorted({*node.block.keys, *node.block.near} - {*map(str, node.value)})
+    cutoff = 0.6 if node.block.name in NOUNS else 0.8  # next to nothing is known where `type` is missing
     for name in difflib.get_close_matches(written.lower(), absent, n=3, cutoff=cutoff):
         stems = written.rstrip('0123456789'), name.rstrip('0123456789')
         if not written.startswith(stems[1]) and not name.startswith(stems[0]):
@@ -313,18 +292,10 @@ def _missing(node: Node, phase: Phase) -> Iterator[Mistake]:
     for name, key in node.block.keys.items():
         if phase not in key.needed or name in node.given:
             continue
-        text = _missing_text(name, key, node)
-        if name in node.value:
-            is_emptied = node.value[name] is None and key.inside is not None
-            if not is_emptied or not may_be_left_empty(key.annotation):
-                continue  # it is right, or told as a wrong value
-            text = text.replace('is missing; add', 'is empty; write a block:')
-        yield Mistake((*node.path, name), text, 'missing key')
-
-
-def _missing_text(name: str, key: Key, node: Node) -> str:
-    if name == 'type':
-        return f'is missing; add the name of a registered {NOUNS.get(node.kind, "class")}'
-    if node.block is not None and node.block.noun == 'argument' and name != 'lr':
-        return f'is missing; {node.block.name} has no default for it'
-    return f'is missing; add {key.says or described(key.annotation)}'
+        cure = f'add {key.says or described(key.annotation)}'
+        if name not in node.value:
+            if node.block.noun == 'argument' and name not in ('type', 'lr'):
+                cure = f'{node.block.name} has no default for it'
+            yield Mistake((*node.path, name), f'is missing; {cure}', 'missing key')
+        elif node.value[name] is None and key.inside is not None and may_be_left_empty(key.annotation):
+            yield Mistake((*node.path, name), f'is empty; {cure.replace("add", "write a block:", 1)}', 'missing key')

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from typing import Any
 
 from okdnet_plugin.config import blocks
 from okdnet_plugin.config.docstrings import summary_of
-from okdnet_plugin.config.keys import Block, Key, Kind, Typed, block_of, declared, declares, joined_options
+from okdnet_plugin.config.keys import Block, Key, Kind, Typed, block_of, own_block
 from okdnet_plugin.config.registered import NOUNS, block_of_type, find, is_basicsrs, names_of
 from okdnet_plugin.config.walk import declaring_models, losses_of, parts_key, top_block
 
@@ -28,7 +27,8 @@ _SHARED = {
 _DELETE = {'_delete_': {'$ref': '#/$defs/_delete_'}}
 _BASE = {'_base_': {'$ref': '#/$defs/_base_'}}
 _HELPERS = {'^x-': {'description': "a block for YAML's anchors, which nothing reads"}}
-_KINDS: tuple[Kind, ...] = ('network', 'loss', 'metric', 'dataset', 'scheduler')
+_TORCHS: tuple[Kind, ...] = ('optimizer', 'scheduler')
+_KINDS: tuple[Kind, ...] = ('network', 'loss', 'metric', 'dataset', *_TORCHS)
 
 
 def json_schema() -> dict[str, Any]:
@@ -37,38 +37,32 @@ def json_schema() -> dict[str, Any]:
     It says less than the check: keys may come from a base, so that none has to be there; `${…}` may stand anywhere;
     of BasicSR's own classes it knows the names.
     """
-    report = _object(block_of(blocks.ReportTop, 'a report'))
+    report = _object(block_of(blocks.ReportTop))
     report['properties'] |= _BASE
     report['patternProperties'] = _HELPERS
-    loader = Block('', {**block_of(blocks.DataSet).keys, **block_of(blocks.Loader).keys})
     definitions: dict[str, Any] = {**_SHARED, 'run': _run(), 'report': report}
-    definitions['every_dataset'] = {'properties': _properties(loader)}
-    definitions['optimizer'] = _optimizers()
     for kind in _KINDS:
-        detailed = [name for name in names_of(kind) if not is_basicsrs(find(kind, name)) or kind == 'scheduler']
+        detailed = [name for name in names_of(kind) if kind in _TORCHS or not is_basicsrs(find(kind, name))]
         definitions[kind] = _typed(kind, detailed)
-        for name in detailed:
-            definitions[f'{kind}.{name}'] = _of_type(kind, name)
+        definitions |= {f'{kind}.{name}': _of_type(kind, name) for name in detailed}
     return {
         '$schema': 'https://json-schema.org/draft/2020-12/schema',
         'title': 'Option file of BasicSR with okdnet_plugin',
         'if': {'required': ['methods']},
         'then': {'$ref': '#/$defs/report'},
         'else': {'$ref': '#/$defs/run'},
-        '$defs': _shared(definitions),
+        '$defs': definitions,
     }
 
 
 def text_of(schema: dict[str, Any]) -> str:
     """The schema as JSON with a line for each definition, so that a change of one is a change of one line."""
-    definitions = schema['$defs']
     head = json.dumps({**schema, '$defs': {}}, indent=1).removesuffix('{}\n}')
-    lines = [f'  {json.dumps(name)}: {_in_a_line(one)}' for name, one in definitions.items()]
+    lines = [
+        f'  {json.dumps(name)}: {json.dumps(one, ensure_ascii=False, separators=(",", ":"))}'
+        for name, one in schema['$defs'].items()
+    ]
     return head + '{\n' + ',\n'.join(lines) + '\n }\n}\n'
-
-
-def _in_a_line(value: Any) -> str:
-    return json.dumps(value, ensure_ascii=False, separators=(',', ':'))
 
 
 def _run() -> dict[str, Any]:
@@ -76,40 +70,27 @@ def _run() -> dict[str, Any]:
     block = top_block({'model_type': 'SRModel', 'network_g': {}}, 'train')
     losses: dict[str, Key] = {}
     for model in declaring_models():
-        if declares(model):
-            block |= block_of(joined_options(tuple(declared(model))))
+        block |= own_block(model)
         losses |= {name: Key(dict | None, f'loss {name}', inside=Typed('loss')) for name in losses_of(model)}
-    block = (block | Block('', {'train': Key(dict, inside=Block('', losses))})).but('', is_open=False)
-    schema = _open(_object(block))
+    block |= Block('', {'train': Key(dict, inside=Block('', losses))})
+    schema = _object(block, is_open=True)
     schema['properties'] |= _BASE
     schema['properties']['model_type'] |= {'enum': names_of('model')}
-    network = _value(block.keys['network_g'])
-    schema['patternProperties'] = {'^network_': network, **_HELPERS}
-    inner = {name: _block_in(schema, name) for name in ('train', 'val', 'logger', 'path')}
+    schema['patternProperties'] = {'^network_': _value(block.keys['network_g']), **_HELPERS}
+    inner = {name: schema['properties'][name]['anyOf'][0] for name in ('train', 'val', 'logger', 'path')}
     letters = block_of(blocks.PathsOfNetwork).keys
     inner['path']['patternProperties'] = {f'^{name.removesuffix("X")}': _value(key) for name, key in letters.items()}
     closed = _names_alone(schema)
     closed['properties'] |= {name: _names_alone(one) for name, one in inner.items()}
     inner['train']['patternProperties'] = {
-        '^optim_': _value(block_of(blocks.Training).keys['optim_g']),
+        '^optim_': _value(block.keys['train'].inside.keys['optim_g']),  # type: ignore[union-attr]
         '_opt$': _value(Key(dict | None, inside=Typed('loss'))),
     }
     # BasicSR's own models read more keys, which are not written down.
-    open_models = [name for name in names_of('model') if name not in [one.__name__ for one in declaring_models()]]
+    declaring = {model.__name__ for model in declaring_models()}
+    open_models = [name for name in names_of('model') if name not in declaring]
     schema['if'] = {'properties': {'model_type': {'enum': open_models}}, 'required': ['model_type']}
     return {**schema, 'else': closed}
-
-
-def _block_in(schema: dict[str, Any], name: str) -> dict[str, Any]:
-    return next(one for one in schema['properties'][name]['anyOf'] if 'properties' in one)
-
-
-def _open(schema: Any) -> Any:
-    if not isinstance(schema, dict):
-        return schema
-    return {name: _open(one) for name, one in schema.items() if (name, one) != ('additionalProperties', False)} | (
-        {'anyOf': [_open(one) for one in schema['anyOf']]} if 'anyOf' in schema else {}
-    )
 
 
 def _names_alone(schema: dict[str, Any]) -> dict[str, Any]:
@@ -119,47 +100,10 @@ def _names_alone(schema: dict[str, Any]) -> dict[str, Any]:
     return {'properties': names, 'patternProperties': patterns, 'additionalProperties': False}
 
 
-def _optimizers() -> dict[str, Any]:
-    """The arguments of all optimisers at once: which one takes which is for the check."""
-    keys: dict[str, Key] = {}
-    for name in names_of('optimizer'):
-        block = block_of_type('optimizer', name)
-        keys = {**(block.keys if block else {}), **keys}
-    schema = _object(Block('', keys))
-    schema['properties']['type'] = {'enum': names_of('optimizer')}
-    return schema
-
-
-def _shared(definitions: dict[str, Any]) -> dict[str, Any]:
-    """The same, with keys that several classes have in common as definitions of their own."""
-    seen: dict[str, int] = {}
-    for properties in _all_properties(definitions):
-        for name, one in properties.items():
-            text = f'{name} {_in_a_line(one)}'
-            seen[text] = seen.get(text, 0) + 1
-    hoisted: dict[str, Any] = {}
-    for properties in list(_all_properties(definitions)):
-        for name, one in properties.items():
-            text = _in_a_line(one)
-            if seen.get(f'{name} {text}', 0) > 1 and len(text) > 60 and hoisted.setdefault(f'key.{name}', one) == one:
-                properties[name] = {'$ref': f'#/$defs/key.{name}'}
-    return {**definitions, **hoisted}
-
-
-def _all_properties(schema: Any) -> Iterator[dict[str, Any]]:
-    if isinstance(schema, dict):
-        if isinstance(schema.get('properties'), dict):
-            yield schema['properties']
-        for one in schema.values():
-            yield from _all_properties(one)
-    elif isinstance(schema, list):
-        for one in schema:
-            yield from _all_properties(one)
-
-
 def _typed(kind: Kind, detailed: list[str]) -> dict[str, Any]:
-    """A block whose keys depend on its type; without a type, which a base may give, nothing is known of them."""
+    """A block whose keys depend on its type; without a type, which a base may give, little is known of them."""
     named = {'description': f'registered name of the {NOUNS[kind]}', 'enum': names_of(kind)}
+    of_all = Block('', block_of(blocks.DataSet).keys) | block_of(blocks.Loader) if kind == 'dataset' else Block('')
     cases = [
         {
             'if': {'properties': {'type': {'const': name}}, 'required': ['type']},
@@ -167,63 +111,51 @@ def _typed(kind: Kind, detailed: list[str]) -> dict[str, Any]:
         }
         for name in detailed
     ]
-    every = [{'$ref': '#/$defs/every_dataset'}] if kind == 'dataset' else []
-    return {'type': 'object', 'properties': {'type': named}, 'allOf': [*every, *cases]}
+    return {'type': 'object', 'properties': {**_properties(of_all), 'type': named}, 'allOf': cases}
 
 
 def _of_type(kind: Kind, name: str) -> dict[str, Any]:
-    target = find(kind, name)
-    block = block_of_type(kind, name)
+    target, block = find(kind, name), block_of_type(kind, name)
     assert target is not None
     assert block is not None
-    if kind == 'dataset':
-        own = block_of(joined_options(tuple(declared(target)))) if declared(target) else Block('')
-        schema: dict[str, Any] = {'properties': _properties(own)}
-        parts = parts_key(own)
-        if parts is not None:
-            part = {'allOf': [{'$ref': '#/$defs/dataset'}], 'properties': _properties(block_of(parts[1].extra))}
-            schema['properties'][parts[0]] = {'type': 'object', 'properties': _DELETE, 'additionalProperties': part}
-        elif declares(target):
-            # A part of a mixture has its weight besides.
-            names = [*block_of(blocks.DataSet).keys, *block_of(blocks.Loader).keys, 'type', 'weight', *_DELETE]
-            schema['properties'] |= {name: True for name in names if name not in schema['properties']}
-            schema['additionalProperties'] = False
-    else:
-        schema = _object(block)
-        schema['properties']['type'] = True
-    summary = summary_of(target) if kind != 'scheduler' else ''
+    parts = parts_key(block)
+    schema = _object(block, block.is_open or parts is not None)
+    schema['properties']['type'] = True
+    if parts is not None:
+        part = {'allOf': [{'$ref': '#/$defs/dataset'}], 'properties': _properties(block_of(parts[1].extra))}
+        schema['properties'][parts[0]] = {'type': 'object', 'properties': _DELETE, 'additionalProperties': part}
+    elif kind == 'dataset':
+        schema['properties']['weight'] = True  # of a part of a mixture
+    summary = summary_of(target) if kind not in _TORCHS else ''
     return {'description': summary, **schema} if summary else schema
 
 
-def _object(block: Block) -> dict[str, Any]:
-    closed = {} if block.is_open else {'additionalProperties': False}
-    return {'type': 'object', 'properties': {**_properties(block), **_DELETE}, **closed}
+def _object(block: Block, is_open: bool = False) -> dict[str, Any]:
+    closed = {} if is_open else {'additionalProperties': False}
+    return {'type': 'object', 'properties': {**_properties(block, is_open), **_DELETE}, **closed}
 
 
-def _properties(block: Block) -> dict[str, Any]:
-    return {name: _value(key) for name, key in block.keys.items()}
+def _properties(block: Block, is_open: bool = False) -> dict[str, Any]:
+    return {name: _value(key, is_open) for name, key in block.keys.items()}
 
 
-def _value(key: Key) -> dict[str, Any]:
+def _value(key: Key, is_open: bool = False) -> dict[str, Any]:
     """One key: what its type allows, a reference, and its description."""
+    described = {'description': key.says} if key.says else {}
     if key.inside is None:
         allowed = _plain(key.adapter.json_schema())
+        choices = allowed['anyOf'] if set(allowed) == {'anyOf'} else [allowed] if allowed else []
     else:
-        inside: Any = {'$ref': f'#/$defs/{key.inside.kind}'} if isinstance(key.inside, Typed) else _object(key.inside)
+        block = key.inside
+        inside = _object(block, is_open) if isinstance(block, Block) else {'$ref': f'#/$defs/{block.kind}'}
         if key.each:
             some = {'anyOf': [inside, {'type': 'null'}, _REFERENCE]}
             inside = {'type': 'object', 'properties': _DELETE, 'additionalProperties': some}
-        allowed = _or_empty(inside)
-    described = {'description': key.says} if key.says else {}
-    if not allowed:
+        choices = [inside, {'type': 'null'}]
+    if not choices:
         return described
-    choices = allowed['anyOf'] if set(allowed) == {'anyOf'} else [allowed]
     takes_text = any(one.get('type') == 'string' and len(one) == 1 for one in choices)
     return {**described, 'anyOf': choices if takes_text else [*choices, _REFERENCE]}
-
-
-def _or_empty(schema: dict[str, Any]) -> dict[str, Any]:
-    return {'anyOf': [schema, {'type': 'null'}]}
 
 
 def _plain(schema: Any) -> Any:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Annotated, Any, Literal, NamedTuple, get_args, get_origin
 
@@ -15,7 +15,6 @@ from okdnet_plugin.config.types import bare, from_hint, joined, members, note_of
 Kind = Literal['network', 'loss', 'metric', 'dataset', 'optimizer', 'scheduler', 'model']
 ALWAYS = ('train', 'test', 'report')
 NOTHING: Any = object()
-_ADAPTERS: dict[int, tuple[Any, TypeAdapter]] = {}
 
 
 class Typed(NamedTuple):
@@ -63,7 +62,7 @@ class Key:
         inside: the block that it holds: fixed, or decided by its `type`.
         each: the block is one of several, under names of the user's.
         default: its value where it is left out; NOTHING if there is none, or nobody knows.
-        is_guess: the annotation is taken from a default or a description: another value may be right.
+        is_guess: the annotation is taken from a default: another value may be right.
     """
 
     annotation: Any
@@ -74,13 +73,10 @@ class Key:
     default: Any = NOTHING
     is_guess: bool = False
 
-    @property
+    @functools.cached_property
     def adapter(self) -> TypeAdapter:
-        """What validates a value; made once for each annotation, which takes a millisecond."""
-        known = _ADAPTERS.get(id(self.annotation))
-        if known is None:  # the annotation is kept, so that no other one gets its id
-            known = _ADAPTERS[id(self.annotation)] = (self.annotation, TypeAdapter(self.annotation))
-        return known[1]
+        """What validates a value; to make it takes a millisecond."""
+        return TypeAdapter(self.annotation)
 
     def optional(self) -> Key:
         return replace(self, needed=())
@@ -96,7 +92,6 @@ class Block:
         is_open: whoever reads it may read other keys as well.
         noun: what messages call a key.
         near: further names that whoever reads it reads, of which no more is known.
-        strict: keys of which a near miss is a mistake, though the block is open.
     """
 
     name: str
@@ -104,7 +99,6 @@ class Block:
     is_open: bool = False
     noun: Literal['key', 'argument'] = 'key'
     near: frozenset[str] = frozenset()
-    strict: frozenset[str] = frozenset()
 
     def __or__(self, other: Block) -> Block:
         """With the keys of another block, which go first where both have one; blocks inside are joined as well."""
@@ -113,33 +107,32 @@ class Block:
             mine, others = self.keys[name].inside, other.keys[name].inside
             if isinstance(mine, Block) and isinstance(others, Block):
                 keys[name] = replace(self.keys[name], inside=mine | others)
-        return replace(self, keys=keys, is_open=self.is_open or other.is_open, near=self.near | other.near)
+        return replace(self, keys=keys)
 
-    def but(self, name: str, is_open: bool, near: frozenset[str] = frozenset()) -> Block:
-        """The same keys under another name, open or not, in the blocks inside as well."""
-        keys = {
-            key: replace(one, inside=one.inside.but(name, is_open, near)) if isinstance(one.inside, Block) else one
-            for key, one in self.keys.items()
-        }
-        return replace(self, name=name, keys=keys, is_open=is_open, near=near)
+    def flat(self, prefix: str = '') -> Iterator[tuple[str, Key]]:
+        """The keys, those of fixed blocks inside as `train:total_iter`."""
+        for name, key in self.keys.items():
+            yield prefix + name, key
+            if isinstance(key.inside, Block) and not key.each:
+                yield from key.inside.flat(f'{prefix}{name}:')
+
+    def of_reader(self, reader: Block) -> Block:
+        """The same keys where the block stands inside another one, whose reader reads it."""
+        return replace(self, name=reader.name, is_open=reader.is_open, near=reader.near)
 
 
 # ------------------------------------------------------------------------------------------------ what a class declares
 
 
-def declared(target: object) -> list[type[BaseModel]]:
-    """The inner `Options` of a class and of those that it is built on, the class's own first."""
-    return [vars(one)['Options'] for one in getattr(target, '__mro__', ()) if _has_options(one)]
-
-
 def declares(target: object) -> bool:
     """Whether a class says itself, not its parents alone, which options it reads."""
-    return _has_options(target)
-
-
-def _has_options(target: Any) -> bool:
     options = vars(target).get('Options') if isinstance(target, type) else None
     return isinstance(options, type) and issubclass(options, BaseModel)
+
+
+def declared(target: object) -> type[BaseModel]:
+    """The inner `Options` of a class and of those that it is built on, as one class; without keys if there are none."""
+    return _joined(tuple(vars(one)['Options'] for one in getattr(target, '__mro__', ()) if declares(one)))
 
 
 def options_of(target: type, opt: Mapping) -> Any:
@@ -149,7 +142,7 @@ def options_of(target: type, opt: Mapping) -> Any:
         target: a class with an inner `Options`; those of its parents belong to it.
         opt: the block of the option file, which has been checked; keys of others are passed over.
     """
-    return joined_options(tuple(declared(target))).model_validate(_without_nothing(opt))
+    return declared(target).model_validate(_without_nothing(opt))
 
 
 def _without_nothing(value: object) -> object:
@@ -160,45 +153,43 @@ def _without_nothing(value: object) -> object:
 
 
 @functools.cache
-def joined_options(classes: tuple[type[BaseModel], ...]) -> type[BaseModel]:
+def _joined(classes: tuple[type[BaseModel], ...]) -> type[BaseModel]:
     """One class of options from several, in which the first ones win; blocks of the same name are joined."""
-    bases: list[type[BaseModel]] = []
-    for one in classes:
-        if not any(issubclass(before, one) for before in bases):
-            bases.append(one)
-    if len(bases) == 1:
-        return bases[0]
+    bases = [one for at, one in enumerate(classes) if not any(issubclass(before, one) for before in classes[:at])]
+    if len(bases) < 2:
+        return bases[0] if bases else BaseModel
     inner: dict[str, list[type[BaseModel]]] = {}
     for base in bases:
         for name, info in base.model_fields.items():
             if isinstance(info.annotation, type) and issubclass(info.annotation, BaseModel):
                 inner.setdefault(name, []).append(info.annotation)
-    blocks: dict[str, Any] = {}
-    for name, kinds in inner.items():
-        both = joined_options(tuple(kinds))
-        blocks[name] = (both, Field(default_factory=both))
+    joined: dict[str, Any] = {name: _joined(tuple(kinds)) for name, kinds in inner.items()}
+    blocks: dict[str, Any] = {name: (both, Field(default_factory=both)) for name, both in joined.items()}
     return create_model('Options', __base__=tuple(bases), **blocks)
 
 
 @functools.cache
 def block_of(written: type[BaseModel], name: str = '') -> Block:
     """The block that a class of options describes, under the name of who reads it."""
-    return Block(name, {info.alias or key: _key_of(info, name) for key, info in written.model_fields.items()})
+    return Block(name, {info.alias or key: _key_of(info) for key, info in written.model_fields.items()})
 
 
-def _key_of(info: FieldInfo, reader: str) -> Key:
+def own_block(target: object) -> Block:
+    """The keys that a class and its parents declare."""
+    return block_of(declared(target), getattr(target, '__name__', ''))
+
+
+def _key_of(info: FieldInfo) -> Key:
     annotation: Any = info.annotation
     for note in info.metadata:
         annotation = Annotated[annotation, note]
-    extra = info.json_schema_extra if isinstance(info.json_schema_extra, dict) else {}
-    needed = tuple(str(phase) for phase in extra.get('needed', ALWAYS if info.is_required() else ()))  # type: ignore[union-attr]
+    extra: Any = info.json_schema_extra or {'needed': ALWAYS if info.is_required() else ()}
     default = NOTHING if info.is_required() or info.default_factory or info.default is None else info.default
-    inside, each = _inside(annotation, reader)
+    inside, each = _inside(annotation)
     if inside is not None:
-        others = [one for one in members(annotation) if not _is_mapping(one) and bare(one) is not type(None)]
-        empty = [None for one in members(annotation) if bare(one) is type(None)]
-        annotation, default = joined([dict, *others, *empty]), NOTHING
-    return Key(from_hint(annotation), info.description or '', needed, inside, each, default)
+        others = [one for one in members(annotation) if not _is_mapping(one)]
+        annotation, default = joined([dict, *others]), NOTHING
+    return Key(from_hint(annotation), info.description or '', tuple(extra['needed']), inside, each, default)
 
 
 def _is_mapping(annotation: object) -> bool:
@@ -206,16 +197,17 @@ def _is_mapping(annotation: object) -> bool:
     return get_origin(kind) is dict or kind is dict or (isinstance(kind, type) and issubclass(kind, BaseModel))
 
 
-def _inside(annotation: object, reader: str) -> tuple[Block | Typed | None, bool]:
+def _inside(annotation: object) -> tuple[Block | Typed | None, bool]:
+    """The block that a type holds, and whether it is one of several."""
     typed = note_of(annotation, Typed)
     if typed is not None:
         return typed, False
     for member in members(annotation):
         kind = bare(member)
         if isinstance(kind, type) and issubclass(kind, BaseModel):
-            return block_of(kind, reader), False
+            return block_of(kind), False
         if get_origin(kind) is dict:
-            inside, _ = _inside(get_args(kind)[1], reader)
+            inside, _ = _inside(get_args(kind)[1])
             if inside is not None:
                 return inside, True
     return None, False

@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal, Protocol
+from typing import Any, Literal
 
 import yaml
 
+from okdnet_plugin.config.items import Places
 from okdnet_plugin.errors import InputError, UnknownNameError
 from okdnet_plugin.redaction import redacted
 
 Kind = Literal['unknown key', 'wrong value', 'missing key', 'unknown name', 'missing file', 'contradiction']
 _LONGEST = 200  # characters of a value in a message
-
-
-class Places(Protocol):
-    """Tells where a key is written."""
-
-    def of(self, key_path: Sequence[Any], /) -> str: ...
 
 
 class OptionError(InputError):
@@ -88,6 +84,16 @@ def error_of(mistakes: Sequence[Mistake]) -> OptionError:
     text = lines[0] if len(lines) == 1 else '\n  '.join([f'the options have {len(lines)} mistakes:', *lines])
     has_unknown_name = any(mistake.kind == 'unknown name' for mistake in mistakes)
     return UnknownOptionError(text) if has_unknown_name else OptionError(text)
+
+
+def is_first_process() -> bool:
+    """Whether no other process of this machine says the same."""
+    return (os.environ.get('LOCAL_RANK') or os.environ.get('SLURM_LOCALID') or '0') == '0'
+
+
+def where(opt: Mapping) -> str:
+    """What the messages of a data set begin with."""
+    return f'phase {opt.get("phase")}, data set {opt.get("name") or "without name"}'
 
 
 def shown(value: object) -> str:

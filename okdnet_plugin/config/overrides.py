@@ -1,12 +1,10 @@
 """`--set train.optim_g.lr=5e-4`: values that the command line puts in place of an option file's."""
 
-from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 from okdnet_plugin.config.items import BASE, DELETE, Item, Key, KeyPath, item_of, parse_key_path
 from okdnet_plugin.errors import InputError, did_you_mean
-
-Typed = Callable[[Item, KeyPath, str], object]  # makes a value of a text, for a key path of an option file
 
 
 class Override(NamedTuple):
@@ -16,7 +14,7 @@ class Override(NamedTuple):
     option: str = '--set'
 
 
-def apply(root: Item, overrides: Sequence[Override | str], typed: Typed) -> Item:
+def apply(root: Item, overrides: Sequence[Override | str]) -> Item:
     """An option file with overrides, one after the other; texts are those of `--set`.
 
     `KEY=~` empties a key, `KEY=_delete_` takes it out. Blocks that are not there are made; whether anything reads them
@@ -25,7 +23,6 @@ def apply(root: Item, overrides: Sequence[Override | str], typed: Typed) -> Item
     Args:
         root: what the file says; it is not changed.
         overrides: `KEY=VALUE`, keys parted by points, or by colons as in BasicSR; numbers are indices in a list.
-        typed: makes the value of a text: called with the file so far, the key path and the text.
 
     Raises:
         InputError: an override is no KEY=VALUE, or its key cannot be in this file.
@@ -40,19 +37,28 @@ def apply(root: Item, overrides: Sequence[Override | str], typed: Typed) -> Item
             raise InputError(f'{place}: a file says what it builds on; write KEY={DELETE} to take a key out')
         path = _path(root, keys, place)
         if value == DELETE:
-            root = _without(root, path, place)
+            _refuse_absent(root, path, place)
+            root = _changed(root, path, None, place)
         else:
-            root = _with(root, path, item_of(_value(root, path, value, place, typed), place))
+            root = _changed(root, path, Item(value, place), place)  # its type depends on what is there
+            root = _changed(root, path, item_of(_value(root, path, value, place), place), place)
     return root
 
 
-def _value(root: Item, path: KeyPath, text: str, place: str, typed: Typed) -> object:
+def _value(root: Item, path: KeyPath, text: str, place: str) -> object:
     if '${' in text:
         return text  # a reference gets its type from what it names
     try:
-        return typed(root, path, text)
+        return typed_at(root, path, text)
     except InputError as error:
         raise InputError(f'{place}: {error}') from error
+
+
+def typed_at(root: Item, path: KeyPath, text: str) -> object:
+    """A text as the type that is expected at its place in an option file."""
+    from okdnet_plugin.config import typed  # which knows all that is registered, and so imports BasicSR
+
+    return typed.typed(root.plain(), path, text)
 
 
 def _path(root: Item, keys: Sequence[str], place: str) -> KeyPath:
@@ -70,24 +76,22 @@ def _path(root: Item, keys: Sequence[str], place: str) -> KeyPath:
     return tuple(path)
 
 
-def _with(item: Item | None, path: Sequence[Key], new: Item) -> Item:
+def _refuse_absent(item: Item, path: KeyPath, place: str) -> None:
+    for key in path:
+        child = item.child(key)
+        if child is None:
+            hint = did_you_mean(key, [str(known) for known, _ in item.children()])
+            raise InputError(f'{place}={DELETE}: there is no {key} to take out{hint}; correct the key')
+        item = child
+
+
+def _changed(item: Item | None, path: KeyPath, new: Item | None, place: str) -> Any:
+    """A block or a list with something else at a path; with nothing there if that is None. Blocks are made."""
     if not path:
         return new
-    key, *rest = path
-    if item is not None and isinstance(item.value, list):
-        return Item([_with(old, rest, new) if at == key else old for at, old in item.children()], item.place)
-    old: dict[Key, Item] = {} if item is None or item.value is None else item.value
-    return Item(old | {key: _with(old.get(key), rest, new)}, item.place if item is not None and old else new.place)
-
-
-def _without(item: Item, path: Sequence[Key], place: str) -> Item:
-    key, *rest = path
-    child = item.child(key)
-    if child is None:
-        hint = did_you_mean(key, [str(known) for known, _ in item.children()])
-        raise InputError(f'{place}={DELETE}: there is no {key} to take out{hint}; correct the key')
-    if isinstance(item.value, list):
-        kept = [_without(old, rest, place) if rest and old is child else old for old in item.value]
-        return Item(kept if rest else [old for old in item.value if old is not child], item.place)
-    kept = {name: old for name, old in item.value.items() if old is not child or rest}
-    return Item(kept | ({key: _without(child, rest, place)} if rest else {}), item.place)
+    children = dict(item.children()) if item is not None else {}
+    children[path[0]] = _changed(children.get(path[0]), path[1:], new, place)
+    kept = {key: child for key, child in children.items() if child is not None}
+    if item is None or item.value is None:
+        return Item(kept, place)
+    return Item(list(kept.values()) if isinstance(item.value, list) else kept, item.place)

@@ -8,7 +8,7 @@ data set, a part of one or a metric that is empty (`val: ~`) is taken out as wel
 from collections.abc import Collection, Sequence
 from os import path as osp
 
-from okdnet_plugin.config.items import BASE, DELETE, Item, KeyPath, Places
+from okdnet_plugin.config.items import BASE, DELETE, Item, Places
 from okdnet_plugin.config.overrides import Override, apply
 from okdnet_plugin.config.references import resolve
 from okdnet_plugin.config.yaml_values import DEEPEST, neighbours, read
@@ -37,35 +37,17 @@ def load_with_places(path: str, overrides: Sequence[Override | str] = ()) -> tup
         InputError: a file cannot be read, is no YAML mapping, builds on itself or refers to what is not there, or an
             override does not fit; the message is one line that names file and line, or the override.
     """
-    root, _ = read_tree(path, overrides)
+    root = _without_empty_blocks(resolve(apply(read_with_bases(path), overrides)))
     return root.plain(), Places(root)
 
 
-def read_tree(path: str, overrides: Sequence[Override | str] = ()) -> tuple[Item, bool]:
-    """As `load_with_places`: the tree of what a file says, and whether plain YAML has empty blocks instead."""
-    read = resolve(apply(read_with_bases(path), overrides, _typed), _typed)
-    root = _without_empty_blocks(read)
-    return root, root is not read
-
-
-def _typed(root: Item, key_path: KeyPath, text: str) -> object:
-    """A text as the type that is expected at its key."""
-    from okdnet_plugin.config.typed import typed
-
-    return typed(root.plain(), key_path, text)
-
-
 def _without_empty_blocks(item: Item, places: Collection[tuple[str, ...]] = _OF_NAMED_BLOCKS) -> Item:
-    """Without the empty blocks of mappings at these places; the same item if there are none."""
-    if not isinstance(item.value, dict):
+    """Without the empty blocks of mappings at these places."""
+    if not isinstance(item.value, dict) or not places:
         return item
-    kept = {}
-    for key, child in item.value.items():
-        below = [place[1:] for place in places if place and place[0] in (key, '*')]
-        if child.value is not None or () not in places:
-            kept[key] = _without_empty_blocks(child, below) if below else child
-    is_same = len(kept) == len(item.value) and all(kept[key] is child for key, child in item.value.items())
-    return item if is_same else Item(kept, item.place)
+    kept = {key: child for key, child in item.value.items() if child.value is not None or () not in places}
+    below = {key: [place[1:] for place in places if place and place[0] in (key, '*')] for key in kept}
+    return Item({key: _without_empty_blocks(child, below[key]) for key, child in kept.items()}, item.place)
 
 
 def merge(base: Item | None, change: Item) -> Item:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 from okdnet_plugin.config.blocks import DataSet, Loader
 from okdnet_plugin.config.docstrings import summary_of
-from okdnet_plugin.config.keys import NOTHING, Block, Key, Kind, Typed, block_of, declared, declares, joined_options
+from okdnet_plugin.config.keys import NOTHING, Block, Key, Kind, Typed, block_of, declares, own_block
 from okdnet_plugin.config.messages import shown
 from okdnet_plugin.config.registered import (
     LISTED,
@@ -44,43 +45,34 @@ def lines(model: str, below: str | None = None) -> list[str]:
     """
     if find('model', model) is None:
         raise InputError(f'--model: {unknown_name("model", model)}')
-    rows = list(_rows(top_block({'model_type': model, 'network_g': {}}, 'train'), ''))
+    keys = dict(top_block({'model_type': model, 'network_g': {}}, 'train').flat())
     if below is not None:
         below = below.replace('.', ':').strip(':')
         if below.startswith('datasets:'):
-            rows += _rows_of_data_sets(':'.join(below.split(':')[:2]))
-        known = [name for name, *_ in rows]
-        rows = [row for row in rows if row[0] == below or row[0].startswith(f'{below}:')]
-        if not rows:
-            raise InputError(f"{model} reads no key '{below}'{did_you_mean(below, known)}; `basicsr options` lists all")
-    width = max(len(name) for name, *_ in rows) + 2
-    return [f'{name + star:<{width}}{says} ({kind})' for name, star, says, kind in rows]
+            label = ':'.join(below.split(':')[:2])
+            keys |= {f'{label}:{name}': key for name, key in _keys_of_data_sets().items()}
+        hint = did_you_mean(below, keys)
+        keys = {name: key for name, key in keys.items() if name == below or name.startswith(f'{below}:')}
+        if not keys:
+            raise InputError(f"{model} reads no key '{below}'{hint}; `basicsr options` lists all")
+    width = max(map(len, keys)) + 2
+    return [
+        f'{name + ("*" if "train" in key.needed else ""):<{width}}{key.says} ({kind_of(key)})'
+        for name, key in keys.items()
+    ]
 
 
-def _rows(block: Block, prefix: str) -> Iterator[tuple[str, str, str, str]]:
-    for name, key in block.keys.items():
-        path = f'{prefix}{name}'
-        yield path, '*' if 'train' in key.needed else '', key.says, kind_of(key)
-        if isinstance(key.inside, Block) and not key.each:
-            yield from _rows(key.inside, f'{path}:')
-
-
-def _rows_of_data_sets(label: str) -> list[tuple[str, str, str, str]]:
+def _keys_of_data_sets() -> dict[str, Key]:
     """The keys of all data sets, then those of the classes that declare some, each with the classes that read it."""
-    common = Block('', {'type': type_key('dataset')}) | block_of(DataSet) | block_of(Loader)
-    rows = list(_rows(common, f'{label}:'))
     readers: dict[str, list[str]] = {}
     keys: dict[str, Key] = {}
     for name, target in _declaring('dataset'):
-        for key, one in _own(target).keys.items():
-            readers.setdefault(key, []).append(name)
-            keys.setdefault(key, one)
-    rows += [
-        (f'{label}:{key}', '', f'{keys[key].says} [{", ".join(names)}]', kind_of(keys[key]))
-        for key, names in readers.items()
-        if key not in common.keys
-    ]
-    return rows
+        for label, key in own_block(target).flat():
+            readers.setdefault(label, []).append(name)
+            keys.setdefault(label, replace(key, needed=()))
+    own = {label: replace(key, says=f'{key.says} [{", ".join(readers[label])}]') for label, key in keys.items()}
+    every = dict(_every_data_set().flat())
+    return every | {label: key for label, key in own.items() if label not in every}
 
 
 def kind_of(key: Key) -> str:
@@ -99,18 +91,20 @@ def kind_of(key: Key) -> str:
 def page() -> str:
     """The keys of an option file and of every class of this package that is named in one, as Markdown."""
     parts = [_HEAD, '## Trainings and tests\n', _table(top_block({'model_type': 'SRModel', 'network_g': {}}, 'train'))]
-    data_set = Block('', {'type': type_key('dataset')}) | block_of(DataSet) | block_of(Loader)
-    parts += ['## Every data set\n', _table(data_set), '## Reports\n', _table(top_block({}, 'report'))]
+    parts += ['## Every data set\n', _table(_every_data_set()), '## Reports\n', _table(top_block({}, 'report'))]
     for model in declaring_models():
         if _is_ours(model) and declares(model):
-            options = block_of(joined_options(tuple(declared(model))))
-            parts += [f'## Model {model.__name__}\n', f'{summary_of(model)}.\n', _table(options)]
+            parts += [f'## Model {model.__name__}\n', f'{summary_of(model)}.\n', _table(own_block(model))]
     for kind in _KINDS:
         for name, target in _declaring(kind):
-            block = _own(target) if kind == 'dataset' else block_of_type(kind, name)
+            block = own_block(target) if kind == 'dataset' else block_of_type(kind, name)
             title = f'## {NOUNS[kind].capitalize()} {name}\n'
             parts += [title, f'{summary_of(target).rstrip(".")}.\n', _table(block)]
     return '\n'.join(parts)
+
+
+def _every_data_set() -> Block:
+    return Block('', {'type': type_key('dataset')}) | block_of(DataSet) | block_of(Loader)
 
 
 def _declaring(kind: Kind) -> list[tuple[str, Callable]]:
@@ -123,27 +117,16 @@ def _is_ours(target: Any) -> bool:
     return target.__module__.split('.')[0] == __name__.split('.')[0] and not is_basicsrs(target)
 
 
-def _own(target: Any) -> Block:
-    return block_of(joined_options(tuple(declared(target))))
-
-
 def _table(block: Block | None) -> str:
-    rows = [f'| {" | ".join(row)} |' for row in _cells(block, '')] if block else []
+    rows = []
+    for name, key in block.flat() if block is not None else ():
+        if block is not None and block.noun == 'argument' and name == 'type':
+            continue
+        default = list(key.default) if isinstance(key.default, tuple) else key.default
+        star = ' *' if {'train', 'report'} & set(key.needed) else ''
+        cells = (f'`{name}`{star}', kind_of(key), '' if default is NOTHING else shown(default), key.says)
+        rows.append(' | '.join(cell.replace('|', '\\|') for cell in cells))
     if not rows:
         return 'It has none.\n'
-    return '\n'.join(['| key | value | default | meaning |', '|---|---|---|---|', *rows, ''])
-
-
-def _cells(block: Block, prefix: str) -> Iterator[tuple[str, str, str, str]]:
-    for name, key in block.keys.items():
-        if name == 'type' and block.noun == 'argument':
-            continue
-        default = '' if key.default is NOTHING else shown(_plain(key.default)).replace('|', '\\|')
-        star = ' *' if {'train', 'report'} & set(key.needed) else ''
-        yield f'`{prefix}{name}`{star}', kind_of(key).replace('|', '\\|'), default, key.says.replace('|', '\\|')
-        if isinstance(key.inside, Block) and not key.each:
-            yield from _cells(key.inside, f'{prefix}{name}:')
-
-
-def _plain(value: object) -> object:
-    return list(value) if isinstance(value, tuple) else value
+    head = ['| key | value | default | meaning |', '|---|---|---|---|']
+    return '\n'.join([*head, *(f'| {row} |' for row in rows), ''])

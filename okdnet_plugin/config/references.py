@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 from okdnet_plugin import redaction
 from okdnet_plugin.config.items import Item, KeyPath, item_of, parse_key_path
-from okdnet_plugin.config.overrides import Typed
+from okdnet_plugin.config.overrides import typed_at
 from okdnet_plugin.config.yaml_values import DEEPEST, LARGEST
 from okdnet_plugin.errors import InputError, did_you_mean
 
@@ -19,55 +19,50 @@ _ENVIRONMENT = re.compile(r'env:([A-Za-z_]\w*)(?::-(.*))?', re.ASCII | re.DOTALL
 _DEEPEST_WALK = 3 * DEEPEST
 
 
-def resolve(root: Item, typed: Typed) -> Item:
-    """The tree with all references replaced.
-
-    Args:
-        root: a whole option file.
-        typed: makes a value of the text of a variable: called with the file, the key path and the text.
+def resolve(root: Item) -> Item:
+    """The tree of a whole option file with all references replaced.
 
     Raises:
         InputError: a reference names nothing, leads back to itself, or stands for too much.
     """
-    return _Resolver(root, typed).resolved(root, (), 0)
+    return _Resolver(root).resolved(root, ())
 
 
 @dataclass
 class _Resolver:
     root: Item
-    typed: Typed
     done: dict[int, Item] = field(default_factory=dict)  # by the item's id; all of them are alive as long as this is
     open: dict[int, str] = field(default_factory=dict)  # what is being resolved, and its name
     inserted: int = 0  # values and characters that references have brought in
 
-    def resolved(self, item: Item, path: KeyPath, depth: int) -> Item:
+    def resolved(self, item: Item, path: KeyPath) -> Item:
         if id(item) in self.done:
             return self.done[id(item)]
         name = '.'.join(map(str, path))
         if id(item) in self.open:
             names = list(self.open.values())[list(self.open).index(id(item)) :]
             raise InputError(f'{item.place}: a reference leads back to itself ({" -> ".join([*names, name])})')
-        if depth > _DEEPEST_WALK:
+        if len(self.open) > _DEEPEST_WALK:
             raise InputError(
                 f'{item.place}: references lead to one another more than {_DEEPEST_WALK} times; shorten them'
             )
         self.open[id(item)] = name
         value = item.value
         if isinstance(value, dict):
-            value = {key: self.resolved(child, (*path, key), depth + 1) for key, child in value.items()}
+            value = {key: self.resolved(child, (*path, key)) for key, child in value.items()}
         elif isinstance(value, list):
-            value = [self.resolved(child, (*path, index), depth + 1) for index, child in enumerate(value)]
+            value = [self.resolved(child, (*path, index)) for index, child in enumerate(value)]
         elif isinstance(value, str) and '${' in value:
-            value = self._text(item, value, path, depth)
+            value = self._text(item, value, path)
         del self.open[id(item)]
         result = Item(value, item.place)
         self.done[id(item)] = self.done[id(result)] = result
         return result
 
-    def _text(self, item: Item, text: str, path: KeyPath, depth: int) -> object:
+    def _text(self, item: Item, text: str, path: KeyPath) -> object:
         alone = _REFERENCE.fullmatch(text)
         if alone and alone[1] is not None:
-            target = self._target(item, alone[1], path, depth, is_alone=True)
+            target = self._target(item, alone[1], path, is_alone=True)
             self._count(target, item)
             return target.value
 
@@ -76,7 +71,7 @@ class _Resolver:
                 return '${'
             if match[1] is None:
                 raise InputError(f'{item.place}: {text!r} has a ${{ without its }}; close it, or write $${{')
-            value = self._target(item, match[1], path, depth, is_alone=False).value
+            value = self._target(item, match[1], path, is_alone=False).value
             if value is None or isinstance(value, dict | list):
                 kind = 'empty' if value is None else 'a block' if isinstance(value, dict) else 'a list'
                 raise InputError(f'{item.place}: {match[0]} is {kind}, which no text can hold; name a single value')
@@ -86,13 +81,13 @@ class _Resolver:
 
         return _REFERENCE.sub(inserted, text)
 
-    def _target(self, item: Item, name: str, path: KeyPath, depth: int, is_alone: bool) -> Item:
+    def _target(self, item: Item, name: str, path: KeyPath, is_alone: bool) -> Item:
         if name.startswith('env:'):
             text = self._variable(item, name)
             if not is_alone:
                 return Item(text, item.place)
             try:
-                return item_of(self.typed(self.root, path, text), item.place)
+                return item_of(typed_at(self.root, path, text), item.place)
             except InputError as error:
                 raise InputError(f'{item.place}: ${{{name}}}: {error}') from error
         keys = parse_key_path(name)
@@ -101,7 +96,7 @@ class _Resolver:
         target, walked = self.root, ()
         for key in keys:
             if isinstance(target.value, str) and '${' in target.value:
-                target = self.resolved(target, walked, depth + 1)
+                target = self.resolved(target, walked)
             child = target.child(key)
             if child is None:
                 known = [str(known) for known, _ in target.children()]
@@ -110,7 +105,7 @@ class _Resolver:
                     f'{did_you_mean(key, known)}; correct it, or write $${{ for the text ${{'
                 )
             walked, target = (*walked, target.key(key)), child
-        return self.resolved(target, walked, depth + 1)
+        return self.resolved(target, walked)
 
     def _variable(self, item: Item, name: str) -> str:
         match = _ENVIRONMENT.fullmatch(name)

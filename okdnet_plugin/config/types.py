@@ -11,10 +11,10 @@ import types
 from collections.abc import Iterable, Mapping
 from typing import Annotated, Any, Literal, NamedTuple, Union, get_args, get_origin
 
-from annotated_types import Ge, Gt, Le, Len, Lt
-from pydantic import AfterValidator, BeforeValidator, Field, Strict
+from annotated_types import Ge, Gt, Le, Len, Lt, MultipleOf
+from pydantic import AfterValidator, BeforeValidator, Field, Strict, TypeAdapter, ValidationError
 
-_EXPONENT = re.compile(r'[+-]?\d+(\.\d*)?[eE][+-]?\d+')
+_EXPONENT = re.compile(r'[+-]?(\d+\.?\d*|\.\d+)[eE][+-]?\d+')
 _NONE = type(None)
 _LONGEST_NAME = 100  # characters; a file system takes 255 bytes, of which results add the name of their image
 
@@ -83,14 +83,8 @@ def _odd(value: int) -> int:
     return value
 
 
-def _even(value: int) -> int:
-    if value % 2:
-        raise ValueError('it is odd')
-    return value
-
-
 Odd = Annotated[int, Ge(1), Le(1001), AfterValidator(_odd), Says('an odd whole number from 1 to 1001')]
-Even = Annotated[int, Ge(2), Le(1000), AfterValidator(_even), Says('an even whole number from 2 to 1000')]
+Even = Annotated[int, Ge(2), Le(1000), MultipleOf(2), Says('an even whole number from 2 to 1000')]
 
 
 def from_hint(hint: object) -> Any:
@@ -175,6 +169,15 @@ def bare(annotation: object) -> object:
     return bare(get_args(annotation)[0]) if get_origin(annotation) is Annotated else annotation
 
 
+def is_valid(adapter: TypeAdapter, value: object) -> bool:
+    """Whether a type allows a value."""
+    try:
+        adapter.validate_python(value)
+    except ValidationError:
+        return False
+    return True
+
+
 def may_be_left_empty(annotation: object) -> bool:
     """Whether `~` is among the values."""
     return any(
@@ -211,43 +214,30 @@ def choices_of(annotation: object) -> list[str]:
 
 def described(annotation: object) -> str:
     """The values of a type in words, as they follow `write`."""
-    told = [note for note in metadata_of(annotation) if isinstance(note, Says)]
-    if told:
-        return told[-1].text
-    if get_origin(annotation) in (Union, types.UnionType):
-        parts = [described(one) for one in get_args(annotation) if one is not _NONE]
-        return ' or '.join(dict.fromkeys(parts)) or '~'
-    return ' or '.join(dict.fromkeys(_described(one) for one in members(annotation) if bare(one) is not _NONE)) or '~'
-
-
-def is_told_as_a_whole(annotation: object) -> bool:
-    """Whether a message names all that a value may be in words of its own."""
-    parts = get_args(annotation) if get_origin(annotation) in (Union, types.UnionType) else [annotation]
-    return any(isinstance(note, Says) for one in parts for note in metadata_of(one))
-
-
-def _described(annotation: object) -> str:
     kind, notes = bare(annotation), metadata_of(annotation)
+    origin, arguments = get_origin(kind) or kind, get_args(kind)
     told = [note for note in notes if isinstance(note, Says)]
     if told:
         return told[-1].text
-    if kind in (int, float):
-        return ('a whole number' if kind is int else 'a number') + _limits(notes)
-    if kind is bool:
-        return 'true or false'
-    if kind is str:
-        return 'a string (quote numbers)'
-    origin, arguments = get_origin(kind), get_args(kind)
+    if origin in (Union, types.UnionType):
+        return ' or '.join(dict.fromkeys(described(one) for one in arguments if one is not _NONE)) or '~'
+    if origin in (int, float):
+        return ('a whole number' if origin is int else 'a number') + _limits(notes)
     if origin is Literal:
         words = [as_yaml(value) for value in arguments if value is not None]
         return f'one of {", ".join(words)}' if len(words) > 1 else words[0]
     if origin is list:
         lengths = [note for note in notes if isinstance(note, Len)]
         count = f' of {lengths[0].min_length}' if lengths and lengths[0].min_length == lengths[0].max_length else ''
-        return f'a list{count}' + ('' if arguments == (Any,) else f', each {described(arguments[0])}')
-    if kind is list:
-        return 'a list'
-    return 'a block of keys and values' if origin is dict or kind is dict else 'a value'
+        return f'a list{count}' + (f', each {described(arguments[0])}' if arguments and arguments[0] is not Any else '')
+    names = {bool: 'true or false', str: 'a string (quote numbers)', dict: 'a block of keys and values', _NONE: '~'}
+    return names.get(origin, 'a value')
+
+
+def is_told_as_a_whole(annotation: object) -> bool:
+    """Whether a message names all that a value may be in words of its own."""
+    parts = get_args(annotation) if get_origin(annotation) in (Union, types.UnionType) else [annotation]
+    return any(isinstance(note, Says) for one in parts for note in metadata_of(one))
 
 
 def _limits(notes: Iterable[object]) -> str:

@@ -8,19 +8,12 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from okdnet_plugin.config import blocks
-from okdnet_plugin.config.keys import Block, Key, Parts, Typed, block_of, declared, declares, joined_options
-from okdnet_plugin.config.registered import (
-    block_of_type,
-    find,
-    is_basicsrs,
-    names_in_code,
-    names_of,
-    type_key,
-)
+from okdnet_plugin.config.items import KeyPath
+from okdnet_plugin.config.keys import Block, Key, Parts, Typed, block_of, declares, own_block
+from okdnet_plugin.config.registered import block_of_type, find, is_basicsrs, names_in_code, names_of, type_key
 from okdnet_plugin.config.types import note_of
 
 Phase = Literal['train', 'test', 'report']
-KeyPath = tuple[Any, ...]
 _LOADER = block_of(blocks.Loader).keys
 
 
@@ -67,64 +60,61 @@ def below(node: Node, opt: Mapping) -> Iterator[Node]:
     yield node
     if node.block is None:
         return
-    parts = parts_key(node.block)
-    if parts is not None:
-        for part in _parts(node, *parts):
-            yield from below(part, opt)
+    for part in _parts(node):
+        yield from below(part, opt)
     for name, value in node.value.items():
         key = node.block.keys.get(name)
-        inside = key.inside if key is not None else None
-        if key is None or inside is None:
+        if key is None or key.inside is None:
             continue
-        places = value.items() if key.each and isinstance(value, Mapping) else [(None, value)]
-        for label, content in places:
-            path = (*node.path, name) if label is None else (*node.path, name, label)
-            if isinstance(content, Mapping):
-                yield from below(_node(path, content, inside, opt), opt)
+        inner = [((*node.path, name), value)]
+        if key.each and isinstance(value, Mapping):
+            inner = [((*node.path, name, label), content) for label, content in value.items()]
+        for path, content in inner:
+            if not isinstance(content, Mapping):
+                continue
+            if isinstance(key.inside, Block):
+                yield from below(Node(path, content, key.inside.of_reader(node.block)), opt)
+            else:
+                yield from below(_typed(path, content, key.inside, opt), opt)
 
 
-def _node(path: KeyPath, value: Mapping, inside: Block | Typed, opt: Mapping) -> Node:
-    if isinstance(inside, Block):
-        return Node(path, value, inside)
-    if inside.kind == 'dataset':
-        return _data_set(path, value, opt)
-    return Node(path, value, block_of_typed(inside, value), inside.kind)
-
-
-def block_of_typed(inside: Typed, value: Mapping) -> Block | None:
-    """The block that its `type` decides; with `type` alone where that is missing."""
-    if 'type' not in value and inside.default is not None:
-        block = block_of_type(inside.kind, inside.default)
-        return block and replace(block, keys={**block.keys, 'type': block.keys['type'].optional()})
-    if 'type' not in value:
-        return Block(str(inside.kind), {'type': type_key(inside.kind)}, is_open=True)
-    return block_of_type(inside.kind, value['type'])
+def _typed(path: KeyPath, value: Mapping, typed: Typed, opt: Mapping) -> Node:
+    """The mapping whose `type` decides its block; with `type` alone where that is missing."""
+    if 'type' in value or typed.default is not None:
+        block = block_of_type(typed.kind, value.get('type', typed.default))
+    else:
+        block = Block(str(typed.kind), {'type': type_key(typed.kind)}, is_open=True)
+    given = frozenset(['type'] if typed.default is not None else ())
+    node = Node(path, value, block, typed.kind, given)
+    return _data_set(node, opt) if typed.kind == 'dataset' else node
 
 
 # ------------------------------------------------------------------------------------------------------------ data sets
 
 
-def _data_set(path: KeyPath, value: Mapping, opt: Mapping) -> Node:
-    block = block_of_typed(Typed('dataset'), value)
-    given = frozenset(['scale'] if opt.get('scale') is not None else [])
-    if block is None:
-        return Node(path, value, None, 'dataset')
-    if not (len(path) == 2 and path[0] == 'datasets' and str(path[1]).split('_')[0] == 'train'):
-        keys = {name: key.optional() if name in _LOADER else key for name, key in block.keys.items()}
-        block = replace(block, keys=keys)
+def _data_set(node: Node, opt: Mapping) -> Node:
+    """What its place in the option file gives a data set."""
+    given = set(node.given)
+    if opt.get('scale') is not None:
+        given.add('scale')
     if 'methods' in opt:
-        given |= {'name'}
-    return data_set_node(path, value, block, given)
+        given.add('name')
+    if not (len(node.path) == 2 and str(node.path[1]).split('_')[0] == 'train'):
+        given.update(_LOADER)
+    return with_parts(replace(node, given=frozenset(given)))
 
 
-def data_set_node(path: KeyPath, value: Mapping, block: Block, given: frozenset[str]) -> Node:
-    """The mapping of a data set, of which a mixture has the keys of its parts as well."""
-    parts = parts_key(block)
-    if parts is not None and isinstance(value.get(parts[0]), Mapping) and value[parts[0]]:
-        block = _mixture(block, value, parts[0])
-    elif parts is not None:  # of which nothing is known then
-        block = replace(block, is_open=True)
-    return Node(path, value, block, 'dataset', given)
+def with_parts(node: Node) -> Node:
+    """The mapping of a data set; that of a mixture may have the keys of its parts, as defaults for all of them."""
+    if node.block is None or parts_key(node.block) is None:
+        return node
+    inside = [part.block for part in _parts(node)]
+    known = [block for block in inside if block is not None]
+    shared = {name: key.optional() for block in known for name, key in block.keys.items()}
+    is_open = not known or len(known) < len(inside) or any(block.is_open for block in (node.block, *known))
+    near = node.block.near.union(*(block.near for block in known))
+    block = replace(node.block, keys={**shared, **node.block.keys}, is_open=is_open, near=near)
+    return replace(node, block=block)
 
 
 def parts_key(block: Block) -> tuple[str, Parts] | None:
@@ -136,33 +126,22 @@ def parts_key(block: Block) -> tuple[str, Parts] | None:
     return None
 
 
-def _mixture(block: Block, value: Mapping, key: str) -> Block:
-    """Any key of a part may stand beside the parts, as a default for all of them."""
-    shared: dict[str, Key] = {}
-    is_open, near = block.is_open, block.near
-    for part in value[key].values():
-        if isinstance(part, Mapping):
-            of_part = block_of_typed(Typed('dataset'), part)
-            is_open |= of_part is None or of_part.is_open
-            near |= of_part.near if of_part else frozenset()
-            shared |= {name: one.optional() for name, one in (of_part.keys if of_part else {}).items()}
-    strict = frozenset({*block.keys} - {*block_of(blocks.DataSet).keys, *_LOADER, 'type'})
-    return replace(block, keys={**shared, **block.keys}, is_open=is_open, near=near, strict=strict)
-
-
-def _parts(node: Node, key: str, note: Parts) -> Iterator[Node]:
-    """The parts of a mixture, each with what the mixture gives it."""
-    parts = node.value.get(key)
+def _parts(node: Node) -> Iterator[Node]:
+    """The parts of a mixture, each with what the mixture gives it; nothing of any other block."""
+    found = parts_key(node.block) if node.block is not None else None
+    if found is None:
+        return
+    key, note = found
     given = frozenset({*node.value, 'name', *node.given} - {'type', key})
+    parts = node.value.get(key)
     for label, part in parts.items() if isinstance(parts, Mapping) else ():
         if not isinstance(part, Mapping):
             continue
-        block = block_of_typed(Typed('dataset'), part)
-        if block is not None:
-            own = {name: one for name, one in block.keys.items() if name not in _LOADER}
-            extra = block_of(note.extra).keys
-            block = replace(block, keys={**own, **extra}, strict=frozenset(extra))
-        yield Node((*node.path, key, label), part, block, 'dataset', given)
+        inner = _typed((*node.path, key, label), part, Typed('dataset'), {})
+        if inner.block is not None:
+            own = {name: one for name, one in inner.block.keys.items() if name not in _LOADER}
+            inner = replace(inner, block=replace(inner.block, keys={**own, **block_of(note.extra).keys}))
+        yield replace(inner, given=inner.given | given)
 
 
 # ------------------------------------------------------------------------------------------------------------ the model
@@ -191,44 +170,37 @@ def top_block(opt: Mapping, phase: Phase) -> Block:
     if phase == 'report':
         return block_of(blocks.ReportTop, 'a report')
     model = model_of(opt)
-    name = model.__name__ if model else 'BasicSR'
-    block = block_of(blocks.Top, name)
-    options = declared(model)
-    if options:
-        block |= block_of(joined_options(tuple(options)), name)
-    keys = dict(block.keys)
-    if not (is_closed(model) or (model is not None and is_basicsrs(model))):  # others may do without
-        keys['network_g'] = keys['network_g'].optional()
-    network = keys['network_g'].optional()
+    keys = dict((block_of(blocks.Top) | own_block(model)).keys)
     networks = [key for key in opt if str(key).startswith('network_')]
-    if not is_closed(model) or phase == 'test':
-        keys = {**keys, **{name: network for name in networks if name not in keys}}
     keys['train'] = replace(keys['train'], inside=_training(keys['train'].inside, model, opt.get('train')))
-    letters = [str(key).removeprefix('network_') for key in (*networks, 'network_g')]
-    keys['path'] = replace(keys['path'], inside=_paths(keys['path'].inside, letters))
-    is_open = not is_closed(model)
-    near = names_in_code(model) if is_open else frozenset()
-    return replace(block, keys=keys).but(name, is_open, near)
+    keys['path'] = replace(keys['path'], inside=_paths(keys['path'].inside, [*networks, 'network_g']))
+    if not (is_closed(model) or is_basicsrs(model)):  # others may do without
+        keys['network_g'] = keys['network_g'].optional()
+    if not is_closed(model) or phase == 'test':
+        keys |= {name: keys['network_g'].optional() for name in networks if name not in keys}
+    name = model.__name__ if model else 'BasicSR'
+    near = frozenset() if is_closed(model) else names_in_code(model)
+    return Block(name, keys, not is_closed(model), near=near)
 
 
 def _training(block: Any, model: type | None, written: object) -> Block:
     loss = Key(dict | None, 'loss', inside=Typed('loss'))
     keys = {key: replace(loss, says=f'loss {key}') for key in losses_of(model)}
     if not is_closed(model) and isinstance(written, Mapping):
-        optimizer = block.keys['optim_g'].optional()
         for key, value in written.items():
             if str(key).startswith('optim_'):
-                keys[key] = optimizer
+                keys[key] = block.keys['optim_g'].optional()
             elif str(key).endswith('_opt') and isinstance(value, Mapping) and 'type' in value:
                 keys.setdefault(key, loss)
     keys = {**keys, **block.keys}
-    if not (is_closed(model) or (model is not None and is_basicsrs(model))):
+    if not (is_closed(model) or is_basicsrs(model)):
         keys['optim_g'] = keys['optim_g'].optional()
     return replace(block, keys=keys)
 
 
-def _paths(block: Any, letters: list[str]) -> Block:
+def _paths(block: Any, networks: list[str]) -> Block:
     written = block_of(blocks.PathsOfNetwork).keys
+    letters = [str(network).removeprefix('network_') for network in networks]
     keys = {name.replace('_X', f'_{letter}'): key for letter in letters for name, key in written.items()}
     return replace(block, keys={**keys, **block.keys})
 

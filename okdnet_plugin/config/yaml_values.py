@@ -13,6 +13,7 @@ from typing import Any
 import yaml
 
 from okdnet_plugin.config.items import Item
+from okdnet_plugin.config.types import is_number_to_a_reader
 from okdnet_plugin.errors import InputError, did_you_mean
 from okdnet_plugin.files import open_regular_file
 
@@ -21,11 +22,7 @@ MOST_VALUES = 100_000
 DEEPEST = 30  # levels of nesting, of files that build on one another, and of references to references
 _LONGEST_NUMBER = 100  # characters; Python takes seconds for a number of a million digits
 SafeLoader: Any = getattr(yaml, 'CSafeLoader', yaml.SafeLoader)  # in C where there is one
-_STR = 'tag:yaml.org,2002:str'
-_EXPONENT = re.compile(r'[+-]?(\d+\.?\d*|\.\d+)[eE][+-]?\d+')
-_WINDOWS_PATH = re.compile(r'"[A-Za-z]:\\[^"]*"')
 _BACKSLASHES = re.compile(r'"[^"]*\\[^"]*"')
-_OF_BACKSLASHES = ': within double quotes a backslash begins a special character; write / instead, or single quotes'
 _PLAIN_WORDS = {'None': None, 'none': None}  # in an override, as BasicSR reads them
 
 
@@ -118,18 +115,11 @@ class _Reader:
 
     def _check_nesting(self, content: str) -> None:
         """Refuse nesting without end while it is still a row of events: the composer goes down without looking."""
-        loader, depth = SafeLoader(content), 0
-        try:
-            while loader.check_event():
-                event = loader.get_event()
-                if isinstance(event, yaml.CollectionStartEvent):
-                    depth += 1
-                    if depth > DEEPEST:
-                        raise self._too_much(event.start_mark)
-                elif isinstance(event, yaml.CollectionEndEvent):
-                    depth -= 1
-        finally:
-            loader.dispose()
+        depth = 0
+        for event in yaml.parse(content, SafeLoader):
+            depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+            if depth > DEEPEST:
+                raise self._too_much(event.start_mark)
 
     def _check_nodes(self, root: yaml.Node) -> None:
         """Refuse aliases that make a small file stand for a huge or endless one, and keys that are written twice."""
@@ -170,40 +160,28 @@ class _Reader:
             raise InputError(f'{self._at(node.start_mark)} has a value with the tag !!{kind}; write a list, or a block')
         return Item(self._value(node), place)
 
-    def _value(self, node: yaml.Node) -> Hashable:
-        is_scalar = isinstance(node, yaml.ScalarNode)
-        if is_scalar and node.style == '"' and self.path is not None:
-            self._check_escapes(node)
-        if is_scalar and node.tag != _STR and len(node.value) > _LONGEST_NUMBER and not node.tag.endswith(':binary'):
+    def _value(self, node: Any) -> Hashable:
+        """The value of a single word."""
+        kind = node.tag.rpartition(':')[2]
+        if kind not in ('str', 'binary') and len(node.value) > _LONGEST_NUMBER:
             raise InputError(f'{self._at(node.start_mark)} has a number of {len(node.value)} characters; shorten it')
-        if self.path is None and is_scalar and not node.style:
+        if self.path is None and not node.style:
             if node.value in _PLAIN_WORDS:
                 return _PLAIN_WORDS[node.value]
-            if _EXPONENT.fullmatch(node.value):
+            if is_number_to_a_reader(node.value):
                 return float(node.value)
             if node.value.isascii() and node.value.isdecimal():
                 return int(node.value)
-            if ':' in node.value and node.tag.endswith((':int', ':float')):  # base 60
+            if ':' in node.value and kind in ('int', 'float'):  # base 60
                 return node.value
         try:
             return self.loader.construct_object(node, deep=True)
         except (ValueError, TypeError, LookupError, AttributeError, ArithmeticError) as error:
-            shown = node.value if is_scalar else node.tag
-            kind = node.tag.rpartition(':')[2]
-            raise InputError(
-                f'{self._at(node.start_mark)}: {shown} is no {kind}; correct it, or put it in quotation marks'
-            ) from error
+            at = self._at(node.start_mark)
+            raise InputError(f'{at}: {node.value} is no {kind}; correct it, or put it in quotation marks') from error
 
     def _place(self, node: yaml.Node) -> str:
         return f'{self.path}:{node.start_mark.line + 1}'
-
-    def _check_escapes(self, node: yaml.ScalarNode) -> None:
-        """Refuse a path of Windows within double quotes, whose backslashes have become control characters."""
-        if node.value.isprintable():
-            return
-        written = _WINDOWS_PATH.search(self.lines[node.start_mark.line], node.start_mark.column)
-        if written is not None:
-            raise InputError(f'{self._at(node.start_mark)}: {written[0]}{_OF_BACKSLASHES}')
 
     def _at(self, mark: yaml.Mark | None) -> str:
         return self.name if mark is None else self._in_line(mark.line + 1)
@@ -219,6 +197,6 @@ class _Reader:
         if any('\t' in line[: len(line) - len(line.lstrip())] for line in near):
             return '; a tab stands at the beginning of a line: YAML wants spaces there'
         if any(_BACKSLASHES.search(line) for line in near):
-            return _OF_BACKSLASHES
+            return ': within double quotes a backslash begins a special character; write / instead, or single quotes'
         is_reference = any('${' in line for line in near)
         return '; within { } and [ ] a reference needs quotation marks' if is_reference else ''

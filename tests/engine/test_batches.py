@@ -3,7 +3,8 @@
 import pytest
 import torch
 
-from okdnet_plugin.config import check, trial
+from okdnet_plugin.config import check
+from okdnet_plugin.engine import trial
 from okdnet_plugin.engine.batches import Mixup, ProgressiveSizes, mixed
 from okdnet_plugin.errors import InputError
 from okdnet_plugin.models.restoration_model import RestorationModel

@@ -46,7 +46,7 @@ def test_those_of_basicsr_are_there():
 )
 def test_what_is_no_fit_optimiser_is_refused(name):
     message = refusal({'type': name, 'lr': 0.1})
-    assert message.startswith(f"option train:optim_g:type: torch.optim has no optimiser '{name}'")
+    assert message.startswith(f"option train:optim_g:type: there is no optimiser '{name}'")
     assert message.endswith(', '.join(sorted(optimizers.OPTIMIZERS)))
     assert told({'type': name, 'lr': 0.1})[0].kind == 'unknown name'
 

@@ -1,19 +1,31 @@
-"""What contradicts itself in an option file, though every single key is right."""
+"""What contradicts itself in an option file, though every single key is right.
+
+What a model reads itself it has rules for, as its `rules`. What BasicSR or torch refuses when a run starts, before any
+work is lost, needs none.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping
 
-from okdnet_plugin.config.consistency import data_sets, networks, schedule
+from okdnet_plugin.config.consistency import data_sets, training
 from okdnet_plugin.config.consistency.seen import Given, Rule
+from okdnet_plugin.config.items import KeyPath
 from okdnet_plugin.config.messages import Mistake
-from okdnet_plugin.config.walk import KeyPath, Phase
+from okdnet_plugin.config.walk import Phase
 
-_ROOMS = (schedule, data_sets, networks)
-_RULES: dict[Phase, tuple[Rule, ...]] = {
-    'train': tuple(rule for room in _ROOMS for rule in room.TRAINING),
-    'test': tuple(rule for room in _ROOMS for rule in room.TEST),
-    'report': tuple(rule for room in _ROOMS for rule in room.REPORT),
+_RULES: Mapping[Phase, tuple[Rule, ...]] = {
+    'train': (
+        training.milestones_rise_and_lie_within_the_training,
+        training.a_schedule_lasts_as_long_as_the_training,
+        training.warm_up_ends_within_the_training,
+        training.crops_fit_the_scale,
+        training.a_training_has_a_loss,
+        data_sets.a_training_has_its_data_sets,
+        data_sets.validation_has_a_data_set,
+    ),
+    'test': (data_sets.a_test_has_data_sets,),
+    'report': (data_sets.a_report_measures_something,),
 }
 
 
@@ -26,5 +38,6 @@ def contradictions(opt: Mapping, phase: Phase, wrong: Collection[KeyPath]) -> It
         wrong: keys that have mistakes of their own, which are told elsewhere.
     """
     given = Given(opt, wrong)
-    for rule in _RULES[phase]:
+    of_model = getattr(given.model, 'rules', ()) if phase == 'train' else ()
+    for rule in (*_RULES[phase], *of_model):
         yield from rule(given)

@@ -1,8 +1,7 @@
-"""What an option file names on the disk and in this environment: whether it is there, and holds what is asked for."""
+"""What an option file names on the disk: whether it is there, and holds what is asked for."""
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import re
 from collections.abc import Iterator, Mapping
@@ -23,7 +22,7 @@ _USUAL_KEYS = ('params', 'params_ema')
 
 
 def missing(opt: Mapping, phase: Phase) -> Iterator[Mistake]:
-    """Folders, files and packages that are not there, and weights that saved networks do not hold."""
+    """Folders and files that are not there, and weights that saved networks do not hold."""
     absent = set()
     for node in nodes_of(opt, phase):
         for name, value in node.value.items():
@@ -36,36 +35,27 @@ def missing(opt: Mapping, phase: Phase) -> Iterator[Mistake]:
             if text is not None:
                 absent.add((*node.path, name))
                 yield Mistake((*node.path, name), text, 'missing file')
-    yield from _root_of_runs(opt, phase)
     yield from _weights_of_a_key(opt, absent)
     if phase == 'train':
         yield from _average_of_a_state(opt, absent)
-        yield from _wandb(opt)
 
 
 def _absent(path: str, kind: str) -> str | None:
-    if '\0' in path:
-        return f': {shown_path(path)} is no path; correct it'
     if osp.isdir(path) if kind == 'folder' else osp.isfile(path):
         return None
     if kind == 'folder':
         if osp.exists(path):
             what = 'a file' if osp.isfile(path) else 'no folder'
-            return f': {shown_path(path)} is {what}; write the folder or LMDB'
-        return f': the folder {shown_path(path)} does not exist{_near(path)}; correct the path'
+            return f': {path} is {what}; write the folder or LMDB'
+        return f': the folder {path} does not exist{_near(path)}; correct the path'
     if osp.isdir(path):
-        return f': {shown_path(path)} is a folder; write a file'
+        return f': {path} is a folder; write a file'
     if osp.exists(path):
         try:
             check_regular_file(path)
         except InputError as error:
             return f': {error}'
-    return f': there is no file {shown_path(path)}{_near(path)}; correct the path, or leave it empty (~)'
-
-
-def shown_path(path: str) -> str:
-    """A path as messages show it: in one line, whatever it holds."""
-    return path if path.isprintable() else repr(path)
+    return f': there is no file {path}{_near(path)}; correct the path, or leave it empty (~)'
 
 
 def _near(path: str) -> str:
@@ -81,52 +71,25 @@ def _near(path: str) -> str:
     return did_you_mean(tail, [name for name in names if name != tail])
 
 
-def _root_of_runs(opt: Mapping, phase: Phase) -> Iterator[Mistake]:
-    """`experiments` or `results` of the current folder is the place of all runs."""
-    root = {'train': 'experiments', 'test': 'results'}.get(phase, '')
-    if osp.lexists(root) and not osp.isdir(root):
-        yield Mistake(
-            ('name',),
-            f': {osp.abspath(root)}, where runs go, is no folder; rename it, or start in another folder',
-            'missing file',
-        )
-
-
-def _wandb(opt: Mapping) -> Iterator[Mistake]:
-    logger: Any = opt.get('logger')
-    block = logger.get('wandb') if isinstance(logger, Mapping) else None
-    project = block.get('project') if isinstance(block, Mapping) else None
-    if project is not None and 'debug' not in str(opt.get('name')) and importlib.util.find_spec('wandb') is None:
-        yield Mistake(
-            ('logger', 'wandb', 'project'),
-            f'is {project}, but wandb is not installed; pip install wandb, or write ~',
-            'missing file',
-        )
-
-
 def _weights_of_a_key(opt: Mapping, absent: set) -> Iterator[Mistake]:
     """BasicSR takes `params` silently where the key that is asked for is missing."""
     paths = opt.get('path')
     paths = paths if isinstance(paths, Mapping) else {}
     for name, file in paths.items():
         letter = str(name).removeprefix('pretrain_network_')
-        key = paths.get(f'param_key_{letter}', 'params')
-        if letter == name or ('path', name) in absent or not isinstance(file, str):
+        key = paths.get(f'param_key_{letter}')
+        if letter == name or ('path', name) in absent or not isinstance(file, str) or not isinstance(key, str):
             continue
         known = keys_of(osp.expanduser(file))
-        if known is None or not isinstance(key, str) or key in known or f'param_key_{letter}' not in paths:
+        if known is None or key in known:
             continue
         usual = [one for one in known if one in _USUAL_KEYS]
-        if key == 'params_ema' and 'params' in usual:
-            text = f'is params_ema, but {shown_path(file)} has none: its params are taken'
-            yield Mistake(('path', f'param_key_{letter}'), text, 'contradiction', is_warning=True)
-            continue
         cure = f'write {" or ".join(usual)}' if usual else 'write ~ if it holds the weights alone'
-        yield Mistake(
-            ('path', f'param_key_{letter}'),
-            f"is {key}{did_you_mean(key, usual)}, but {shown_path(file)} has no '{key}'; {cure}",
-            'contradiction',
-        )
+        text = f"is {key}{did_you_mean(key, usual)}, but {file} has no '{key}'; {cure}"
+        is_taken_for_it = key == 'params_ema' and 'params' in usual
+        if is_taken_for_it:
+            text = f'is params_ema, but {file} has none: its params are taken'
+        yield Mistake(('path', f'param_key_{letter}'), text, 'contradiction', is_taken_for_it)
 
 
 def _average_of_a_state(opt: Mapping, absent: set) -> Iterator[Mistake]:

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Any
 
+from okdnet_plugin.config.items import KeyPath
 from okdnet_plugin.config.messages import Mistake
-from okdnet_plugin.config.walk import KeyPath, model_of
+from okdnet_plugin.config.walk import model_of
 
 
 class Given:
@@ -41,9 +42,10 @@ class Given:
     def block(self, *path: Any) -> Mapping:
         return self.at(*path, kind=Mapping) or {}
 
-    def is_a(self, *names: str) -> bool:
-        """Whether the model is one of these classes, or built on one."""
-        return self.model is not None and any(one.__name__ in names for one in self.model.__mro__)
+    def data_sets(self, phase: str) -> list[Mapping]:
+        """The blocks of `val`, `val_2` …"""
+        blocks = self.block('datasets').items()
+        return [one for label, one in blocks if str(label).split('_')[0] == phase and isinstance(one, Mapping)]
 
 
 Rule = Callable[[Given], Iterator[Mistake]]

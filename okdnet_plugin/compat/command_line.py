@@ -2,7 +2,6 @@
 
 import argparse
 import contextlib
-import os
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -14,11 +13,9 @@ import yaml
 from okdnet_plugin import files
 from okdnet_plugin.config.items import Places
 from okdnet_plugin.config.overrides import Override
-from okdnet_plugin.config.read import read_tree
+from okdnet_plugin.config.read import load_with_places
+from okdnet_plugin.config.yaml_values import SafeLoader
 from okdnet_plugin.redaction import redacted
-
-# What plain YAML reads otherwise than this plugin, or leaves as it is. Rather too often than too seldom.
-_NOT_PLAIN = ('_base_', '_delete_', '${', '<<')
 
 
 class CommandLine(NamedTuple):
@@ -44,15 +41,9 @@ class OptionFile(str):
             InputError: it cannot be read; see `okdnet_plugin.config.read`.
         """
         file = cls(path)
-        root, is_changed = read_tree(path, overrides)
-        file.opt, file.places = root.plain(), Places(root)
-        file.is_plain = not overrides and not is_changed and _is_plain(path)
+        file.opt, file.places = load_with_places(path, overrides)
+        file.is_plain = not overrides and _is_plain(path, file.opt)
         return file
-
-
-def is_first_process() -> bool:
-    """Whether no other process of this machine says the same."""
-    return (os.environ.get('LOCAL_RANK') or os.environ.get('SLURM_LOCALID') or '0') == '0'
 
 
 def parse(arguments: Sequence[str]) -> CommandLine:
@@ -112,11 +103,11 @@ def write_copy(path: str, folder: str) -> None:
     files.write(osp.join(folder, osp.basename(path)), (head + content).encode(errors='surrogateescape'))
 
 
-def _is_plain(path: str) -> bool:
+def _is_plain(path: str, opt: dict) -> bool:
+    """Whether BasicSR reads these options from the file; it does not know `<<`."""
     with open(path, 'rb') as file:
         content = file.read()
     try:
-        text = content.decode('utf-8')
+        return b'<<' not in content and yaml.load(content.decode('utf-8'), SafeLoader) == opt
     except UnicodeDecodeError:
         return False
-    return not any(word in text for word in _NOT_PLAIN)

@@ -10,8 +10,8 @@ import yaml
 from basicsr.utils.options import parse_options
 
 from conftest import basicsr, run, write_options
+from okdnet_plugin.compat.command_line import parse, resolved_copy, write_copy
 from okdnet_plugin.config import Override, load
-from okdnet_plugin.config.command_line import parse, resolved_copy, write_copy
 from okdnet_plugin.errors import InputError
 
 # BasicSR's own parser, without this plugin: only what makes it import on today's torchvision.

@@ -11,9 +11,10 @@ import torch
 from torch import nn
 from torch.utils.data import default_collate
 
-from okdnet_plugin.config.messages import Mistake
+from okdnet_plugin.config.items import KeyPath
+from okdnet_plugin.config.messages import Mistake, where
 from okdnet_plugin.config.registered import find, is_basicsrs
-from okdnet_plugin.config.walk import KeyPath, Phase, is_closed, model_of, nodes_of
+from okdnet_plugin.config.walk import Phase, is_closed, model_of, nodes_of
 from okdnet_plugin.errors import InputError
 
 _DOWNLOADS = ('PerceptualLoss',)  # losses that read weights when they are made
@@ -59,11 +60,6 @@ def _training(opt: Mapping) -> Iterator[Mistake]:
         path = tuple(key.rstrip(':').split(':')) if text.startswith('option ') else ()
         joint = ': ' if key.endswith(':') else ''
         yield Mistake(path, f'{joint}{said}' if path else text, 'wrong value')
-
-
-def where(opt: Mapping) -> str:
-    """What the messages of a data set begin with."""
-    return f'phase {opt.get("phase")}, data set {opt.get("name") or "without name"}'
 
 
 def construct(block: Mapping) -> Any:
