@@ -21,6 +21,7 @@ def be_a_nursery() -> None:
     import basicsr.train  # noqa: F401
     import cv2
     import torch
+    import torch._dynamo  # which the first optimiser of a process imports, for longer than a small training takes
 
     import okdnet_plugin
     import okdnet_plugin.config.check
