@@ -262,12 +262,16 @@ def basicsr(*arguments: object, cwd: Path) -> subprocess.CompletedProcess:
 
 def two_of_basicsr(*arguments: object, cwd: Path) -> subprocess.CompletedProcess:
     """`basicsr ARGUMENTS` in two processes that know of one another as torchrun's do."""
+    return basicsr_of_ranks(*arguments, '--launcher', 'pytorch', cwd=cwd, environments=two_ranks())
+
+
+def two_ranks() -> list[dict]:
+    """What torchrun tells two processes by their environments."""
     with socket.socket() as free:
         free.bind(('127.0.0.1', 0))
         port = str(free.getsockname()[1])
     shared = {'MASTER_ADDR': '127.0.0.1', 'MASTER_PORT': port, 'WORLD_SIZE': '2', 'LOCAL_WORLD_SIZE': '2'}
-    ranks = [shared | {'RANK': str(rank), 'LOCAL_RANK': str(rank)} for rank in range(2)]
-    return basicsr_of_ranks(*arguments, '--launcher', 'pytorch', cwd=cwd, environments=ranks)
+    return [shared | {'RANK': str(rank), 'LOCAL_RANK': str(rank)} for rank in range(2)]
 
 
 @functools.cache
