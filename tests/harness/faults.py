@@ -148,8 +148,8 @@ def be_a_nursery() -> None:
     import okdnet_plugin  # goes first: it patches BasicSR
 
     # isort: split
-    import basicsr.train
-    import torch._dynamo  # noqa: F401 - which the first optimiser of a process imports
+    import basicsr.train  # noqa: F401
+    import torch._dynamo  # which the first optimiser of a process imports
 
     import okdnet_plugin.cli
     import okdnet_plugin.config.check

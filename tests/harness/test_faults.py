@@ -68,6 +68,7 @@ def test_second_training_of_a_name_is_refused_and_the_first_ends_as_ever(script,
     assert not case.problems, script.describe(case)
 
 
+@long
 def test_training_whose_worker_is_killed_has_saved_its_last_iteration(script, bench):
     case = script.worker_killed(bench, 'worker', random.Random(0))
     assert not case.problems, script.describe(case)

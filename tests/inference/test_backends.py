@@ -11,7 +11,7 @@ import torch
 from basicsr.archs import build_network
 from torch import nn
 
-from conftest import run
+from conftest import run_code
 from okdnet_plugin.archs.okdnet_arch import OKDNet
 from okdnet_plugin.errors import InputError
 from okdnet_plugin.inference import backends
@@ -287,5 +287,5 @@ def test_signals_are_handled_after_a_back_end_has_ended_in_another_thread(tmp_pa
         thread.join()
         signal.raise_signal(signal.SIGTERM)
     """
-    done = run(sys.executable, '-c', textwrap.dedent(code), cwd=tmp_path)
+    done = run_code(textwrap.dedent(code), cwd=tmp_path)
     assert (done.returncode, done.stdout) == (0, 'handled\n')

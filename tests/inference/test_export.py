@@ -72,7 +72,7 @@ def test_onnx_takes_any_batch_height_and_width(tmp_path, fuse):
     assert told['licence'] == 'CC0-1.0'
 
 
-@pytest.mark.parametrize('network', [SMALL, GCANET], ids=['OKDNet', 'GCANet'])
+@pytest.mark.parametrize('network', [SMALL, pytest.param(GCANET, marks=pytest.mark.long)], ids=['OKDNet', 'GCANet'])
 def test_torchscript_takes_any_batch_height_and_width(tmp_path, network):
     weights, path = weights_of(network), str(tmp_path / 'net.pt')
     export(weights, path)
@@ -186,7 +186,14 @@ def loaded_of(path):
     return torch.jit.load(str(path)) if path.suffix == '.pt' else torch.export.load(str(path)).module()
 
 
-@pytest.mark.parametrize('ending', ['pt', 'onnx', pytest.param('pt2', marks=needs_dynamic_export)])
+@pytest.mark.parametrize(
+    'ending',
+    [
+        'onnx',
+        pytest.param('pt', marks=pytest.mark.long),
+        pytest.param('pt2', marks=[needs_dynamic_export, pytest.mark.long]),
+    ],
+)
 def test_a_network_of_windows_is_exported_for_one_size(tmp_path, ending):
     weights, path = weights_of(SWINIR), tmp_path / f'net.{ending}'
     done = export(weights, str(path), size=(16, 24))
@@ -251,7 +258,7 @@ def test_what_float16_cannot_hold_is_refused(tmp_path, aodnet):
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize('ending', ['pt', 'onnx', 'pt2'])
+@pytest.mark.parametrize('ending', ['pt', *(pytest.param(one, marks=pytest.mark.long) for one in ('onnx', 'pt2'))])
 def test_export_that_differs_at_another_size_leaves_no_file(tmp_path, aodnet, ending, monkeypatch):
     monkeypatch.setattr(export_module, 'build', lambda weights: ByItsSize())
     with pytest.raises(InputError, match=r'not the same network|does not run at other sizes'):
