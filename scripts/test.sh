@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# Everything from nothing: the environment with the test tools, the style and type checks, the whole suite.
-#   bash scripts/test.sh            the versions of constraints.txt
+# Everything from nothing: the environment with the test tools, the style and type checks, the suite.
+#   bash scripts/test.sh            the versions of constraints.txt, all tests but the long ones
+#   bash scripts/test.sh --long     the long ones alone: further variants of what the suite tests
 #   bash scripts/test.sh --oldest   the core of the suite on the oldest versions, constraints-oldest.txt
 #   bash scripts/test.sh --newest   the core of the suite on the newest versions that pip gives today
 # Further arguments go to pytest:  bash scripts/test.sh -k haze
@@ -12,7 +13,12 @@ source "$(dirname "${BASH_SOURCE[0]}")/environment.sh"
 core=(tests/archs tests/losses tests/metrics tests/models tests/engine tests/data tests/test_compat.py tests/test_training.py)
 
 set=
+long=
 case ${1:-} in
+  --long)
+    long=yes
+    shift
+    ;;
   --oldest | --newest)
     set=${1#--}
     shift
@@ -37,6 +43,11 @@ print('\n== versions: Python', platform.python_version(), *(f'{name} {metadata.v
 PYTHON
   say "tests: the core of the suite on the $set versions"
   exec pytest -n "$workers" --dist worksteal -p no:cacheprovider "$@" "${core[@]}"
+fi
+
+if [[ $long ]]; then
+  say 'tests: the long ones'
+  exec pytest -n "$workers" --dist worksteal -m long "$@"
 fi
 
 say 'style: ruff'

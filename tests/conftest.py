@@ -32,14 +32,44 @@ okdnet_plugin.register()
 REPOSITORY = Path(__file__).parent.parent
 
 
+LONG = pytest.StashKey[int]()
+
+
+@pytest.hookimpl(trylast=True)  # after -k
+def pytest_collection_modifyitems(config, items):
+    """Leave the long tests out, unless -m says which tests are wanted."""
+    long = [] if config.option.markexpr else [item for item in items if item.get_closest_marker('long')]
+    if long:
+        items[:] = [item for item in items if not item.get_closest_marker('long')]
+        config.hook.pytest_deselected(items=long)
+    config.stash[LONG] = len(long)
+
+
+def pytest_sessionfinish(session):
+    if hasattr(session.config, 'workeroutput'):
+        session.config.workeroutput['long'] = session.config.stash.get(LONG, 0)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node):
+    """Each worker of pytest-xdist has collected the same tests, and the process that prints has collected none."""
+    node.config.stash[LONG] = getattr(node, 'workeroutput', {}).get('long', 0)
+
+
 def pytest_unconfigure(config):
     """The last line says what was left out, and why."""
     reporter = config.pluginmanager.getplugin('terminalreporter')
-    skipped = reporter.stats.get('skipped', []) if reporter else []
-    if skipped:
+    if not reporter:
+        return
+    left_out = []
+    if skipped := reporter.stats.get('skipped', []):
         reasons = Counter(str(report.longrepr[2]).removeprefix('Skipped: ') for report in skipped)
         listed = '; '.join(f'{count} x {reason}' for reason, count in reasons.most_common())
-        reporter.write_line(f'left out: {len(skipped)} tests: {listed}')
+        left_out.append(f'{len(skipped)} tests: {listed}')
+    if long := config.stash.get(LONG, 0):
+        left_out.append(f'{long} long tests, which `pytest -m long` runs')
+    if left_out:
+        reporter.write_line(f'left out: {"; ".join(left_out)}')
 
 
 @pytest.fixture(autouse=True)
@@ -232,12 +262,16 @@ def basicsr(*arguments: object, cwd: Path) -> subprocess.CompletedProcess:
 
 def two_of_basicsr(*arguments: object, cwd: Path) -> subprocess.CompletedProcess:
     """`basicsr ARGUMENTS` in two processes that know of one another as torchrun's do."""
+    return basicsr_of_ranks(*arguments, '--launcher', 'pytorch', cwd=cwd, environments=two_ranks())
+
+
+def two_ranks() -> list[dict]:
+    """What torchrun tells two processes by their environments."""
     with socket.socket() as free:
         free.bind(('127.0.0.1', 0))
         port = str(free.getsockname()[1])
     shared = {'MASTER_ADDR': '127.0.0.1', 'MASTER_PORT': port, 'WORLD_SIZE': '2', 'LOCAL_WORLD_SIZE': '2'}
-    ranks = [shared | {'RANK': str(rank), 'LOCAL_RANK': str(rank)} for rank in range(2)]
-    return basicsr_of_ranks(*arguments, '--launcher', 'pytorch', cwd=cwd, environments=ranks)
+    return [shared | {'RANK': str(rank), 'LOCAL_RANK': str(rank)} for rank in range(2)]
 
 
 @functools.cache
@@ -252,13 +286,21 @@ def _nursery() -> subprocess.Popen:
     return nursery
 
 
-def basicsr_of_ranks(*arguments: object, cwd: Path, environments: list[dict]) -> subprocess.CompletedProcess:
+def run_code(code: str, *arguments: object, cwd: Path, **environment: str) -> subprocess.CompletedProcess:
+    """`python -c CODE ARGUMENTS` in a process of its own that has imported everything."""
+    return basicsr_of_ranks(*arguments, cwd=cwd, environments=[environment], program=code)
+
+
+def basicsr_of_ranks(
+    *arguments: object, cwd: Path, environments: list[dict], program: str | None = None
+) -> subprocess.CompletedProcess:
     """`basicsr ARGUMENTS` in several processes at once.
 
     Args:
         arguments: what follows `basicsr`, of all processes.
         cwd: where they start.
         environments: what the environment of each process has besides.
+        program: Python code that they run in the place of `basicsr`.
 
     Returns:
         The worst exit code, and what all of them have printed.
@@ -274,6 +316,7 @@ def basicsr_of_ranks(*arguments: object, cwd: Path, environments: list[dict]) ->
                 | environment,
                 'stdout': f'{folder}/out',
                 'stderr': f'{folder}/err',
+                'program': program,
             }
             for environment in environments
         ]

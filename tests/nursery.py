@@ -1,8 +1,8 @@
-"""Runs commands of `basicsr`, each in a process of its own, without the seconds that its imports take.
+"""Runs commands of `basicsr`, or Python code, each in a process of its own, without the seconds that imports take.
 
 A process that has imported everything, and done nothing else, forks a child for each command: it has a single thread,
 so that a fork is safe, and a child is in the state of a process that has just ended its imports. `conftest.basicsr`
-asks it; what a start from nothing does is for `conftest.run`.
+and `conftest.run_code` ask it; what a start from nothing does is for `conftest.run`.
 """
 
 import contextlib
@@ -21,6 +21,7 @@ def be_a_nursery() -> None:
     import basicsr.train  # noqa: F401
     import cv2
     import torch
+    import torch._dynamo  # which the first optimiser of a process imports, for longer than a small training takes
 
     import okdnet_plugin
     import okdnet_plugin.config.check
@@ -43,7 +44,10 @@ def be_a_nursery() -> None:
         print(json.dumps([os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) for pid in children]), flush=True)
 
 
-def _be_a_command(arguments: list[str], cwd: str, environment: dict[str, str], stdout: str, stderr: str) -> None:
+def _be_a_command(
+    arguments: list[str], cwd: str, environment: dict[str, str], stdout: str, stderr: str, program: str | None
+) -> None:
+    """Be `basicsr ARGUMENTS`, or `python -c PROGRAM ARGUMENTS`."""
     code = 1
     try:
         os.chdir(cwd)
@@ -52,8 +56,10 @@ def _be_a_command(arguments: list[str], cwd: str, environment: dict[str, str], s
             descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600)
             os.dup2(descriptor, number)
             os.close(descriptor)
-        sys.argv = ['basicsr', *arguments]
-        code = main()
+        sys.argv = ['-c' if program else 'basicsr', *arguments]
+        if program:
+            exec(compile(program, '<code>', 'exec'), {'__name__': '__main__'})
+        code = 0 if program else main()
     except SystemExit as end:
         code = end.code if isinstance(end.code, int) else int(end.code is not None)
     except KeyboardInterrupt:

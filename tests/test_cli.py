@@ -317,7 +317,11 @@ def test_unreadable_image_gets_one_line_from_any_process(workers, tmp_path, trai
 
 @pytest.mark.parametrize(
     ('unbuffered', 'arguments'),
-    [('', ['-h']), ('1', ['-h']), ('', ['lmdb', '-h']), ('1', ['check', '-opt', 'missing.yml'])],
+    [
+        ('', ['-h']),
+        ('1', ['check', '-opt', 'missing.yml']),
+        *(pytest.param(*more, marks=pytest.mark.long) for more in (('1', ['-h']), ('', ['lmdb', '-h']))),
+    ],
 )
 def test_reader_that_goes_ends_the_command_quietly(unbuffered, arguments, tmp_path):
     env = os.environ | {'PYTHONUNBUFFERED': unbuffered}

@@ -117,7 +117,9 @@ from torch._dynamo.utils import is_compile_supported
 
 
 @pytest.mark.skipif('is_compile_supported' not in vars(sys.modules['torchvision.ops.roi_align']), reason='as above')
-@pytest.mark.parametrize('use', ['early.config.verbose', 'import torch._dynamo.external_utils'])
+@pytest.mark.parametrize(
+    'use', ['early.config.verbose', pytest.param('import torch._dynamo.external_utils', marks=pytest.mark.long)]
+)
 def test_a_stand_in_of_the_compiler_gives_way_to_the_compiler(tmp_path, use):
     code = """
 import sys

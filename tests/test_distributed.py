@@ -3,14 +3,13 @@
 import json
 import os
 import socket
-import sys
 from pathlib import Path
 
 import pytest
 import torch
 from basicsr.archs import build_network
 
-from conftest import REPOSITORY, basicsr, basicsr_of_ranks, run, write_options
+from conftest import REPOSITORY, basicsr, basicsr_of_ranks, run, two_ranks, write_options
 
 
 @pytest.fixture(scope='module')
@@ -24,11 +23,8 @@ def compared(side_by_side, model_options, tmp_path):
     if not side_by_side:
         options = model_options | {'sync_bn': True}
         models = {'OKDNetModel': options, **of_further_models(options, tmp_path / 'teacher.pth')}
-        result = run(
-            *(sys.executable, '-m', 'torch.distributed.run', '--standalone', '--nproc_per_node=2'),
-            *(Path(__file__).with_name('two_processes.py'), json.dumps(models)),
-            cwd=Path(__file__).parent,
-        )
+        program = Path(__file__).with_name('two_processes.py').read_text(encoding='utf-8')
+        result = basicsr_of_ranks(json.dumps(models), cwd=tmp_path, environments=two_ranks(), program=program)
         assert result.returncode == 0, result.stderr
         side_by_side.update(json.loads(result.stdout.splitlines()[-1]))
     return side_by_side

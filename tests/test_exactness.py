@@ -75,11 +75,11 @@ def options(train_options):
     return train_options
 
 
-def whole_and_in_halves(folder, options, processes=1):
+def whole_and_in_halves(folder, options, processes=1, whole=None):
     """What a run leaves, and what the same run leaves when it is killed in its seventh iteration and goes on."""
     (folder / 'whole').mkdir()
     (folder / 'halves').mkdir()
-    whole = train(folder / 'whole', options, processes)
+    whole = whole or train(folder / 'whole', options, processes)
     # What SIGKILL leaves: the journal is ahead of the newest state.
     halves = folder / 'halves' / 'experiments' / 'small'
     shutil.copytree(whole, halves)
@@ -91,16 +91,26 @@ def whole_and_in_halves(folder, options, processes=1):
 
 
 @pytest.fixture(scope='module')
-def of_one_process():
-    """Number of workers -> what an undisturbed run of one process has left."""
+def runs():
+    """Experiments that several tests look at, by name."""
     return {}
 
 
-@pytest.mark.parametrize(('processes', 'workers'), [(1, 0), (1, 2), (2, 0), (2, 2)])
-def test_interrupted_run_goes_on_as_if_nothing_had_been(processes, workers, options, of_one_process, tmp_path):
+@pytest.fixture
+def undisturbed(runs, options, tmp_path_factory):
+    """The experiment of an undisturbed run in one process without workers; it is not to be changed."""
+    if not runs:
+        runs['undisturbed'] = train(tmp_path_factory.mktemp('undisturbed'), options, 1)
+    return runs['undisturbed']
+
+
+@pytest.mark.parametrize(
+    ('processes', 'workers'), [(1, 0), (2, 0), *(pytest.param(count, 2, marks=pytest.mark.long) for count in (1, 2))]
+)
+def test_interrupted_run_goes_on_as_if_nothing_had_been(processes, workers, options, request, tmp_path):
     options['datasets']['train']['num_worker_per_gpu'] = workers
-    whole, halves = whole_and_in_halves(tmp_path, options, processes)
-    of_one_process |= {workers: whole} if processes == 1 else {}
+    known = request.getfixturevalue('undisturbed') if (processes, workers) == (1, 0) else None
+    whole, halves = whole_and_in_halves(tmp_path, options, processes, known)
     assert differences(whole, halves) == []
     assert len(whole['journal']) == TOTAL + 5  # validated at 3, 6, 9, 12 and the end
 
@@ -117,18 +127,15 @@ def test_network_of_basicsr_with_every_switch_goes_on_as_if_nothing_had_been(opt
     assert sum(losses[-4:]) < sum(losses[:4])
 
 
-def test_number_of_workers_changes_nothing(options, of_one_process, tmp_path):
-    for workers in {0, 2} - set(of_one_process):  # those that the test above has not left
-        options['datasets']['train']['num_worker_per_gpu'] = workers
-        (tmp_path / str(workers)).mkdir()
-        of_one_process[workers] = content(train(tmp_path / str(workers), options, 1))
-    assert differences(of_one_process[0], of_one_process[2]) == []
+def test_number_of_workers_changes_nothing(options, undisturbed, tmp_path):
+    options['datasets']['train']['num_worker_per_gpu'] = 2
+    assert differences(content(train(tmp_path, options, 1)), content(undisturbed)) == []
 
 
-def test_validation_that_was_cut_off_is_made_up_for(options, tmp_path):
+def test_validation_that_was_cut_off_is_made_up_for(options, undisturbed, tmp_path):
     """A process that is killed while it validates leaves a state that says so."""
     whole = tmp_path / 'experiments' / 'small'
-    train(tmp_path, options, 1)
+    shutil.copytree(undisturbed, whole)
     expected = content(whole)
     for iteration in range(INTERRUPTED + 1, TOTAL + 1):
         for path in [*whole.glob(f'models/*_{iteration}.pth'), *whole.glob(f'training_states/{iteration}.state')]:
@@ -200,7 +207,12 @@ def of_changed_batches(options, _):
     return options | {'model_type': 'RestorationModel'}
 
 
-@pytest.mark.parametrize('method', [of_distillation, of_depth_guidance, of_progressive, of_changed_batches])
+FURTHER = of_distillation, of_progressive, of_changed_batches
+
+
+@pytest.mark.parametrize(
+    'method', [of_depth_guidance, *(pytest.param(method, marks=pytest.mark.long) for method in FURTHER)]
+)
 def test_method_goes_on_as_if_nothing_had_been(method, options, tmp_path):
     del options['train']['distill_opt']
     options['datasets']['train']['dataset_enlarge_ratio'] = 6

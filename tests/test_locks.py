@@ -94,7 +94,8 @@ def test_lock_that_cannot_be_made_is_one_line(folder):
         Lock(str(folder), 'is being trained', 'wait')
 
 
-def test_damaged_note_of_the_holder_is_passed_over(folder):
+def test_damaged_note_of_the_holder_is_passed_over(folder, monkeypatch):
+    monkeypatch.setattr('okdnet_plugin.locks._NOTE_COMES', 0.1)  # seconds, which it waits each time
     lock = Lock(str(folder), 'is being trained', 'wait')
     for content in ('', '[]', '{"host": 1, "pid": 2, "since": 3}', '{"host": "a\\nb", "pid": "x", "since": ""}'):
         (folder.parent / '.small.lock.json').write_text(content)
@@ -103,7 +104,7 @@ def test_damaged_note_of_the_holder_is_passed_over(folder):
     lock.release()
 
 
-@pytest.mark.parametrize('model_type', ['OKDNetModel', 'SRModel'])
+@pytest.mark.parametrize('model_type', ['OKDNetModel', pytest.param('SRModel', marks=pytest.mark.long)])
 @pytest.mark.parametrize('arguments', [[], ['--auto_resume']], ids=['anew', 'resumed'])
 def test_of_two_trainings_that_start_together_one_is_made_and_one_refused(
     model_type, arguments, train_options, tmp_path

@@ -1,6 +1,6 @@
 """Two processes side by side with one: the same gradients, statistics, logs and validation figures.
 
-Run by test_distributed.py under a launcher of two processes, with option files of models as JSON, by name; the first
+Run by test_distributed.py in two processes, with option files of models as JSON, by name; the first
 process prints what differs as JSON. `OKDNetModel` validates as well.
 """
 

@@ -53,6 +53,7 @@ def test_a_training_reads_checks_and_builds_once(arguments, environment, train_o
     assert yaml.safe_load((tmp_path / 'experiments/small/o.yml').read_text())['train']['total_iter'] == 1
 
 
+@pytest.mark.long
 def test_a_test_reads_checks_and_builds_once(train_options, tmp_path):
     options = {key: train_options[key] for key in ('name', 'model_type', 'num_gpu', 'scale', 'network_g', 'path')}
     options |= {'datasets': {'test': train_options['datasets']['val']}, 'val': {'save_img': False, 'metrics': None}}

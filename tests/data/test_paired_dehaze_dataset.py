@@ -259,8 +259,14 @@ def test_data_sets_share_an_lmdb_in_one_process(tmp_path):
         assert torch.equal(validation[i]['lq'], validation[i]['gt'])
 
 
-@pytest.mark.parametrize('workers', [None, 'fork', 'spawn'])
-@pytest.mark.parametrize('backend', ['disk', 'lmdb'])
+@pytest.mark.parametrize(
+    ('backend', 'workers'),
+    [
+        *(('disk', workers) for workers in (None, 'fork')),
+        *(('lmdb', workers) for workers in (None, 'fork', 'spawn')),
+        pytest.param('disk', 'spawn', marks=pytest.mark.long),
+    ],
+)
 def test_workers_read_what_the_parent_has_read_before(tmp_path, backend, workers):
     lq, gt = (lmdbs if backend == 'lmdb' else folders)(tmp_path)
     data = PairedDehazeDataset(options(lq, gt, backend))

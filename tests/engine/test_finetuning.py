@@ -113,7 +113,9 @@ def test_what_does_not_fit_is_refused_before_anything_is_built(options, message,
     ],
 )
 def test_schedules_of_torch_run_as_in_torch_and_a_warm_up_leaves_them_alone(schedule, model_options):
+    model_options |= {'model_type': 'RestorationModel', 'network_g': {'type': 'AODNet'}}
     model_options['train'] |= {'scheduler': schedule, 'warmup_iter': 3, 'total_iter': 8}
+    del model_options['train']['distill_opt']
     model, found = build_model(model_options), []
     for iteration in range(1, 9):
         step(model, iteration)

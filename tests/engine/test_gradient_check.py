@@ -22,8 +22,14 @@ from okdnet_plugin.engine.gradient_check import (
 
 SHAPE = 2, 3, 16, 20
 NETWORKS = sorted(gradient_check.registered_networks().items())
+# OKDNet has a variant of every kind: a switch, a choice, a number.
 VARIANTS = [
-    pytest.param(network, arguments, id=f'{name}, {variant}')
+    pytest.param(
+        network,
+        arguments,
+        id=f'{name}, {variant}',
+        marks=[] if variant == 'default' or name == 'OKDNet' else [pytest.mark.long],
+    )
     for name, network in NETWORKS
     for variant, arguments in variants_of(network).items()
 ]

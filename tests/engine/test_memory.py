@@ -1,11 +1,10 @@
 """Memory that is freed stays with the process."""
 
 import platform
-import sys
 
 import pytest
 
-from conftest import run
+from conftest import run_code
 
 # Page faults of the second half of some allocations of 64 MiB that are written and freed.
 COUNT = """
@@ -25,7 +24,7 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
 
 @pytest.mark.skipif(platform.libc_ver()[0] != 'glibc', reason='another C library')
 def test_memory_is_taken_from_the_system_once(tmp_path):
-    faults = {how: int(run(sys.executable, '-c', COUNT, how, cwd=tmp_path).stdout) for how in ('given back', 'kept')}
+    faults = {how: int(run_code(COUNT, how, cwd=tmp_path).stdout) for how in ('given back', 'kept')}
     assert faults['kept'] < faults['given back'] / 10
 
 

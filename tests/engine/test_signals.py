@@ -78,7 +78,11 @@ def stop_twice(first, second):
 
 @pytest.mark.parametrize(
     ('first', 'second'),
-    [(signal.SIGINT, signal.SIGINT), (signal.SIGTERM, signal.SIGTERM), (signal.SIGINT, signal.SIGTERM)],
+    [
+        (signal.SIGINT, signal.SIGTERM),
+        pytest.param(signal.SIGINT, signal.SIGINT, marks=pytest.mark.long),
+        pytest.param(signal.SIGTERM, signal.SIGTERM, marks=pytest.mark.long),
+    ],
 )
 def test_later_signal_ends_the_process_at_once(first, second, capfd):
     process = FORKED.Process(target=stop_twice, args=(first, second))

@@ -149,6 +149,7 @@ def be_a_nursery() -> None:
 
     # isort: split
     import basicsr.train  # noqa: F401
+    import torch._dynamo  # which the first optimiser of a process imports
 
     import okdnet_plugin.cli
     import okdnet_plugin.config.check

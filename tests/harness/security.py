@@ -191,7 +191,7 @@ def weights() -> str:
 # ----------------------------------------------------------------------------------------------------------- processes
 
 
-def outcome(attack: Callable[[], None]) -> tuple[bool, str]:
+def outcome(attack: Callable[[], None], seconds: int) -> tuple[bool, str]:
     """Run one attack in a process of its own.
 
     Returns:
@@ -200,7 +200,7 @@ def outcome(attack: Callable[[], None]) -> tuple[bool, str]:
     with tempfile.TemporaryDirectory() as folder, tempfile.TemporaryFile('w+') as said:
         process = os.fork()
         if process == 0:
-            _attack(attack, folder, said.fileno())
+            _attack(attack, folder, said.fileno(), seconds)
         _, status = os.waitpid(process, 0)
         said.seek(0)
         words = said.read().strip()
@@ -208,13 +208,13 @@ def outcome(attack: Callable[[], None]) -> tuple[bool, str]:
             return False, 'RUNS CODE'
     if os.WIFSIGNALED(status):
         name = signal.Signals(os.WTERMSIG(status)).name
-        return False, {'SIGXCPU': f'NO END in {SECONDS} s', 'SIGSEGV': 'CRASHES (SIGSEGV)'}.get(name, f'DIES ({name})')
+        return False, {'SIGXCPU': f'NO END in {seconds} s', 'SIGSEGV': 'CRASHES (SIGSEGV)'}.get(name, f'DIES ({name})')
     return not words.startswith('NEEDS'), words
 
 
-def _attack(attack: Callable[[], None], folder: str, said: int) -> None:
+def _attack(attack: Callable[[], None], folder: str, said: int, seconds: int) -> None:
     """The forked process: limits, the attack, and one line of what came of it."""
-    resource.setrlimit(resource.RLIMIT_CPU, (SECONDS, SECONDS))
+    resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     with contextlib.suppress(OSError, ValueError, StopIteration):  # where the system tells its own size
         sizes = Path('/proc/self/status').read_text().splitlines()
@@ -236,7 +236,7 @@ def _attack(attack: Callable[[], None], folder: str, said: int) -> None:
     os._exit(0)
 
 
-def attack_all(is_released: bool) -> list[tuple[bool, str]]:
+def attack_all(is_released: bool, seconds: int = SECONDS) -> list[tuple[bool, str]]:
     """Import BasicSR, with the plugin or with no more than today's torchvision asks for, and try all attacks."""
     os.environ['TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD'] = '1'
     if is_released:
@@ -247,7 +247,7 @@ def attack_all(is_released: bool) -> list[tuple[bool, str]]:
         importlib.import_module('okdnet_plugin.config.check')
     importlib.import_module('basicsr.train')
     importlib.import_module('torch').set_num_threads(1)  # a fork keeps no threads
-    return [outcome(attack) for attack in ATTACKS]
+    return [outcome(attack, seconds) for attack in ATTACKS]
 
 
 def compare() -> int:
@@ -391,9 +391,10 @@ def main(argv: list[str] | None = None) -> int:
     one_side = parser.add_mutually_exclusive_group()
     one_side.add_argument('--released', action='store_true', help='only BasicSR as released, as JSON')
     one_side.add_argument('--plugin', action='store_true', help='only with the plugin, as JSON')
+    parser.add_argument('--seconds', type=int, default=SECONDS, help='for an attack of one side (default: %(default)s)')
     args = parser.parse_args(argv)
     if args.released or args.plugin:
-        print(json.dumps(attack_all(args.released)))
+        print(json.dumps(attack_all(args.released, args.seconds)))
         return 0
     failures = compare()
     if args.fuzz:

@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from conftest import REPOSITORY, run
+from conftest import REPOSITORY, run, run_code
 
 SCRIPT = REPOSITORY / 'tests/harness/security.py'
 
@@ -14,7 +14,8 @@ SCRIPT = REPOSITORY / 'tests/harness/security.py'
 def sides(tmp_path_factory):
     outcomes = {}
     for side in ('--released', '--plugin'):
-        result = run(sys.executable, SCRIPT, side, cwd=tmp_path_factory.mktemp('attacks'))
+        seconds = 20 if side == '--plugin' else 2  # an attack that has no end takes them all
+        result = run(sys.executable, SCRIPT, side, '--seconds', seconds, cwd=tmp_path_factory.mktemp('attacks'))
         assert result.returncode == 0, result.stderr
         outcomes[side] = json.loads(result.stdout.splitlines()[-1])
     return outcomes
@@ -38,7 +39,7 @@ def test_what_is_refused_is_refused_by_a_message_of_the_plugin(sides):
 
 def test_damaged_option_files_do_nothing_but_be_refused(tmp_path):
     code = f'import sys; sys.path.insert(0, {str(SCRIPT.parent)!r}); import okdnet_plugin, security as check; '
-    result = run(sys.executable, '-c', code + 'sys.exit(check.fuzz(200, seed=1))', cwd=tmp_path)
+    result = run_code(code + 'sys.exit(check.fuzz(200, seed=1))', cwd=tmp_path)
     assert result.returncode == 0, result.stderr
     assert '200 damaged option files (seed 1)' in result.stdout
     assert ' 0 crashes, hangs or forbidden doings' in result.stdout
@@ -62,7 +63,7 @@ def reads(path):
 """
     shipped = len(list((REPOSITORY / 'options').rglob('*.yml')))
     code = code.replace('{}', str(shipped)) + 'config.load_with_places = reads\nprint("found", check.fuzz(10, 0))\n'
-    result = run(sys.executable, '-c', code, cwd=tmp_path)
+    result = run_code(code, cwd=tmp_path)
     assert 'found 3' in result.stdout, result.stderr
     assert 'exec' in result.stderr
     assert 'ZeroDivisionError' in result.stderr

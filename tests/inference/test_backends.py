@@ -1,5 +1,6 @@
 """Every back end gives what the plain network gives, and says what it cannot do."""
 
+import functools
 import importlib.util
 import sys
 import textwrap
@@ -10,13 +11,14 @@ import torch
 from basicsr.archs import build_network
 from torch import nn
 
-from conftest import run
+from conftest import run_code
 from okdnet_plugin.archs.okdnet_arch import OKDNet
 from okdnet_plugin.errors import InputError
 from okdnet_plugin.inference import backends
 
 SMALL = {'num_feat': 8, 'num_blocks': (1, 1, 1), 'growth': 4}
 PLAIN = {'attention': False, 'multi_scale': False}  # what is exported sooner
+OF_ONNX = {'multi_scale': False}  # the same, with an attention
 
 
 def installed(*packages: str):
@@ -66,10 +68,21 @@ def assert_same(back_end, net, size, batch=1, tolerance=1e-5):
         torch.testing.assert_close(got, wanted, atol=tolerance, rtol=0)
 
 
+@pytest.fixture(scope='module')
+def with_maps():
+    """A network, and a back end of it that gives maps: made once, since exporters take long."""
+
+    @functools.cache
+    def with_maps(name):
+        net = made(**(OF_ONNX if name == 'onnx' else {}))
+        return net, backends.make(net, name, device='cpu', maps=True)
+
+    return with_maps
+
+
 @pytest.mark.parametrize('name', ['eager', pytest.param('openvino', marks=OPENVINO), pytest.param('onnx', marks=ONNX)])
-def test_sizes_and_batches_give_what_the_network_gives(net, plain_net, name):
-    net = plain_net if name == 'onnx' else net
-    back_end = backends.make(net, name, device='cpu', maps=True)
+def test_sizes_and_batches_give_what_the_network_gives(with_maps, name):
+    net, back_end = with_maps(name)
     assert (back_end.name, back_end.precision, back_end.device.type) == (name, 'fp32', 'cpu')
     for size, batch in (((16, 16), 1), ((37, 50), 1), ((20, 33), 3)):
         assert_same(back_end, net, size, batch)
@@ -84,9 +97,12 @@ def test_sizes_and_batches_give_what_the_network_gives(net, plain_net, name):
     torch.testing.assert_close(result, expected, atol=1e-5, rtol=0)
 
 
-@pytest.mark.parametrize('name', ['eager', pytest.param('openvino', marks=OPENVINO), pytest.param('onnx', marks=ONNX)])
-def test_attention_of_the_whole_image_is_taken(net, name):
-    back_end = backends.make(net, name, device='cpu')
+@pytest.mark.parametrize(
+    'name',
+    ['eager', pytest.param('openvino', marks=OPENVINO), pytest.param('onnx', marks=[ONNX, pytest.mark.long])],
+)
+def test_attention_of_the_whole_image_is_taken(with_maps, name):
+    net, back_end = with_maps(name)
     hazy, light = torch.rand(2, 3, 20, 24), torch.rand(1, 3, 1, 1)
     attention = back_end.estimate_attention(hazy)
     assert attention is not None
@@ -127,8 +143,15 @@ def test_maps_are_given_when_they_are_asked_for(net):
     assert backends.make(net, 'eager', device='cpu')(torch.rand(1, 3, 16, 16)).transmission is None
 
 
-@pytest.mark.parametrize('name', ['eager', pytest.param('openvino', marks=OPENVINO)])
-@pytest.mark.parametrize('network', ['AODNet', 'GCANet'])
+@pytest.mark.parametrize(
+    ('network', 'name'),
+    [
+        ('AODNet', 'eager'),
+        ('GCANet', 'eager'),
+        pytest.param('AODNet', 'openvino', marks=OPENVINO),
+        pytest.param('GCANet', 'openvino', marks=[OPENVINO, pytest.mark.long]),
+    ],
+)
 def test_other_networks_run_as_they_are(network, name):
     other = build_network({'type': network}).eval()
     back_end = backends.make(other, name, device='cpu', maps=True)
@@ -141,9 +164,14 @@ def test_other_networks_run_as_they_are(network, name):
     assert back_end.estimate_attention(hazy) is None
 
 
+@pytest.fixture(scope='module')
+def by_auto():
+    return backends.make(made(**PLAIN), device='cpu')
+
+
 @OPENVINO
-def test_auto_takes_openvino_where_it_is_installed(plain_net, monkeypatch):
-    assert backends.make(plain_net, device='cpu').name == 'openvino'
+def test_auto_takes_openvino_where_it_is_installed(by_auto, plain_net, monkeypatch):
+    assert by_auto.name == 'openvino'
     monkeypatch.setattr(backends.importlib.util, 'find_spec', lambda name: None)
     assert backends.make(plain_net, device='cpu').name == 'eager'
 
@@ -205,13 +233,12 @@ def test_a_gpu_of_apple_is_refused_where_there_is_none(net):
         backends.make(net, device='mps')
 
 
-@installed('openvino')
-def test_threads_may_share_openvino(plain_net):
-    back_end = backends.make(plain_net, 'openvino', device='cpu')
+@OPENVINO
+def test_threads_may_share_openvino(by_auto):
     images = [torch.rand(1, 3, 64, 64 + 4 * number) for number in range(4)]
-    alone = [back_end(hazy).output for hazy in images]
+    alone = [by_auto(hazy).output for hazy in images]
     with ThreadPoolExecutor(4) as pool:
-        for together in (list(pool.map(lambda hazy: back_end(hazy).output, images)) for _ in range(10)):
+        for together in (list(pool.map(lambda hazy: by_auto(hazy).output, images)) for _ in range(10)):
             for one, other in zip(together, alone, strict=True):
                 torch.testing.assert_close(one, other)
 
@@ -260,5 +287,5 @@ def test_signals_are_handled_after_a_back_end_has_ended_in_another_thread(tmp_pa
         thread.join()
         signal.raise_signal(signal.SIGTERM)
     """
-    done = run(sys.executable, '-c', textwrap.dedent(code), cwd=tmp_path)
+    done = run_code(textwrap.dedent(code), cwd=tmp_path)
     assert (done.returncode, done.stdout) == (0, 'handled\n')

@@ -27,7 +27,7 @@ def okdnet() -> weights.Weights:
     return weights.Weights(network, arch_detection.make(network).state_dict())
 
 
-@pytest.mark.parametrize('ending', ['pth', 'safetensors'])
+@pytest.mark.parametrize('ending', ['safetensors', pytest.param('pth', marks=pytest.mark.long)])
 def test_loader_gives_the_network_with_the_same_output(tmp_path, registry, okdnet, ending):
     path = str(tmp_path / f'net.{ending}')
     export.export(okdnet, path)

@@ -304,7 +304,10 @@ def config(runner_config, pairs, tmp_path):
     return config
 
 
-@pytest.mark.parametrize('case', ['distillation', 'depth in stages', 'progressive'])
+@pytest.mark.parametrize(
+    'case',
+    ['depth in stages', *(pytest.param(case, marks=pytest.mark.long) for case in ('distillation', 'progressive'))],
+)
 def test_a_training_goes_on_exactly_and_its_weights_are_those_of_basicsrs_network(config, options_of, case, tmp_path):
     made = config(case)
     Runner.from_cfg(Config(copy.deepcopy(made))).train()

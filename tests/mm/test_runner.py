@@ -18,7 +18,7 @@ from mmengine.runner import CheckpointLoader, Runner
 from mmengine.utils.dl_utils import mmcv_full_available
 
 import okdnet_plugin.mm
-from conftest import run
+from conftest import basicsr_of_ranks, two_ranks
 from okdnet_plugin.errors import InputError
 from okdnet_plugin.locks import Lock
 from okdnet_plugin.mm import compat
@@ -31,11 +31,19 @@ def written(config: dict, path: Path) -> str:
     return str(path)
 
 
+@pytest.fixture(scope='module')
+def folders() -> list[Path]:
+    """Of trainings that several tests look at."""
+    return []
+
+
 @pytest.fixture
-def trained(runner_config, tmp_path) -> Path:
-    """Folder of a training of four iterations."""
-    Runner.from_cfg(Config(copy.deepcopy(runner_config))).train()
-    return tmp_path / 'work'
+def trained(folders, runner_config, tmp_path) -> Path:
+    """Folder of a training of four iterations, which is not to be changed."""
+    if not folders:
+        Runner.from_cfg(Config(copy.deepcopy(runner_config))).train()
+        folders.append(tmp_path / 'work')
+    return folders[0]
 
 
 def state(path: Path) -> dict:
@@ -203,9 +211,9 @@ def test_getattr_in_a_checkpoint_gets_statistics_of_logs_only():
 
 def test_two_processes_without_a_gpu_train_one_model(runner_config, tmp_path):
     config = written(runner_config, tmp_path / 'config.py')
-    command = [sys.executable, '-m', 'torch.distributed.run', '--nproc_per_node=2', '--master_port=0',
-               '--rdzv_backend=c10d', '--rdzv_endpoint=localhost:0']  # fmt: skip
-    result = run(*command, '-m', 'okdnet_plugin.mm', 'train', config, '--launcher', 'pytorch', cwd=tmp_path)
+    arguments = ('train', config, '--launcher', 'pytorch')
+    program = 'import sys; from okdnet_plugin.mm.__main__ import main; sys.exit(main(sys.argv[1:]))'
+    result = basicsr_of_ranks(*arguments, cwd=tmp_path, environments=two_ranks(), program=program)
     assert result.returncode == 0, result.stderr[-3000:]
     assert (tmp_path / 'work' / 'iter_4.pth').is_file()
     assert 'psnr' in result.stdout + result.stderr

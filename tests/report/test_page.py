@@ -1,4 +1,3 @@
-import copy
 import csv
 import json
 import re
@@ -51,48 +50,46 @@ class Page(HTMLParser):
         return ' '.join(self.texts)
 
 
-def without(report: dict, path: tuple) -> dict:
-    report = copy.deepcopy(report)
-    *way, last = path
-    holder = report
-    for step in way:
-        holder = holder[step]
-    del holder[last]
-    return report
+FULL = full()
 
 
-def nothing_in(report: dict, key: str, value) -> dict:
-    return {**report, key: value}
+def nothing_in(key: str, value) -> dict:
+    return {**FULL, key: value}
 
 
 PARTIAL = {
     'empty': {},
-    **{
-        f'no {key}': nothing_in(full(), key, [])
-        for key in ('metrics', 'methods', 'sets', 'results', 'tables', 'curves')
-    },
-    **{f'{key} is None': nothing_in(full(), key, None) for key in full()},
-    **{f'without {key}': without(full(), (key,)) for key in full()},
-    'methods without anything': nothing_in(full(), 'methods', [{'key': 'okdnet'}, {'label': 'A'}, {}]),
-    'sets without anything': nothing_in(full(), 'sets', [{'key': 'o-haze'}, {}]),
-    'results without anything': nothing_in(full(), 'results', [{'method': 'okdnet', 'set': 'o-haze'}, {}]),
-    'tables without anything': nothing_in(full(), 'tables', [{}, {'columns': ['A'], 'rows': [{}, {'cells': []}]}]),
-    'curves without anything': nothing_in(full(), 'curves', [{}, {'label': 'A', 'series': {'l_pix': [], 'b': None}}]),
-    'detection without anything': nothing_in(full(), 'detection', {'sets': [{}, {'rows': [{}], 'strips': [{}]}]}),
-    'images without anything': nothing_in(full(), 'images', [{}, {'columns': [{}]}, {'set': 'a', 'picture': 'b'}]),
-    'one point': nothing_in(full(), 'curves', [{'label': 'A', 'series': {'a': [[1, 0.5]], 'b': [[1, 'nan']]}}]),
+    **{f'no {key}': nothing_in(key, []) for key in ('metrics', 'methods', 'sets', 'results', 'tables', 'curves')},
+    **{f'{key} is None': nothing_in(key, None) for key in FULL},
+    **{f'without {key}': {other: value for other, value in FULL.items() if other != key} for key in FULL},
+    'methods without anything': nothing_in('methods', [{'key': 'okdnet'}, {'label': 'A'}, {}]),
+    'sets without anything': nothing_in('sets', [{'key': 'o-haze'}, {}]),
+    'results without anything': nothing_in('results', [{'method': 'okdnet', 'set': 'o-haze'}, {}]),
+    'tables without anything': nothing_in('tables', [{}, {'columns': ['A'], 'rows': [{}, {'cells': []}]}]),
+    'curves without anything': nothing_in('curves', [{}, {'label': 'A', 'series': {'l_pix': [], 'b': None}}]),
+    'detection without anything': nothing_in('detection', {'sets': [{}, {'rows': [{}], 'strips': [{}]}]}),
+    'images without anything': nothing_in('images', [{}, {'columns': [{}]}, {'set': 'a', 'picture': 'b'}]),
+    'one point': nothing_in('curves', [{'label': 'A', 'series': {'a': [[1, 0.5]], 'b': [[1, 'nan']]}}]),
 }
 
 
-@pytest.fixture(params=['full', 'hostile', *PARTIAL])
+@pytest.fixture(scope='module', params=['full', 'hostile', *PARTIAL])
 def report(request) -> dict:
     return {'full': full, 'hostile': hostile}.get(request.param, lambda: PARTIAL[request.param])()
 
 
-def test_every_page_is_balanced_and_needs_no_other_file(report):
-    text = html(report)
+@pytest.fixture(scope='module')
+def text(report) -> str:
+    return html(report)
+
+
+@pytest.fixture(scope='module')
+def page(text) -> Page:
+    return Page(text)
+
+
+def test_every_page_is_balanced_and_needs_no_other_file(text, page):
     text.encode('utf-8')
-    page = Page(text)
     for tag, attrs in page.tags:
         assert not any(name.startswith('on') for name in attrs), tag
         for name in {'src', 'href', 'srcset', 'action', 'data', 'poster', 'xlink:href', 'style'} & set(attrs):
@@ -105,8 +102,7 @@ def test_every_page_is_balanced_and_needs_no_other_file(report):
     assert {attrs['href'][1:] for attrs in page.all('a')} <= set(ids)
 
 
-def test_every_page_can_be_read_without_sight(report):
-    page = Page(html(report))
+def test_every_page_can_be_read_without_sight(page):
     assert page.all('html')[0]['lang'] == 'en'
     assert len(page.all('h1')) == 1
     assert all(attrs['alt'] and int(attrs['width']) > 0 and int(attrs['height']) > 0 for attrs in page.all('img'))

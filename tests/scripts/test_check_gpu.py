@@ -49,7 +49,10 @@ def failures(step):
 
 
 # `train`, `distributed` and `speed` start processes of what other tests run too.
-@pytest.mark.parametrize('part', ['doctor', '_window', '_ssim', '_sizes', 'dehaze'])
+@pytest.mark.parametrize(
+    'part',
+    ['_window', '_ssim', '_sizes', *(pytest.param(part, marks=pytest.mark.long) for part in ('doctor', 'dehaze'))],
+)
 def test_a_part_passes_on_a_cpu(check, step, part):
     getattr(check, part)(step)
     assert failures(step) == []
@@ -57,7 +60,13 @@ def test_a_part_passes_on_a_cpu(check, step, part):
 
 
 @pytest.mark.parametrize(
-    ('part', 'lines'), [('_bad_image', 2), ('_momentum', 2), ('_states', 5), ('_deterministic', 1)]
+    ('part', 'lines'),
+    [
+        ('_bad_image', 2),
+        pytest.param('_momentum', 2, marks=pytest.mark.long),
+        ('_states', 5),
+        pytest.param('_deterministic', 1, marks=pytest.mark.long),
+    ],
 )
 def test_a_part_of_the_training_steps_passes_on_a_cpu(check, step, part, lines):
     getattr(check, part)(step, check._batch(4, 32))

@@ -84,6 +84,7 @@ def test_all_methods_are_measured_on_what_is_there_and_shown_on_the_photographs(
     assert '| test set (images) |' in capsys.readouterr().out
 
 
+@pytest.mark.long
 def test_new_weights_cost_only_their_own_time(evaluate, data, weights):
     out = data / 'report'
     shutil.rmtree(data / 'rgbd_indoor')
@@ -99,6 +100,7 @@ def test_new_weights_cost_only_their_own_time(evaluate, data, weights):
     assert measured[2] == [*measured[0], 'these weights']
 
 
+@pytest.mark.long
 def test_weights_in_half_precision_with_their_network_beside_them_are_measured(evaluate, data, weights):
     from safetensors.torch import save_file
 

@@ -32,6 +32,7 @@ def folders(tmp_path):
     return [str(tmp_path / 'clear'), str(tmp_path / 'depth')]
 
 
+@pytest.mark.long
 def test_variants_are_trained_once_and_shown_beside_one_another(script, folders, tmp_path, capsys, monkeypatch):
     options = ['--minutes', '0.0001', '--seeds', '0', '--size', '32', '--batch', '2', '-o', str(tmp_path / 'out')]
     assert script.main([*folders, *options]) == 0

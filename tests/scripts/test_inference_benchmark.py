@@ -15,6 +15,7 @@ def script():
     return load_script('scripts/benchmark/inference.py')
 
 
+@pytest.mark.long
 def test_rows_take_turns_and_tables_are_written(script, tmp_path, monkeypatch, capsys):
     image = np.random.default_rng(0).integers(0, 256, (40, 50, 3), np.uint8)
     (tmp_path / 'in').mkdir()
