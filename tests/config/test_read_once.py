@@ -7,7 +7,7 @@ import pytest
 import torch
 import yaml
 
-from conftest import basicsr, run, write_options
+from conftest import basicsr, run, run_code, write_options
 
 COUNTED = """
 import json, sys
@@ -47,7 +47,7 @@ def test_a_training_reads_checks_and_builds_once(arguments, environment, train_o
     train_options['train']['total_iter'] = 1
     write_options(tmp_path / 'o.yml', train_options)
     command = [*arguments, '-opt', 'o.yml', '--set', 'train.scheduler.milestones=[]']
-    done = run(sys.executable, '-c', COUNTED, *command, cwd=tmp_path, **environment)
+    done = run_code(COUNTED, *command, cwd=tmp_path, **environment)
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout.splitlines()[-1]) == {'read': 1, 'check': 1, '__init__': 2}
     assert yaml.safe_load((tmp_path / 'experiments/small/o.yml').read_text())['train']['total_iter'] == 1
@@ -58,7 +58,7 @@ def test_a_test_reads_checks_and_builds_once(train_options, tmp_path):
     options = {key: train_options[key] for key in ('name', 'model_type', 'num_gpu', 'scale', 'network_g', 'path')}
     options |= {'datasets': {'test': train_options['datasets']['val']}, 'val': {'save_img': False, 'metrics': None}}
     write_options(tmp_path / 'o.yml', options)
-    done = run(sys.executable, '-c', COUNTED, 'test', '-opt', 'o.yml', cwd=tmp_path)
+    done = run_code(COUNTED, 'test', '-opt', 'o.yml', cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout.splitlines()[-1]) == {'read': 1, 'check': 1, '__init__': 1}
 
