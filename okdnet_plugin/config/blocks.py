@@ -188,7 +188,7 @@ class ReportSettings(Keys):
     )
     num_worker: _Few | None = key('workers that read images')
     limit: Annotated[Count, Field(le=10**9)] | None = key(
-        'samples of a test set that are measured at most, at equal distances'
+        'samples of a test set that are measured at most, spread evenly'
     )
     tile: Tile | None = key(
         'restore large images in overlapping tiles that share one airlight: auto for images that need more than half '

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, field
 from functools import cache
+from itertools import pairwise
 from os import path as osp
 from typing import Any, NamedTuple
 
@@ -180,9 +181,19 @@ class Plan:
         return {metric.key: arguments_of(metric.block) for metric in self.metrics if metric.missing is None}
 
     def places(self, test_set: TestSet) -> list[int]:
-        """Which samples of a test set are measured: all, or `limit` of them at equal distances."""
+        """Which samples of a test set are measured: all, or `limit` of them, spread evenly.
+
+        One of each of `limit` equal parts, at a place in it that moves by the golden ratio: at equal distances all
+        would be of one haze, where a test set has ten of each scene.
+        """
         count, limit = len(test_set.read()), self.settings['limit']
-        return list(range(count)) if limit is None or limit >= count else [i * count // limit for i in range(limit)]
+        if limit is None or limit >= count:
+            return list(range(count))
+        starts = [part * count // limit for part in range(limit + 1)]
+        golden = (5**0.5 - 1) / 2
+        return [
+            start + int((part + 0.5) * golden % 1 * (end - start)) for part, (start, end) in enumerate(pairwise(starts))
+        ]
 
     def fingerprint(self, method: Method, test_set: TestSet) -> str:
         """What the figures of a method on a test set depend on; figures of another one are measured again."""
@@ -206,7 +217,7 @@ def read(opt: Mapping) -> Plan:
             `val`. `protocol`: rgb, y or resize256. `report`: tables of the paper to be set beside, cost_size
             [height, width] and cost_rounds of the cost, examples (best and worst images), images (that all methods are
             shown of, by test set and name, with crops), num_worker, limit (samples of a test set that are measured at
-            most, at equal distances), tile (0, auto or px).
+            most, spread evenly), tile (0, auto or px).
 
     Raises:
         InputError: a key or a value is wrong, or a registered name unknown.

@@ -5,7 +5,9 @@ import csv
 import json
 import math
 import shutil
+from collections import Counter
 from pathlib import Path
+from types import SimpleNamespace
 
 import cv2
 import numpy as np
@@ -308,12 +310,12 @@ def test_a_report_that_was_interrupted_goes_on(options, monkeypatch, tmp_path):
     assert calls == []
 
 
-def test_a_limit_takes_samples_at_equal_distances_and_the_whole_set_goes_on_from_them(options):
+def test_a_limit_takes_one_sample_of_each_part_and_the_whole_set_goes_on_from_them(options):
     options['report']['limit'] = 3
     report, evaluation = measure(options)
     assert [s['pictures'] for s in report['sets']] == [3, 3, None]
     assert result(report, 'OKDNet', 'SOTS-indoor')['figures']['psnr']['count'] == 3
-    assert [line['index'] for line in evaluation.lines() if line['set'] == 'SOTS-indoor'] == [0, 2, 5] * 2
+    assert [line['index'] for line in evaluation.lines() if line['set'] == 'SOTS-indoor'] == [0, 4, 6] * 2
     del options['report']['limit']
     report, evaluation = measure(options)
     assert result(report, 'OKDNet', 'SOTS-indoor')['figures']['psnr']['count'] == 8
@@ -321,6 +323,15 @@ def test_a_limit_takes_samples_at_equal_distances_and_the_whole_set_goes_on_from
         line['index'] for line in evaluation.lines() if (line['method'], line['set']) == ('OKDNet', 'SOTS-indoor')
     ]
     assert sorted(of_set) == list(range(8))
+
+
+def test_a_limit_takes_of_all_degrees_of_haze():
+    test_set = SimpleNamespace(read=lambda: range(400))  # ten of each scene
+    places = plan.Plan.places(SimpleNamespace(settings={'limit': 40}), test_set)
+    assert [place // 10 for place in places] == list(range(40))
+    degrees = Counter(place % 10 for place in places)
+    assert len(degrees) == 10
+    assert max(degrees.values()) <= 6
 
 
 def test_large_images_in_tiles_are_said_and_are_figures_of_their_own(options, tmp_path):
