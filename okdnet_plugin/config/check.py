@@ -185,7 +185,7 @@ def _wrong(path: KeyPath, value: Any, annotation: Any, is_guess: bool) -> Iterat
     places: list[tuple] = [()]
     if len(kinds) == 1 and not is_told_as_a_whole(annotation):  # else the whole is told
         places = _places(kinds[0], value)
-    if not all(places):
+    if not places or not all(places):
         yield _refusal(path, value, annotation, is_guess)
         return
     item = item_type(kinds[0], value)

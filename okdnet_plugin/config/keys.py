@@ -183,13 +183,14 @@ def _key_of(info: FieldInfo) -> Key:
     annotation: Any = info.annotation
     for note in info.metadata:
         annotation = Annotated[annotation, note]
-    extra: Any = info.json_schema_extra or {'needed': ALWAYS if info.is_required() else ()}
+    extra: Any = info.json_schema_extra if isinstance(info.json_schema_extra, dict) else {}
     default = NOTHING if info.is_required() or info.default_factory or info.default is None else info.default
     inside, each = _inside(annotation)
     if inside is not None:
         others = [one for one in members(annotation) if not _is_mapping(one)]
         annotation, default = joined([dict, *others]), NOTHING
-    return Key(from_hint(annotation), info.description or '', tuple(extra['needed']), inside, each, default)
+    needed = tuple(extra.get('needed', ALWAYS if info.is_required() else ()))
+    return Key(from_hint(annotation), info.description or '', needed, inside, each, default)
 
 
 def _is_mapping(annotation: object) -> bool:

@@ -59,7 +59,8 @@ def block_of_arguments(name: str, target: Callable, kind: str, given: tuple[str,
     """
     parameters = [one for one in inspect.signature(target).parameters.values() if one.name not in given]
     hints, says = _hints(target), arguments_of(target)
-    known = hints | _KNOWN.get(kind, {})
+    usual = _KNOWN.get(kind, {})
+    known = usual | hints if kind == 'loss' else hints | usual  # hints of torch, and of a border, are wide
     rest = [one for one in parameters if one.kind is one.VAR_KEYWORD and one.name != '_']
     is_open = any(hints.get(one.name, Any) in (Any, object) for one in rest)
     keys = {}

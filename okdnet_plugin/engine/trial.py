@@ -18,6 +18,7 @@ from okdnet_plugin.config.walk import Phase, is_closed, model_of, nodes_of
 from okdnet_plugin.errors import InputError
 
 _DOWNLOADS = ('PerceptualLoss',)  # losses that read weights when they are made
+_OF_THE_DEVICE = ('fused', 'foreach', 'capturable')  # ways of computing that another device may have
 _MOST_SAMPLES = 2**31  # of an epoch; their order is drawn at once
 
 
@@ -37,9 +38,11 @@ def attempts(opt: Mapping, phase: Phase) -> Iterator[Mistake]:
         except Exception as error:  # of another plugin it may be any
             yield Mistake(('datasets', label), f': {_complaint(block, error)}', 'wrong value')
     if phase == 'train':
-        for node in nodes_of(opt, phase) if is_closed(model_of(opt)) else ():
-            if node.kind == 'loss':
+        for node in nodes_of(opt, phase):
+            if node.kind == 'loss' and is_closed(model_of(opt)):
                 yield from _loss(node.path, node.value)
+            elif node.kind == 'optimizer':
+                yield from _optimizer(node.path, node.value)
         if 'train' in sets:
             try:
                 first_batch(opt, sets['train'])
@@ -97,6 +100,15 @@ def _loss(path: KeyPath, block: Mapping) -> Iterator[Mistake]:
     try:
         make(**deepcopy(arguments))
     except (TypeError, ValueError, AssertionError) as error:
+        yield Mistake(path, f': {_complaint(block, error)}', 'wrong value')
+
+
+def _optimizer(path: KeyPath, block: Mapping) -> Iterator[Mistake]:
+    make, kept = find('optimizer', block['type']), {*block} - {'type', *_OF_THE_DEVICE}
+    try:
+        if make is not None:
+            make([nn.Parameter(torch.zeros(1))], **{name: deepcopy(block[name]) for name in kept})
+    except (TypeError, ValueError) as error:
         yield Mistake(path, f': {_complaint(block, error)}', 'wrong value')
 
 

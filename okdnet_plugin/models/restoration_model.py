@@ -147,7 +147,7 @@ class RestorationModel(RestorationStep, Checkpointing, Validation):
         logger: Logger = Field(default_factory=lambda: RestorationModel.Options.Logger.model_validate({}))
 
     optimized: ClassVar = {'network_g': 'optim_g'}
-    rules: ClassVar = RULES
+    option_rules: ClassVar = RULES
     """What contradicts itself in the option file of a training; see `okdnet_plugin.config.consistency`."""
 
     def __init__(self, opt: dict):

@@ -282,7 +282,7 @@ def profile(args: argparse.Namespace, file: Path) -> str:
     for name, node in runs[0].items():
         ms = 1e3 * statistics.median(run[name].real_time.total_seconds() for run in runs[1:])
         if ms > 0:
-            found = re.match(r'__module\.net\.((?:shared\.)?\w+(?:\.\d(?=\.))?)', name)
+            found = re.match(r'__module\.net\.(shared\.\w+(?:\.\d(?=\.))?|\w+)', name)
             parts[found[1] if found else 'between them'] += ms
             operator = f'{node.node_type}, {"1x1" if "1x1" in node.exec_type else "larger"}'
             operator = operator if node.node_type == 'Convolution' else node.node_type

@@ -9,6 +9,7 @@ from basicsr.utils.registry import MODEL_REGISTRY
 
 from okdnet_plugin.config import check
 from okdnet_plugin.config.consistency.seen import contradiction
+from okdnet_plugin.engine.trial import attempts
 
 
 def told(options, phase='train', look=False):
@@ -37,8 +38,8 @@ RESTORATION = {'model_type': 'RestorationModel', 'train:distill_opt': None}
     [
         ({'train:scheduler:milestones': [3, 9]}, 'warning: option train:scheduler:milestones:1 is 9, but'),
         ({'train:scheduler:milestones': [3, 2]}, 'warning: option train:scheduler:milestones:1 is 2, after 3'),
-        ({'train:scheduler': COSINE | {'periods': [1, 1]}}, 'periods: it ends after 2 iterations, before total_iter 4'),
-        ({'train:scheduler': {'type': 'OneCycleLR', 'max_lr': 0.1, 'total_steps': 2}}, 'total_steps: it ends after 2'),
+        ({'train:scheduler': COSINE | {'periods': [1, 1]}}, 'periods: the schedule ends after 2 iterations, bef'),
+        ({'train:scheduler': {'type': 'OneCycleLR', 'max_lr': 0.1, 'total_steps': 2}}, 'scheduler: the schedule ends'),
         ({'train:warmup_iter': 9}, 'warning: option train:warmup_iter is 9, but the training ends at total'),
         ({'datasets:val': None}, 'warning: option val has no data set to validate on; add'),
         ({'logger:save_best': 'Held/psrn'}, 'save_best is Held/psrn (did you mean Held/psnr or Held/ssim?); w'),
@@ -47,6 +48,17 @@ RESTORATION = {'model_type': 'RestorationModel', 'train:distill_opt': None}
         ({'datasets:train:gt_size': 33, 'scale': 2}, 'option datasets:train:gt_size is 33, no multiple of scale 2'),
         ({'train:accumulate': 2, 'train:pixel_opt:reduction': 'sum'}, 'reduction is sum, of which train:accumulate'),
         ({'train:pixel_opt': None, 'train:ssim_opt': None, 'train:distill_opt': None}, 'train: no loss is given'),
+        ({'val:metrics': None, 'val:save_img': False}, 'warning: option val has neither metrics nor save_img'),
+        ({'logger:wandb': {'project': 'x'}}, 'option logger:wandb:project is x, but use_tb_logger is false'),
+        ({'logger:wandb': {'project': 'x'}, 'logger:use_tb_logger': True}, 'is x, but wandb is not installed; pip'),
+        ({'datasets:train:prefetch_mode': 'cuda'}, 'prefetch_mode is cuda, which needs pin_memory: true; add it'),
+        ({'datasets:train:persistent_workers': True}, 'persistent_workers is true, but num_worker_per_gpu is 0'),
+        ({'model_type': 'SRModel', 'train:ssim_opt': None, 'train:distill_opt': None, 'train:optim_g:type': 'AdamW'},
+         'option train:optim_g:type is AdamW, but SRModel knows Adam alone; write one of them, or use model_type: Res'),
+        ({'model_type': 'SRModel', 'train:scheduler': {'type': 'StepLR', 'step_size': 2}},
+         'option train:scheduler:type is StepLR, but SRModel knows MultiStepLR,'),
+        ({'model_type': 'SRModel', 'train:pixel_opt': None, 'train:ssim_opt': None, 'train:distill_opt': None},
+         'train: no loss is given; add one of pixel_opt, perceptual_opt'),
         ({'train:distill_opt:student_weights': [1, 1]}, 'student_weights is [1, 1]; write a block of keys'),
     ],
 )  # fmt: skip
@@ -86,7 +98,7 @@ def test_what_does_not_contradict_itself_passes(train_options, changes):
 
 def test_a_model_of_any_package_may_have_rules_of_its_own(train_options, monkeypatch):
     class OwnModel(SRModel):
-        rules = (lambda given: [contradiction(('name',), f'is {given.at("name")}, which it does not like')],)
+        option_rules = (lambda given: [contradiction(('name',), f'is {given.at("name")}, which it does not like')],)
 
     monkeypatch.setitem(MODEL_REGISTRY._obj_map, 'OwnModel', OwnModel)
     assert 'option name is small, which it does not like' in told(train_options | {'model_type': 'OwnModel'})
@@ -108,6 +120,23 @@ def test_data_sets_of_a_test_have_their_names(train_options):
     options |= {'datasets': {'tset': train_options['datasets']['val']}, 'val': {'save_img': True}}
     (line,) = told(options, 'test')
     assert line.startswith('option datasets:tset: a test has the data sets test, test_2 … (did you mean test?)')
+
+
+def test_arguments_that_an_optimiser_refuses_are_told_before_an_earlier_run_is_moved(train_options):
+    for name, value in {'weight_decay': -1, 'betas': [0.9, 1.5]}.items():
+        options = changed(train_options, {f'train:optim_g:{name}': value})
+        (line,) = map(str, attempts(options, 'train'))
+        assert line.startswith('option train:optim_g: Adam cannot be made: ValueError: Invalid')
+        options['train']['optim_g'].pop(name)
+
+
+def test_test_with_a_model_of_basicsr_needs_a_suffix(train_options):
+    options = {key: train_options[key] for key in ('name', 'num_gpu', 'scale', 'network_g', 'path')}
+    options |= {'model_type': 'SRModel', 'val': {'save_img': True}}
+    options['datasets'] = {'test': train_options['datasets']['val']}
+    (line,) = told(options, 'test')
+    assert line == 'option val:suffix is missing; BasicSR asks for it where images are saved: add suffix: ~'
+    assert told(options | {'val': {'save_img': True, 'suffix': None}}, 'test') == []
 
 
 def test_compiling_on_a_cpu_without_a_compiler_is_refused(train_options, monkeypatch):

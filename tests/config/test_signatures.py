@@ -1,15 +1,18 @@
 """Classes and functions of other plugins: what their signatures, hints and docstrings say becomes their block."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import pytest
+from annotated_types import Len
 from basicsr.models.sr_model import SRModel
-from basicsr.utils.registry import ARCH_REGISTRY, DATASET_REGISTRY, METRIC_REGISTRY, MODEL_REGISTRY
+from basicsr.utils.registry import ARCH_REGISTRY, DATASET_REGISTRY, LOSS_REGISTRY, METRIC_REGISTRY, MODEL_REGISTRY
+from pydantic import BaseModel, Field
 from torch import Tensor, nn
 
 from okdnet_plugin.config import check
 from okdnet_plugin.config.docstrings import arguments_of, summary_of
+from okdnet_plugin.config.keys import block_of
 from okdnet_plugin.config.signatures import block_of_arguments
 from okdnet_plugin.config.types import described
 
@@ -133,6 +136,36 @@ def test_network_of_another_plugin_is_held_against_its_signature(train_options, 
     ]
     train_options['network_g'] = {'type': 'Hinted', 'width': 8, 'scales': {'a': 1}, 'size': [1, 2], 'rate': 1}
     assert told(train_options) == []
+
+
+def test_a_limit_outside_a_union_is_told(train_options, registered):
+    class Limited(nn.Module):
+        def __init__(self, sizes: Annotated[list[int] | None, Len(2, 2)] = None):
+            super().__init__()
+
+    registered(ARCH_REGISTRY, Limited)
+    train_options['network_g'] = {'type': 'Limited', 'sizes': [1, 2, 3]}
+    (line,) = told(train_options)
+    assert line.startswith('option network_g:sizes is [1, 2, 3]; write a list')
+
+
+def test_what_a_loss_declares_goes_before_what_is_known_of_losses(train_options, registered):
+    class Layered(nn.Module):
+        def __init__(self, layer_weights: list[float] = (1.0, 0.5), gan_type: Literal['a', 'b'] = 'a'):
+            super().__init__()
+
+    registered(LOSS_REGISTRY, Layered)
+    train_options['train']['pixel_opt'] = {'type': 'Layered', 'layer_weights': [1.0, 0.2], 'gan_type': 'c'}
+    assert told(train_options) == ["option train:pixel_opt:gan_type is 'c'; write one of a, b"]
+
+
+def test_options_may_have_other_metadata_of_pydantic():
+    class Options(BaseModel):
+        width: int = Field(3, json_schema_extra={'examples': [4]})
+        depth: int = Field(json_schema_extra=lambda schema: None)
+
+    keys = block_of(Options).keys
+    assert [bool(keys[name].needed) for name in ('width', 'depth')] == [False, True]
 
 
 def test_unknown_keys_of_what_takes_any_are_accepted_unless_they_are_near_a_known_one(train_options, registered):

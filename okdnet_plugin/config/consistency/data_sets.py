@@ -28,6 +28,13 @@ def validation_has_a_data_set(given: Given) -> Iterator[Mistake]:
         yield harmless(('val',), f'has no data set to validate on{near}; add datasets:val, or take val out')
 
 
+def validation_makes_something(given: Given) -> Iterator[Mistake]:
+    block = given.block('val')
+    if given.data_sets('val') and block and 'metrics' not in block and block.get('save_img') is False:
+        text = 'has neither metrics nor save_img: true, so that nothing comes of it; add metrics, or metrics: ~'
+        yield harmless(('val',), text)
+
+
 def a_test_has_data_sets(given: Given) -> Iterator[Mistake]:
     if given.at('datasets', kind=Mapping) == {}:
         yield Mistake(('datasets',), 'is empty; add a data set: test', 'missing key')

@@ -26,13 +26,13 @@ def milestones_rise_and_lie_within_the_training(given: Given) -> Iterator[Mistak
 
 def a_schedule_lasts_as_long_as_the_training(given: Given) -> Iterator[Mistake]:
     total = given.number('train', 'total_iter')
-    key, steps = 'periods', sum(given.numbers(*_PATH, 'periods') or ())
+    path, steps = (*_PATH, 'periods'), sum(given.numbers(*_PATH, 'periods') or ())
     if given.at(*_PATH, 'type') == 'OneCycleLR':
         of_epochs = (given.number(*_PATH, 'epochs') or 0) * (given.number(*_PATH, 'steps_per_epoch') or 0)
-        key, steps = 'total_steps', given.number(*_PATH, 'total_steps') or of_epochs
+        path, steps = _PATH, given.number(*_PATH, 'total_steps') or of_epochs
     if steps and total is not None and steps < total - 1:
-        text = f': it ends after {steps:.0f} iterations, before total_iter {total:.0f}, where the training would fail'
-        yield contradiction((*_PATH, key), f'{text}; lengthen it')
+        text = f': the schedule ends after {steps:.0f} iterations, before total_iter {total:.0f}, where the training'
+        yield contradiction(path, f'{text} would fail; lengthen it')
 
 
 def warm_up_ends_within_the_training(given: Given) -> Iterator[Mistake]:
