@@ -406,7 +406,7 @@ def test_an_image_that_one_metric_cannot_take_has_the_others(options, monkeypatc
     options['metrics']['large'] = {'type': 'calculate_large', 'better': 'lower'}
     report, _ = measure(briefly(options))
     assert result(report, 'OKDNet', 'SOTS-indoor')['figures'].keys() == {'psnr', 'ssim'}
-    assert report['notes'][0] == 'hazy input on SOTS-indoor: 1_1_0.8: large: too small'
+    assert report['notes'][0] == 'hazy input on SOTS-indoor: 2_1_0.8: large: too small'
 
 
 def test_images_that_vanish_meanwhile_are_told_and_the_others_measured(options, tmp_path, pairs):
