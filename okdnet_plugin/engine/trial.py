@@ -1,4 +1,4 @@
-"""What only a try shows: whether data sets, losses and a first batch can be made, and the network takes it."""
+"""What only a try shows: whether data sets, losses, optimisers, a first batch can be made, and the network takes it."""
 
 from __future__ import annotations
 

@@ -137,6 +137,7 @@ def test_test_with_a_model_of_basicsr_needs_a_suffix(train_options):
     (line,) = told(options, 'test')
     assert line == 'option val:suffix is missing; BasicSR asks for it where images are saved: add suffix: ~'
     assert told(options | {'val': {'save_img': True, 'suffix': None}}, 'test') == []
+    assert told(options | {'model_type': 'RestorationModel'}, 'test') == []
 
 
 def test_compiling_on_a_cpu_without_a_compiler_is_refused(train_options, monkeypatch):

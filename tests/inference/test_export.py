@@ -230,7 +230,7 @@ def test_message_of_an_exporter_is_what_it_has_met(tmp_path, aodnet, monkeypatch
 
 
 def test_onnx_in_float16_runs_on_float32_images_and_is_the_same_within_a_step_of_8_bits(tmp_path):
-    weights, path = weights_of(PLAIN | {'attention': False}), tmp_path / 'half.onnx'
+    weights, path = weights_of(SMALL), tmp_path / 'half.onnx'
     export(weights, str(path), half=True)
     session, run = session_of(path)
     assert session.get_inputs()[0].type == session.get_outputs()[0].type == 'tensor(float)'
