@@ -133,6 +133,7 @@ def _run_basicsr(command: str, arguments: list[str]) -> int:
     from okdnet_plugin.compat.option_files import handing_over
     from okdnet_plugin.config.messages import OptionError, is_first_process
     from okdnet_plugin.engine.run import Run
+    from okdnet_plugin.engine.torch_versions import leave_process_group
 
     loaded, run = load_plugins(), Run()
     # BasicSR parses sys.argv itself and notes it down in the run's copy of the option file.
@@ -148,11 +149,11 @@ def _run_basicsr(command: str, arguments: list[str]) -> int:
     except UnknownNameError as error:
         raise InputError(f'{error}; plugins loaded: {", ".join(loaded)}') from error
     except SystemExit:
-        _leave_process_group()  # a signal has stopped all processes after the same iteration
+        leave_process_group()  # a signal has stopped all processes after the same iteration
         raise
     finally:
         run.journal.close()
-    _leave_process_group()
+    leave_process_group()
     return 0
 
 
@@ -228,14 +229,6 @@ def _versions() -> str:
         except importlib.metadata.PackageNotFoundError:
             found.append(f'{name} is not installed')
     return ', '.join([*found, f'Python {sys.version.split()[0]}'])
-
-
-def _leave_process_group() -> None:
-    """After success only: leaving takes all processes, and after an error the others may never come."""
-    import torch.distributed
-
-    if torch.distributed.is_available() and torch.distributed.is_initialized():
-        torch.distributed.destroy_process_group()
 
 
 def _reader_has_gone(error: BrokenPipeError) -> int:

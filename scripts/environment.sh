@@ -10,8 +10,8 @@ say() { printf '\n== %s\n' "$*"; }
 fits() { "$1" -c 'import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, '"$2"'))' 2>/dev/null; }
 
 find_python() {
-  local candidate last=${1:-13}
-  for candidate in ${PYTHON:+"$PYTHON"} python3 python3.13 python3.12 python3.11 python3.10; do
+  local candidate last=${1:-14}
+  for candidate in ${PYTHON:+"$PYTHON"} python3 python3.14 python3.13 python3.12 python3.11 python3.10; do
     if fits "$candidate" "$last"; then
       command -v "$candidate"
       return
@@ -26,7 +26,7 @@ find_python() {
 make_environment() {
   local extra=${1:-} set=${2:-} python stamp recipe
   # torch 2.1 has no wheels for Python 3.12.
-  local last=$([[ $set == oldest ]] && echo 11 || echo 13)
+  local last=$([[ $set == oldest ]] && echo 11 || echo 14)
   venv=$root/.venv${set:+-$set}
   stamp=$venv/.made-from${extra:+-$extra}
   recipe=$({ echo "$root"; cat "$root"/constraints*.txt "$root"/setup.py "$root"/scripts/{environment.sh,install.py}; } | cksum)
@@ -39,8 +39,8 @@ make_environment() {
       say "environment: $("$python" --version) in $venv"
       "$python" -m venv --clear "$venv"
     fi
-    install "$extra" "$set"
-    echo "$recipe" >"$stamp"  # last, so that an interrupted installation is taken up again
+    install "$extra" "$set" || return  # and no stamp, so that it is taken up again
+    echo "$recipe" >"$stamp"
   fi
   export PATH=$venv/bin:$PATH
 }
@@ -52,6 +52,6 @@ install() {
     newest) versions=(--upgrade) ;;
     oldest) versions=(--constraint "$root/constraints-oldest.txt") ;;
   esac
-  "$venv/bin/python" "$root/scripts/install.py" --editable ${versions[@]+"${versions[@]}"} ${extras[@]+"${extras[@]}"}
+  "$venv/bin/python" "$root/scripts/install.py" --editable ${versions[@]+"${versions[@]}"} ${extras[@]+"${extras[@]}"} || return
   "$venv/bin/basicsr" options --schema >"$root/options/schema.json"  # for editors
 }

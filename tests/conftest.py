@@ -27,6 +27,8 @@ import okdnet_plugin  # goes first: it patches BasicSR
 # isort: split
 from basicsr.utils import set_random_seed
 
+from okdnet_plugin.engine.torch_versions import leave_process_group
+
 okdnet_plugin.register()
 
 REPOSITORY = Path(__file__).parent.parent
@@ -350,4 +352,4 @@ def _in_a_group(function, rank, folder):
     try:
         return function(rank)
     finally:
-        torch.distributed.destroy_process_group()
+        leave_process_group()

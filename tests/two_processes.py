@@ -19,6 +19,8 @@ from basicsr.data import build_dataloader, build_dataset  # noqa: E402
 from basicsr.models import build_model  # noqa: E402
 from basicsr.utils import set_random_seed  # noqa: E402
 
+from okdnet_plugin.engine.torch_versions import leave_process_group  # noqa: E402
+
 NUM_VALIDATED = 7
 
 
@@ -104,7 +106,7 @@ def main():
     if rank == 0:
         print(json.dumps(result))
     torch.distributed.barrier()
-    torch.distributed.destroy_process_group()
+    leave_process_group()
 
 
 if __name__ == '__main__':

@@ -30,7 +30,9 @@ def save(content: object, path: str) -> None:
     """
     serialised = io.BytesIO()
     torch.save(content, serialised)
-    write(serialised.getbuffer(), path)
+    # Given back also when writing fails: Python up to 3.12.1 crashes when it collects a buffer that is still lent.
+    with serialised.getbuffer() as buffer:
+        write(buffer, path)
 
 
 def write(content: bytes | memoryview, path: str) -> None:

@@ -72,6 +72,17 @@ def grad_scaler(device: torch.device, enabled: bool) -> Any:
     return torch.cuda.amp.GradScaler(enabled=enabled)
 
 
+def leave_process_group() -> None:
+    """End the group of processes, after success only: it takes all of them, and after an error the others may not come.
+
+    Where groups have no `shutdown`, as in torch 2.1, nothing is done, as in BasicSR: there gloo's thread may wait for
+    the interpreter's lock to free a tensor, and whoever ends the group for that thread, for ever.
+    """
+    distributed = torch.distributed
+    if distributed.is_available() and distributed.is_initialized() and hasattr(distributed.ProcessGroup, 'shutdown'):
+        distributed.destroy_process_group()
+
+
 def scale_in_place(tensors: Sequence[Tensor], factor: Tensor | float) -> None:
     """Multiply tensors by a scalar, in one kernel where there can be one."""
     torch_: Any = torch  # whose hints hide the function

@@ -85,3 +85,19 @@ def test_bf16_of_a_cpu_is_found_in_linuxs_list_of_features_too(monkeypatch, tmp_
         assert torch_versions.cpu_has_bf16() == has_it
     monkeypatch.setattr(torch_versions, '_CPUINFO', str(tmp_path / 'none'))
     assert not torch_versions.cpu_has_bf16()
+
+
+@pytest.mark.parametrize('is_old', [False, True])
+def test_a_group_of_processes_is_left_where_that_cannot_wait_for_ever(monkeypatch, tmp_path, is_old):
+    distributed = torch.distributed
+    distributed.init_process_group('gloo', init_method=f'file://{tmp_path}/meeting', rank=0, world_size=1)
+    try:
+        with monkeypatch.context() as patch:
+            if is_old:
+                patch.setattr(distributed, 'ProcessGroup', SimpleNamespace())
+            torch_versions.leave_process_group()
+        assert distributed.is_initialized() == is_old
+    finally:
+        if distributed.is_initialized():
+            distributed.destroy_process_group()
+    torch_versions.leave_process_group()  # of a single process

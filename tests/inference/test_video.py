@@ -279,7 +279,8 @@ def test_a_damaged_middle_is_counted_and_the_rest_goes_on(tmp_path, dehaze):
     content = bytearray(source.read_bytes())
     jpegs = [place for place in range(len(content) - 2) if content[place : place + 3] == b'\xff\xd8\xff']
     for number in (4, 5):
-        content[jpegs[number] : jpegs[number] + 600] = bytes(600)
+        size = content.index(b'\xff\xd9', jpegs[number]) - jpegs[number]
+        content[jpegs[number] : jpegs[number] + size] = bytes(size)
     source.write_bytes(content)
     summary, target = dehaze(source)
     assert (summary.frames, summary.lost) == (10, 2)
