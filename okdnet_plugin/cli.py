@@ -105,8 +105,9 @@ def main(argv: list[str] | None = None) -> int:
         print(_DOCTOR, file=sys.stderr)
         return _fail(str(error), 1)
     except ImportError as error:
-        if hasattr(error, 'add_note'):  # Python 3.11
-            error.add_note(_DOCTOR)
+        add_note = getattr(error, 'add_note', None)  # Python 3.11
+        if add_note:
+            add_note(_DOCTOR)
         raise
 
 

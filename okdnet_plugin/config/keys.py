@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal, NamedTuple, get_args, get_origin
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, create_model
 from pydantic.fields import FieldInfo
 
-from okdnet_plugin.config.types import bare, from_hint, joined, members, note_of
+from okdnet_plugin.config.types import bare, from_hint, is_block, joined, members, note_of
 
 Kind = Literal['network', 'loss', 'metric', 'dataset', 'optimizer', 'scheduler', 'model']
 ALWAYS = ('train', 'test', 'report')
@@ -127,7 +127,7 @@ class Block:
 def declares(target: object) -> bool:
     """Whether a class says itself, not its parents alone, which options it reads."""
     options = vars(target).get('Options') if isinstance(target, type) else None
-    return isinstance(options, type) and issubclass(options, BaseModel)
+    return is_block(options)
 
 
 def declared(target: object) -> type[BaseModel]:
@@ -161,7 +161,7 @@ def _joined(classes: tuple[type[BaseModel], ...]) -> type[BaseModel]:
     inner: dict[str, list[type[BaseModel]]] = {}
     for base in bases:
         for name, info in base.model_fields.items():
-            if isinstance(info.annotation, type) and issubclass(info.annotation, BaseModel):
+            if is_block(info.annotation):
                 inner.setdefault(name, []).append(info.annotation)
     joined: dict[str, Any] = {name: _joined(tuple(kinds)) for name, kinds in inner.items()}
     blocks: dict[str, Any] = {name: (both, Field(default_factory=both)) for name, both in joined.items()}
@@ -195,7 +195,7 @@ def _key_of(info: FieldInfo) -> Key:
 
 def _is_mapping(annotation: object) -> bool:
     kind = bare(annotation)
-    return get_origin(kind) is dict or kind is dict or (isinstance(kind, type) and issubclass(kind, BaseModel))
+    return get_origin(kind) is dict or kind is dict or is_block(kind)
 
 
 def _inside(annotation: object) -> tuple[Block | Typed | None, bool]:
@@ -205,7 +205,7 @@ def _inside(annotation: object) -> tuple[Block | Typed | None, bool]:
         return typed, False
     for member in members(annotation):
         kind = bare(member)
-        if isinstance(kind, type) and issubclass(kind, BaseModel):
+        if is_block(kind):
             return block_of(kind), False
         if get_origin(kind) is dict:
             inside, _ = _inside(get_args(kind)[1])

@@ -9,10 +9,10 @@ from __future__ import annotations
 import re
 import types
 from collections.abc import Iterable, Mapping
-from typing import Annotated, Any, Literal, NamedTuple, Union, get_args, get_origin
+from typing import Annotated, Any, Literal, NamedTuple, TypeGuard, Union, get_args, get_origin
 
 from annotated_types import Ge, Gt, Le, Len, Lt, MultipleOf
-from pydantic import AfterValidator, BeforeValidator, Field, Strict, TypeAdapter, ValidationError
+from pydantic import AfterValidator, BaseModel, BeforeValidator, Field, Strict, TypeAdapter, ValidationError
 
 _EXPONENT = re.compile(r'[+-]?(\d+\.?\d*|\.\d+)[eE][+-]?\d+')
 _NONE = type(None)
@@ -167,6 +167,11 @@ def note_of(annotation: object, kind: type) -> Any:
 def bare(annotation: object) -> object:
     """An annotation without its notes."""
     return bare(get_args(annotation)[0]) if get_origin(annotation) is Annotated else annotation
+
+
+def is_block(annotation: object) -> TypeGuard[type[BaseModel]]:
+    """Whether an annotation is a class of options; to Python 3.10 `list[int]` is a class too."""
+    return isinstance(annotation, type) and get_origin(annotation) is None and issubclass(annotation, BaseModel)
 
 
 def is_valid(adapter: TypeAdapter, value: object) -> bool:

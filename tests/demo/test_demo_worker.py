@@ -75,7 +75,7 @@ def test_what_cannot_be_used_is_one_line_that_names_it(worker, hazy, tmp_path, c
 
 
 def test_a_clip_becomes_a_clip(worker, tmp_path):
-    av = pytest.importorskip('av', reason='no PyAV')
+    av = pytest.importorskip('av', '18', reason='no PyAV 18')
     with av.open(str(tmp_path / 'a.mp4'), 'w') as container:
         stream = container.add_stream('libx264', rate=25)
         stream.width, stream.height, stream.pix_fmt = 48, 32, 'yuv420p'

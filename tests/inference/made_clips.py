@@ -3,8 +3,10 @@
 from fractions import Fraction
 from pathlib import Path
 
-import av
 import numpy as np
+import pytest
+
+av = pytest.importorskip('av', '18', reason='no PyAV 18')
 
 TICKS = Fraction(1, 12800)
 """Time base of the clips; 512 ticks are a frame at 25 frames a second."""

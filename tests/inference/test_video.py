@@ -4,11 +4,10 @@ import threading
 import time
 from fractions import Fraction
 
-import av
 import numpy as np
 import pytest
 import torch
-from made_clips import UNEVEN, clip, frames, image, packets, planes, times
+from made_clips import UNEVEN, av, clip, frames, image, packets, planes, times
 
 from okdnet_plugin.errors import InputError, SaveError
 from okdnet_plugin.inference.backends import Restored
@@ -482,3 +481,9 @@ def test_remarks_are_said_with_the_name_of_the_source(tmp_path, dehaze):
 def test_a_bar_shows_the_frames(tmp_path, dehaze, capfd):
     dehaze(clip(tmp_path / 'in.mp4'), '.mp4', progress=True)
     assert '12/12' in capfd.readouterr().err
+
+
+def test_another_version_of_pyav_is_one_line(tmp_path, dehaze, monkeypatch):
+    monkeypatch.setattr(av, '__version__', '17.1.0')
+    with pytest.raises(InputError, match=r"videos need PyAV 18, and this is 17\.1\.0: pip install 'av>=18'"):
+        dehaze(tmp_path / 'in.mp4')

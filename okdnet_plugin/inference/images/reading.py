@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from os import PathLike, fspath
 from os import path as osp
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import cv2
 import numpy as np
@@ -20,6 +20,7 @@ from okdnet_plugin.files import open_regular_file
 from okdnet_plugin.inference.images import kinds, metadata
 from okdnet_plugin.inference.images.metadata import Metadata
 
+_CV2_LOG: Any = getattr(cv2.utils, 'logging', cv2)  # there since OpenCV 4.13
 # Bytes that texts and profiles of a PNG may unpack to, each and all told.
 _TEXT, _TEXTS = 2**26, 2**28
 _BITS_PER_SAMPLE, _PHOTOMETRIC, _PLANAR, _SAMPLE_FORMAT = 258, 262, 284, 339  # tags of TIFF
@@ -171,11 +172,11 @@ class OpenedImage:
 @contextlib.contextmanager
 def without_other_limits() -> Iterator[None]:
     """While this is entered, the limit of an image's size, and what is said of damage, are this module's alone."""
-    before, level = Image.MAX_IMAGE_PIXELS, cv2.getLogLevel()
+    before, level = Image.MAX_IMAGE_PIXELS, _CV2_LOG.getLogLevel()
     texts = PngImagePlugin.MAX_TEXT_CHUNK, PngImagePlugin.MAX_TEXT_MEMORY
     Image.MAX_IMAGE_PIXELS = None
     PngImagePlugin.MAX_TEXT_CHUNK, PngImagePlugin.MAX_TEXT_MEMORY = _TEXT, _TEXTS
-    cv2.setLogLevel(0)  # silent
+    _CV2_LOG.setLogLevel(0)  # silent
     try:
         with warnings.catch_warnings():
             warnings.filterwarnings('ignore', module='PIL')
@@ -183,7 +184,7 @@ def without_other_limits() -> Iterator[None]:
     finally:
         Image.MAX_IMAGE_PIXELS = before
         PngImagePlugin.MAX_TEXT_CHUNK, PngImagePlugin.MAX_TEXT_MEMORY = texts
-        cv2.setLogLevel(level)
+        _CV2_LOG.setLogLevel(level)
 
 
 @contextlib.contextmanager

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Iterator
 from fractions import Fraction
 from typing import TYPE_CHECKING
@@ -25,6 +26,7 @@ _PLAYLISTS = {'hls', 'concat', 'dash', 'imf'}
 # Their clocks begin anywhere; those of other formats at the beginning.
 _BROADCAST = {'mpegts', 'mpeg', 'mpegvideo'}
 _ATTEMPTS = 20
+_OLDEST_AV = 18
 
 
 def is_video(path: str | os.PathLike) -> bool:
@@ -33,15 +35,19 @@ def is_video(path: str | os.PathLike) -> bool:
 
 
 def need_av() -> None:
-    """See that PyAV is there.
+    """See that PyAV is there, in a version that says which options an encoder has.
 
     Raises:
         InputError: it is not.
     """
+    python = ', with Python 3.11 or later' if sys.version_info < (3, 11) else ''
     try:
-        import av  # noqa: F401
+        import av
     except ImportError as error:
-        raise InputError('videos need PyAV: pip install okdnet_plugin[video]') from error
+        raise InputError(f'videos need PyAV: pip install okdnet_plugin[video]{python}') from error
+    if int(av.__version__.partition('.')[0]) < _OLDEST_AV:
+        install = f"pip install 'av>={_OLDEST_AV}'{python}"
+        raise InputError(f'videos need PyAV {_OLDEST_AV}, and this is {av.__version__}: {install}')
 
 
 class VideoSource:
