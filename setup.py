@@ -42,7 +42,7 @@ setup(
         'opencv-python>=4.11',  # older ones do not turn TIFF as EXIF asks
         'numpy>=1.26',
         'packaging',
-        'pillow',
+        'pillow>=11.1',  # older ones lose EXIF and XMP, and read 16-bit grey PNG as 32 bits
         'pydantic>=2.6',
         'pyyaml>=6.0.1',
         'safetensors>=0.4',
