@@ -5,6 +5,7 @@ patch is a function that says what is wrong, finds out whether it is wrong here,
 """
 
 import codecs
+import contextlib
 import functools
 import importlib
 import importlib.machinery
@@ -12,10 +13,11 @@ import importlib.util
 import inspect
 import os
 import pickle
+import pkgutil
 import sys
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 from typing import Any
 from urllib.parse import urlparse
 
@@ -38,6 +40,7 @@ _PLAIN = (OrderedDict, _rebuild_tensor_v2, _rebuild_parameter, codecs.encode)
 def apply() -> None:
     """Patch what is broken here; may run twice."""
     load_checkpoints_without_running_code()
+    find_operators_as_python_does_now()
     distribute_without_gpu()
     keep_two_runs_apart()
     if importlib.util.find_spec('mmagic') is not None:
@@ -56,6 +59,24 @@ def load_checkpoints_without_running_code() -> None:
     checkpoint.load_url = _load_url  # of http://, torchvision://, open-mmlab:// and mmcls://
     stores = ('pavi://', r'(\S+\:)?s3://', r'(\S+\:)?petrel://')
     CheckpointLoader.register_scheme(prefixes=stores, loader=_refuse_store, force=True)
+
+
+def find_operators_as_python_does_now() -> None:
+    """A runner cannot be built on Python 3.14: MMEngine and mmcv look for compiled operators by `pkgutil.find_loader`.
+
+    Can go when MMEngine and mmcv use importlib.
+    """
+    if hasattr(pkgutil, 'find_loader'):
+        return
+    for name in ('mmengine.utils.dl_utils.misc', 'mmcv.utils.ext_loader'):
+        with contextlib.suppress(ImportError):
+            module: Any = importlib.import_module(name)
+            module.pkgutil = SimpleNamespace(find_loader=_loader_of)
+
+
+def _loader_of(name: str) -> Any:
+    spec = importlib.util.find_spec(name)
+    return spec and spec.loader
 
 
 def _load_url(

@@ -156,7 +156,9 @@ def test_bad_images_are_left_out_counted_and_said_once(spoiled, workers, tmp_pat
     get_root_logger().addHandler(log)
     data = PairedDehazeDataset(spoiled | {'on_error': 'skip'})
     for _ in range(2):
-        loader = DataLoader(data, batch_size=4, num_workers=workers)
+        # Forked, so that the workers have the log too; a training hands it to its workers.
+        context = 'fork' if workers else None
+        loader = DataLoader(data, batch_size=4, num_workers=workers, multiprocessing_context=context)
         seen = [path for batch in loader for path in batch['lq_path']]
         assert len(seen) == 8
         assert not any(path.endswith(('2.png', '5.png')) for path in seen)

@@ -3,6 +3,7 @@
 import copy
 import importlib
 import os
+import pkgutil
 import shutil
 import sys
 from pathlib import Path
@@ -227,6 +228,15 @@ def test_operators_that_mmcv_lite_lacks_say_so_when_they_are_called(monkeypatch)
     with pytest.raises(RuntimeError, match='modulated_deform_conv_forward needs the full mmcv'):
         operators.modulated_deform_conv_forward()
     monkeypatch.delitem(sys.modules, 'mmcv._ext')
+
+
+def test_operators_are_looked_for_without_what_python_3_14_has_taken_out(monkeypatch):
+    monkeypatch.delattr(pkgutil, 'find_loader', raising=False)
+    for name in ('mmengine.utils.dl_utils.misc', 'mmcv.utils.ext_loader'):
+        monkeypatch.setattr(importlib.import_module(name), 'pkgutil', pkgutil)
+    compat.find_operators_as_python_does_now()
+    assert not mmcv_full_available()
+    assert not importlib.import_module('mmcv.utils.ext_loader').check_ops_exist()
 
 
 def test_mends_are_applied_once():
