@@ -105,9 +105,8 @@ def main(argv: list[str] | None = None) -> int:
         print(_DOCTOR, file=sys.stderr)
         return _fail(str(error), 1)
     except ImportError as error:
-        add_note = getattr(error, 'add_note', None)  # Python 3.11
-        if add_note:
-            add_note(_DOCTOR)
+        # A note stands below the traceback; Python 3.10 has none.
+        getattr(error, 'add_note', lambda line: print(line, file=sys.stderr))(_DOCTOR)
         raise
 
 

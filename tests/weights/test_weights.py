@@ -471,8 +471,8 @@ def test_a_name_stands_for_the_weights_of_the_package(tmp_path, aodnet, monkeypa
 def test_unknown_network_of_a_run_is_named_with_who_may_have_registered_it(tmp_path, aodnet):
     (tmp_path / 'models').mkdir()
     path = saved({'params': {'w': torch.ones(3)}}, tmp_path / 'models' / 'net_g_4.pth')
-    write_options(tmp_path / 'run.yml', {'network_g': {'type': 'NumPyNet'}})
-    with pytest.raises(InputError, match=r"run\.yml: No object named 'NumPyNet'.*installed package numpy"):
+    write_options(tmp_path / 'run.yml', {'network_g': {'type': 'TorchVisionNet'}})
+    with pytest.raises(InputError, match=r"run\.yml: No object named 'TorchVisionNet'.*installed package torchvision"):
         load(path)
     path = str(tmp_path / 'net.safetensors')
     told = {'network': '{"type": "TheirNet"}', 'package': 'their-nets 1.2'}
