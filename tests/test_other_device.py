@@ -11,7 +11,7 @@ import torch
 from basicsr.losses import build_loss
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
+from torch.utils._pytree import tree_flatten
 
 from okdnet_plugin.archs.dcp_arch import DCP
 from okdnet_plugin.archs.fused_okdnet import fuse
@@ -51,7 +51,7 @@ class _Watch(TorchDispatchMode):
 
     def __torch_dispatch__(self, operation, types, args=(), kwargs=None):
         result = operation(*args, **(kwargs or {}))
-        tensors = [leaf for leaf in tree_leaves((args, kwargs, result)) if isinstance(leaf, Tensor)]
+        tensors = [leaf for leaf in tree_flatten((args, kwargs, result))[0] if isinstance(leaf, Tensor)]
         is_of_cpu = [tensor.device.type == 'cpu' for tensor in tensors if tensor.numel()]
         if any(is_of_cpu) or 'check_errors' in str(operation):
             self.found.append(str(operation))
@@ -74,7 +74,7 @@ def elsewhere(shape):
 
 
 def everything_of(output):
-    return sum(leaf.float().sum() for leaf in tree_leaves(output) if isinstance(leaf, Tensor))
+    return sum(leaf.float().sum() for leaf in tree_flatten(output)[0] if isinstance(leaf, Tensor))
 
 
 @pytest.mark.parametrize('name', sorted(NETWORKS))

@@ -52,13 +52,14 @@ class SharedConv(nn.Module):
 
     def __init__(self, kernel: int):
         super().__init__()
+        self.padding = kernel // 2  # a number, which a trace of torch 2.1 does not make of the weight's shape
         self.weight = nn.Parameter(torch.zeros(1, 1, kernel, kernel))
         with torch.no_grad():
             self.weight[..., kernel // 2, kernel // 2] = 1
 
     def forward(self, x: Tensor) -> Tensor:
-        num_feat, kernel = x.shape[1], self.weight.shape[-1]
-        return F.conv2d(x, self.weight.expand(num_feat, -1, -1, -1), padding=kernel // 2, groups=num_feat)
+        num_feat = x.shape[1]
+        return F.conv2d(x, self.weight.expand(num_feat, -1, -1, -1), padding=self.padding, groups=num_feat)
 
 
 class SmoothDilatedBlock(nn.Module):

@@ -96,7 +96,7 @@ def test_a_group_of_processes_is_left_where_that_cannot_wait_for_ever(monkeypatc
             if is_old:
                 patch.setattr(distributed, 'ProcessGroup', SimpleNamespace())
             torch_versions.leave_process_group()
-        assert distributed.is_initialized() == is_old
+        assert distributed.is_initialized() == (is_old or not hasattr(distributed.ProcessGroup, 'shutdown'))
     finally:
         if distributed.is_initialized():
             distributed.destroy_process_group()

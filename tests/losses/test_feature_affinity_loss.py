@@ -5,7 +5,7 @@ import torch
 from basicsr.losses import build_loss
 from torch.nn import functional as F
 from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
+from torch.utils._pytree import tree_flatten
 
 from okdnet_plugin.losses.feature_affinity_loss import FeatureAffinityLoss
 
@@ -117,8 +117,8 @@ class Allocated(TorchDispatchMode):
 
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
         result = func(*args, **(kwargs or {}))
-        given = {leaf.untyped_storage().data_ptr() for leaf in tree_leaves((args, kwargs)) if torch.is_tensor(leaf)}
-        for leaf in tree_leaves(result):
+        given = {leaf.untyped_storage().data_ptr() for leaf in tree_flatten((args, kwargs))[0] if torch.is_tensor(leaf)}
+        for leaf in tree_flatten(result)[0]:
             if torch.is_tensor(leaf) and leaf.untyped_storage().data_ptr() not in given:
                 self.bytes += leaf.untyped_storage().nbytes()
         return result
