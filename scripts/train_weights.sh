@@ -27,7 +27,7 @@ if [[ ! -d $DATA/sots_indoor_val ]]; then
   more+=(--set "${no_validation[@]}")
   no_validation=()
 fi
-stages=(okdnet_1 okdnet_2 okdnet_3 okdnet_4)
+stages=(okdnet_1 okdnet_2 okdnet_3 okdnet_4 okdnet_5)
 
 child=
 trap '[[ -n $child ]] || exit 143; kill -TERM "$child" 2>/dev/null || true' INT TERM
@@ -88,6 +88,8 @@ for stage in "${stages[@]}"; do
   run basicsr train -opt "$root/options/weights/$stage.yml" --auto_resume "${more[@]}"
   touch "experiments/$stage/done"
 done
-weights=experiments/${stages[-1]}/models/net_g_latest.pth
+# Between the last two stages lies what is better than both.
+weights=experiments/okdnet_mean.pth
+python "$root/scripts/average_weights.py" experiments/{"${stages[-2]}","${stages[-1]}"}/models/net_g_latest.pth -o "$weights"
 echo "== evaluation of $weights"
 run python "$root/scripts/evaluate_weights.py" "$DATA" --weights "$weights" -o reports/okdnet ${LIMIT:+--limit "$LIMIT"}

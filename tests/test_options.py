@@ -1,5 +1,6 @@
 """The shipped option files: they hold what the paper says, and the command runs each of them."""
 
+import fnmatch
 import math
 import shutil
 from pathlib import Path
@@ -7,9 +8,11 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+import torch
 
 from conftest import REPOSITORY, basicsr, write_options
 from okdnet_plugin import config
+from okdnet_plugin.archs.okdnet_arch import OKDNet
 from okdnet_plugin.compat.checking import prepare
 from okdnet_plugin.config import check
 from okdnet_plugin.report import plan
@@ -158,7 +161,7 @@ def recipe(tmp_path, pairs, monkeypatch):
     (tmp_path / 'sots_indoor_val' / 'hazy').mkdir()
     for path in (pairs / 'clear').iterdir():
         shutil.copy(path, tmp_path / 'sots_indoor_val' / 'hazy' / f'{path.stem}_1.png')
-    return [load(f'weights/okdnet_{stage}.yml') for stage in (1, 2, 3, 4)]
+    return [load(f'weights/okdnet_{stage}.yml') for stage in (1, 2, 3, 4, 5)]
 
 
 def test_stages_of_the_shipped_weights_go_on_from_one_another_and_grow(recipe, tmp_path):
@@ -173,9 +176,22 @@ def test_stages_of_the_shipped_weights_go_on_from_one_another_and_grow(recipe, t
         assert stage['train']['scheduler']['periods'] == [stage['train']['total_iter']]
     training = [stage['datasets']['train'] for stage in recipe]
     pixels = [data['gt_size'] ** 2 if 'gt_size' in data else math.prod(data['resize']) for data in training]
-    assert pixels == sorted(set(pixels))
+    assert pixels == sorted(pixels)
     script = (REPOSITORY / 'scripts' / 'train_weights.sh').read_text()
     assert f'stages=({" ".join(map(str, stages))})' in script
+
+
+def test_the_last_stage_of_the_shipped_weights_keeps_batch_norm_and_nothing_else(recipe):
+    net = OKDNet()
+    norms = {
+        f'{name}.{parameter}'
+        for name, layer in net.named_modules()
+        if isinstance(layer, torch.nn.BatchNorm2d)
+        for parameter, _ in layer.named_parameters()
+    }
+    patterns = recipe[-1]['train']['freeze']
+    kept = {name for name, _ in net.named_parameters() if any(fnmatch.fnmatchcase(name, one) for one in patterns)}
+    assert kept == norms
 
 
 def test_the_experiment_without_reside_is_that_of_the_paper_on_made_haze():

@@ -86,13 +86,25 @@ def exit_code(number: int) -> int:
 
 
 def leave_signals_to_the_parent(_: int = 0) -> None:
-    """Keep a worker of a data loader alive when its whole process group is asked to stop; for `worker_init_fn`."""
+    """Keep a worker of a data loader alive as long as its parent, and no longer; for `worker_init_fn`.
+
+    When the whole process group is asked to stop, it goes on. When the parent is killed, it ends: torch looks for that
+    at the process that has forked the worker, which is not the parent where the start method is forkserver.
+    """
     signal.set_wakeup_fd(-1)  # of a parent by fork
     for number in STOPPING:
         signal.signal(number, signal.SIG_DFL if number == signal.SIGTERM else signal.SIG_IGN)
     if hasattr(signal, 'sigwaitinfo'):  # Linux; elsewhere SIGTERM to the whole group ends the workers
         signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
         threading.Thread(target=_end_by_the_parent, daemon=True).start()
+    threading.Thread(target=_end_with_the_parent, daemon=True).start()
+
+
+def _end_with_the_parent() -> None:
+    parent = multiprocessing.parent_process()
+    if parent:
+        parent.join()
+        os._exit(1)
 
 
 def _end_by_the_parent() -> None:

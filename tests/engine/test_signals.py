@@ -4,8 +4,10 @@ import multiprocessing
 import os
 import signal
 import subprocess
+import sys
 import threading
 import time
+from pathlib import Path
 
 import pytest
 import torch
@@ -156,6 +158,43 @@ def test_worker_is_ended_by_its_parent(worker):
     process.terminate()
     process.join(5)
     assert process.exitcode is not None
+
+
+LOADING = """
+import multiprocessing, sys, time
+
+from torch.utils.data import DataLoader
+
+from okdnet_plugin.engine.signals import leave_signals_to_the_parent
+
+if __name__ == '__main__':
+    multiprocessing.set_start_method(sys.argv[1])
+    loader = DataLoader(range(99), num_workers=2, worker_init_fn=leave_signals_to_the_parent)
+    batches = iter(loader)
+    next(batches)
+    print(*(worker.pid for worker in batches._workers), flush=True)
+    time.sleep(60)
+"""
+
+
+@pytest.mark.parametrize('method', ['fork', 'forkserver'])
+def test_workers_end_when_their_parent_is_killed(method, tmp_path):
+    (tmp_path / 'loading.py').write_text(LOADING)
+    with subprocess.Popen([sys.executable, 'loading.py', method], cwd=tmp_path, stdout=subprocess.PIPE) as parent:
+        workers = list(map(int, parent.stdout.readline().split()))
+        parent.kill()
+    assert len(workers) == 2
+    until = time.monotonic() + 10
+    while (left := [pid for pid in workers if is_running(pid)]) and time.monotonic() < until:
+        time.sleep(0.05)
+    assert left == []
+
+
+def is_running(pid):
+    try:
+        return Path(f'/proc/{pid}/stat').read_text().rpartition(')')[2].split()[0] != 'Z'
+    except OSError:
+        return False
 
 
 def leave_a_loader_behind():
