@@ -18,7 +18,7 @@ extras = {
     'onnx': ['onnx', 'onnxruntime>=1.18', 'onnxscript'],
     'openvino': ['openvino'],
     'spandrel': ['spandrel>=0.4.2,<0.5'],
-    'video': ['av>=18; python_version >= "3.11"'],  # there are no newer ones for 3.10
+    'video': ['av>=18; python_version >= "3.11"'],  # 3.10 has no PyAV 18
 }
 extras['all'] = sorted({package for packages in extras.values() for package in packages})
 

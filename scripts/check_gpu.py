@@ -921,6 +921,8 @@ def _loader(step: Step, workers: int) -> float:
     from basicsr.data import build_dataset
     from torch.utils.data import DataLoader
 
+    from okdnet_plugin.engine.signals import leave_signals_to_the_parent
+
     folder = step.folder / 'loader'
     if not folder.exists():
         generator = np.random.default_rng(0)
@@ -938,7 +940,7 @@ def _loader(step: Step, workers: int) -> float:
     )
     count = 64 * workers if step.on_gpu else 16
     many = torch.utils.data.Subset(dataset, [number % len(dataset) for number in range(count)])
-    batches = iter(DataLoader(many, 4, num_workers=workers))
+    batches = iter(DataLoader(many, 4, num_workers=workers, worker_init_fn=leave_signals_to_the_parent))
     for _ in range(workers):  # workers have begun
         next(batches)
     begin, read = time.perf_counter(), 0

@@ -3,7 +3,7 @@
 #   DATA       a folder with nyu/ (as scripts/prepare_nyu.py makes it: prepare_nyu.py FILE DATA/nyu), outdoor_rgbd/clear and
 #              outdoor_rgbd/depth, any clear outdoor images with depth, and the test sets of scripts/evaluate_weights.py
 #   ARGUMENTS  of `basicsr train` for all stages, as --set num_gpu=0
-# Runs go to experiments/ of the current folder. Interrupted by Ctrl-C or SIGTERM, a run is saved; the same command goes on.
+# Runs go to experiments/ of the current folder, the result is experiments/okdnet_mean.pth. Interrupted by Ctrl-C or SIGTERM, a run is saved; the same command goes on.
 # LIMIT=N measures N images of each test set at most. On a CPU that other work shares, OMP_NUM_THREADS=1 is fastest.
 set -euo pipefail
 
@@ -90,6 +90,6 @@ for stage in "${stages[@]}"; do
 done
 # Between the last two stages lies what is better than both.
 weights=experiments/okdnet_mean.pth
-python "$root/scripts/average_weights.py" experiments/{"${stages[-2]}","${stages[-1]}"}/models/net_g_latest.pth -o "$weights"
+run python "$root/scripts/average_weights.py" experiments/{"${stages[-2]}","${stages[-1]}"}/models/net_g_latest.pth -o "$weights"
 echo "== evaluation of $weights"
 run python "$root/scripts/evaluate_weights.py" "$DATA" --weights "$weights" -o reports/okdnet ${LIMIT:+--limit "$LIMIT"}

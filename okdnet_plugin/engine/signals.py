@@ -101,6 +101,7 @@ def leave_signals_to_the_parent(_: int = 0) -> None:
 
 
 def _end_with_the_parent() -> None:
+    # Of forked workers the last one is told first: each holds open what tells the ones before it.
     parent = multiprocessing.parent_process()
     if parent:
         parent.join()

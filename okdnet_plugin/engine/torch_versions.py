@@ -75,11 +75,13 @@ def grad_scaler(device: torch.device, enabled: bool) -> Any:
 def leave_process_group() -> None:
     """End the group of processes, after success only: it takes all of them, and after an error the others may not come.
 
-    Where groups have no `shutdown`, as in torch 2.1, nothing is done, as in BasicSR: there gloo's thread may wait for
-    the interpreter's lock to free a tensor, and whoever ends the group for that thread, for ever.
+    One of gloo without `shutdown`, which torch 2.7 has, is left alone, as by BasicSR: gloo's thread may wait for the
+    interpreter's lock to free a tensor, and whoever ends the group for that thread, for ever. Seen with torch 2.1.
     """
     distributed = torch.distributed
-    if distributed.is_available() and distributed.is_initialized() and hasattr(distributed.ProcessGroup, 'shutdown'):
+    if not (distributed.is_available() and distributed.is_initialized()):
+        return
+    if distributed.get_backend() != 'gloo' or hasattr(distributed.ProcessGroup, 'shutdown'):
         distributed.destroy_process_group()
 
 

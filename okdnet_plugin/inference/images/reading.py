@@ -20,7 +20,7 @@ from okdnet_plugin.files import open_regular_file
 from okdnet_plugin.inference.images import kinds, metadata
 from okdnet_plugin.inference.images.metadata import Metadata
 
-_CV2_LOG: Any = getattr(cv2.utils, 'logging', cv2)  # there since OpenCV 4.13
+_CV2_LOG: Any = getattr(cv2.utils, 'logging', cv2)  # OpenCV 4.13 moved its log there
 # Bytes that texts and profiles of a PNG may unpack to, each and all told.
 _TEXT, _TEXTS = 2**26, 2**28
 _BITS_PER_SAMPLE, _PHOTOMETRIC, _PLANAR, _SAMPLE_FORMAT = 258, 262, 284, 339  # tags of TIFF

@@ -40,7 +40,7 @@ def need_av() -> None:
     Raises:
         InputError: it is not.
     """
-    python = ', with Python 3.11 or later' if sys.version_info < (3, 11) else ''
+    python = ', in Python 3.11 or later, as 3.10 has no PyAV 18' if sys.version_info < (3, 11) else ''
     try:
         import av
     except ImportError as error:
