@@ -176,7 +176,8 @@ def test_stages_of_the_shipped_weights_go_on_from_one_another_and_grow(recipe, t
         assert stage['train']['scheduler']['periods'] == [stage['train']['total_iter']]
     training = [stage['datasets']['train'] for stage in recipe]
     pixels = [data['gt_size'] ** 2 if 'gt_size' in data else math.prod(data['resize']) for data in training]
-    assert pixels == sorted(pixels)
+    assert pixels[:-1] == sorted(set(pixels[:-1]))
+    assert pixels[-1] == pixels[-2]  # the last one changes BatchNorm alone
     script = (REPOSITORY / 'scripts' / 'train_weights.sh').read_text()
     assert f'stages=({" ".join(map(str, stages))})' in script
 

@@ -29,8 +29,9 @@ def test_every_hole_is_closed_with_the_plugin(sides):
 def test_every_attack_succeeds_on_basicsr_as_released(sides):
     """Otherwise the test above shows nothing."""
     closed = [words for is_closed, words in sides['--released'] if is_closed]
-    # Python 3.14 ends a recursion itself before it reaches the end of the stack.
-    assert [words for words in closed if not words.startswith('RecursionError: Stack overflow')] == []
+    if sys.version_info >= (3, 14):  # which ends a recursion itself before it reaches the end of the stack
+        closed = [words for words in closed if not words.startswith('RecursionError: Stack overflow')]
+    assert closed == []
 
 
 def test_what_is_refused_is_refused_by_a_message_of_the_plugin(sides):
