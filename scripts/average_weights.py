@@ -1,6 +1,6 @@
 """The mean of two sets of weights of one network, of which the second was trained on from the first.
 
-  average_weights.py FIRST SECOND [--share 0.7] -o FILE
+  average_weights.py FIRST SECOND [--share 0.5] -o FILE
 
 Between weights before and after a finetuning lie some that are better than both: the new haze is learnt, and what the
 old training knew is kept. Source: Wortsman et al., "Robust fine-tuning of zero-shot models", CVPR 2022, Eq. 1.
@@ -54,7 +54,7 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('first', metavar='FIRST', help='weights before')
     parser.add_argument('second', metavar='SECOND', help='weights after')
-    parser.add_argument('--share', type=float, default=0.7, help='of the second, 0 to 1 (default: %(default)s)')
+    parser.add_argument('--share', type=float, default=0.5, help='of the second, 0 to 1 (default: %(default)s)')
     parser.add_argument('-o', '--out', type=Path, required=True, metavar='FILE')
     args = parser.parse_args(argv)
     if not 0 <= args.share <= 1:
