@@ -102,7 +102,9 @@ def _parse(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument(
         '--megapixels', type=_numbers(float), default=[], metavar='N,...', help='bring each image to this size first'
     )
-    parser.add_argument('--clear', nargs='+', default=[], metavar='IMAGE', help='the clear image of each one')
+    parser.add_argument(
+        '--clear', nargs='+', action='extend', default=[], metavar='IMAGE', help='the clear image of each one'
+    )
     parser.add_argument('--markdown', action='store_true', help='as a table of a page')
     parser.add_argument('--backend', default='auto')
     parser.add_argument('--precision', default='fp32')

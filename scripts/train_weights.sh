@@ -2,7 +2,7 @@
 # Train the weights that the package ships, all stages, and measure them:  bash scripts/train_weights.sh DATA [ARGUMENTS]
 #   DATA       a folder with nyu/ (as scripts/prepare_nyu.py makes it: prepare_nyu.py FILE DATA/nyu), outdoor_rgbd/clear and
 #              outdoor_rgbd/depth, any clear outdoor images with depth, and the test sets of scripts/evaluate_weights.py
-#   ARGUMENTS  of `basicsr train` for all stages, as --set num_gpu=0
+#   ARGUMENTS  of `basicsr train` for all stages, as --set num_gpu=0; amp is bf16 where the device has instructions for it
 # Runs go to experiments/ of the current folder, the result is experiments/okdnet_mean.pth. Interrupted by Ctrl-C or SIGTERM, a run is saved; the same command goes on.
 # LIMIT=N measures N images of each test set at most. On a CPU that other work shares, OMP_NUM_THREADS=1 is fastest.
 set -euo pipefail
@@ -21,7 +21,16 @@ for folder in "$NYU" "$OUTDOOR"; do
     exit 2
   fi
 done
-more=("$@")
+# bfloat16 that is only emulated takes ten times as long as float32.
+precision=$(python - <<'PYTHON'
+import torch
+
+from okdnet_plugin.engine.precision import complaint_about_bf16
+
+print('off' if complaint_about_bf16(torch.device('cuda' if torch.cuda.is_available() else 'cpu')) else 'bf16')
+PYTHON
+)
+more=(--set "amp=$precision" "$@")
 no_validation=(datasets.val=_delete_ val=_delete_)
 if [[ ! -d $DATA/sots_indoor_val ]]; then
   more+=(--set "${no_validation[@]}")

@@ -22,10 +22,20 @@ def main(argv: list[str] | None = None) -> int:
         prog='basicsr check', description=(__doc__ or '').partition(': ')[2], allow_abbrev=False
     )
     parser.add_argument(
-        '-opt', required=True, nargs='+', metavar='FILE', help='option files of trainings, tests or reports'
+        '-opt',
+        required=True,
+        nargs='+',
+        action='extend',
+        metavar='FILE',
+        help='option files of trainings, tests or reports',
     )
     parser.add_argument(
-        '--set', nargs='+', default=[], metavar='KEY=VALUE', help='change values of the files, as --set of train'
+        '--set',
+        nargs='+',
+        action='extend',
+        default=[],
+        metavar='KEY=VALUE',
+        help='change values of the files, as --set of train',
     )
     parser.add_argument(
         '--phase',

@@ -85,6 +85,7 @@ def _parse(argv: list[str] | None) -> argparse.Namespace:
         '-i',
         '--input',
         nargs='+',
+        action='extend',
         required=True,
         metavar='INPUT',
         help='images, videos, folders (with their sub-folders), patterns such as "*.jpg", or - for standard input',

@@ -49,7 +49,13 @@ def _parse(argv: list[str] | None) -> argparse.Namespace:
         allow_abbrev=False,
     )
     parser.add_argument(
-        '-w', '--weights', nargs='+', default=[], metavar='FILE', help='weights that can be chosen, besides the shipped'
+        '-w',
+        '--weights',
+        nargs='+',
+        action='extend',
+        default=[],
+        metavar='FILE',
+        help='weights that can be chosen, besides the shipped',
     )
     parser.add_argument(
         '--host', default='127.0.0.1', help='address to bind; 0.0.0.0 for the network (default: 127.0.0.1)'

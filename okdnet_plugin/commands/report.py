@@ -22,7 +22,12 @@ def main(argv: list[str] | None = None) -> int:
     )
     parser.add_argument('-opt', required=True, metavar='FILE', help='methods and test sets, as options/benchmark.yml')
     parser.add_argument(
-        '--set', nargs='+', default=[], metavar='KEY.KEY=VALUE', help='change values of the file, as --set of train'
+        '--set',
+        nargs='+',
+        action='extend',
+        default=[],
+        metavar='KEY.KEY=VALUE',
+        help='change values of the file, as --set of train',
     )
     parser.add_argument('-o', '--out', metavar='DIR', help='folder of the report (default: reports/<name>)')
     parser.add_argument('--ablation', action='store_true', help="compare with the paper's Table 4")

@@ -32,6 +32,8 @@ from typing import NamedTuple
 import numpy as np
 from common import hazy_of, images_in, photographs, ratio, table, versions
 
+from okdnet_plugin.engine.torch_versions import cpu_has_bf16
+
 OTHERS = ('DCP', 'AODNet', 'GCANet', 'GridDehazeNet', 'FFANet', 'MSBDN')
 BACK_ENDS = ('eager fp32', 'eager bf16', 'onnx fp32', 'openvino fp32', 'openvino bf16', 'compile fp32', 'compile bf16')
 BASE = 'OKDNet, as trained'
@@ -60,10 +62,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if args.profile:
             print(profile(args, files[0]))
             return 0
-        peaks = peak_rates()
+        precisions = sorted({'fp32', *(entry.split()[1] for entry in args.back_ends)})
+        peaks = peak_rates(precisions)
         rows = measure(methods(args), files, args.rounds, Path(folder))
         sizes = measure_sizes(args, Path(folder))
-        peaks = {precision: max(rate, peaks[precision]) for precision, rate in peak_rates().items()}
+        peaks = {precision: max(rate, peaks[precision]) for precision, rate in peak_rates(precisions).items()}
     text = f'{versions()}\n{len(files)} images, {args.rounds} rounds\n\n{as_table(rows, peaks)}\n'
     if sizes:
         text += f'\n{size_table(sizes)}\n'
@@ -84,7 +87,11 @@ def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument('--rounds', type=int, help='turns on each image (default: 5, with --quick 2)')
     parser.add_argument('--networks', nargs='*', metavar='NAME', help=f'beside OKDNet (default: {" ".join(OTHERS)})')
     parser.add_argument(
-        '--back-ends', nargs='*', choices=BACK_ENDS, metavar='"NAME PRECISION"', help='(default: all but compile)'
+        '--back-ends',
+        nargs='*',
+        choices=BACK_ENDS,
+        metavar='"NAME PRECISION"',
+        help='(default: all but compile, and bf16 where the CPU has it)',
     )
     parser.add_argument(
         '--sizes', type=int, nargs='*', help='(default: 256 512 1024 2048 4096, with --quick 128 to 512)'
@@ -99,7 +106,8 @@ def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     args = parser.parse_args(arguments)
     args.rounds = args.rounds if args.rounds is not None else 2 if args.quick else 5
     args.networks = OTHERS if args.networks is None else args.networks
-    args.back_ends = BACK_ENDS[:5] if args.back_ends is None else args.back_ends
+    if args.back_ends is None:
+        args.back_ends = [entry for entry in BACK_ENDS[:5] if cpu_has_bf16() or not entry.endswith('bf16')]
     if args.sizes is None:
         args.sizes = [128, 256, 512] if args.quick else [256, 512, 1024, 2048, 4096]
     if args.rounds < 1:
@@ -227,8 +235,8 @@ def peak_memory() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e6
 
 
-def peak_rates() -> dict[str, float]:
-    """TFLOP/s of the fastest large matrix product or convolution, by precision."""
+def peak_rates(precisions: Sequence[str]) -> dict[str, float]:
+    """TFLOP/s of the fastest large matrix product or convolution, by precision (fp32, bf16)."""
     import torch
     from torch.nn import functional as F
 
@@ -241,7 +249,8 @@ def peak_rates() -> dict[str, float]:
         return operations / best / 1e12
 
     rates = {}
-    for precision, dtype in (('fp32', torch.float32), ('bf16', torch.bfloat16)):
+    for precision in precisions:
+        dtype = {'fp32': torch.float32, 'bf16': torch.bfloat16}[precision]
         with torch.inference_mode():
             matrix = torch.rand(2048, 2048).to(dtype)
             found = [rate(lambda matrix=matrix: matrix @ matrix, 2 * 2048**3)]
@@ -394,7 +403,7 @@ def fits(smaller: Sequence[tuple[int, float, float]], edge: int) -> bool:
 
 
 def as_table(rows: Mapping[str, Row], peaks: Mapping[str, float]) -> str:
-    rates = f'fp32 {peaks["fp32"]:.2f}, bf16 {peaks["bf16"]:.2f} TFLOP/s'
+    rates = ', '.join(f'{precision} {rate:.2f}' for precision, rate in peaks.items()) + ' TFLOP/s'
     lines = []
     for name, row in rows.items():
         same = name.startswith('OKDNet') and name != BASE

@@ -203,11 +203,23 @@ def in_a_process(task: str, row: dict) -> dict:
     return json.loads(result.stdout.splitlines()[-1])
 
 
+def has_bf16() -> bool:
+    """Whether bfloat16 is more than emulated here, which takes minutes for a step."""
+    from okdnet_plugin.engine.torch_versions import cpu_has_bf16
+
+    return torch.cuda.is_available() or cpu_has_bf16()
+
+
 def rows_of(arguments: argparse.Namespace) -> list[dict]:
     options: dict = {}
     rows = [{'name': STOCK, 'options': {}}]
     for name, added in SWITCHES.items():
-        if ('tf32' in name and not torch.cuda.is_available()) or ('compile' in name and not arguments.compile):
+        missing = {
+            'tf32': not torch.cuda.is_available(),
+            'bf16': not has_bf16(),
+            'compile': not arguments.compile,
+        }
+        if any(is_missing for what, is_missing in missing.items() if what in name):
             continue
         options = options | added
         rows.append({'name': name, 'options': options})
@@ -304,7 +316,8 @@ def main() -> int:
         print(json.dumps({'flops': flops_of_step(arguments.row)}))
         return 0
     if arguments.task == 'peak':
-        print(json.dumps({name: peak(getattr(torch, name)) for name in ('float32', 'bfloat16')}))
+        kinds = ['float32', *['bfloat16'] * has_bf16()]
+        print(json.dumps({name: peak(getattr(torch, name)) for name in kinds}))
         return 0
 
     peaks = in_a_process('peak', {})

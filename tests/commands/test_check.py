@@ -45,6 +45,12 @@ def test_mistakes_of_several_files_are_a_line_each(train_options, tmp_path, caps
     assert wrong
 
 
+def test_files_may_be_named_one_by_one(train_options, tmp_path, capsys):
+    file = write_options(tmp_path / 'o.yml', train_options)
+    assert check.main(['-opt', 'missing.yml', '-opt', file]) == 2
+    assert capsys.readouterr().out.splitlines()[-1] == f'{file}: right'
+
+
 def test_what_a_data_set_says_when_it_is_made_is_told(train_options, tmp_path, capsys):
     train_options['datasets']['train'] |= {'layout': None, 'pairing': '(x)'}
     write_options(tmp_path / 'o.yml', train_options)
@@ -72,7 +78,8 @@ def test_what_the_model_says_of_a_training_is_told(train, message, train_options
 
 def test_json_and_overrides_and_phase(train_options, tmp_path, capsys):
     write_options(tmp_path / 'o.yml', train_options)
-    assert check.main(['-opt', 'o.yml', '--json', '--set', 'train.optim_g.lr=5e-4', 'logger.kep_last=3']) == 2
+    changed = ['--set', 'logger.kep_last=3', '--set', 'train.optim_g.lr=5e-4']
+    assert check.main(['-opt', 'o.yml', '--json', *changed]) == 2
     (result,) = json.loads(capsys.readouterr().out)
     assert (result['file'], result['phase']) == ('o.yml', 'train')
     (mistake,) = result['mistakes']

@@ -82,7 +82,7 @@ def test_files_folders_and_patterns_go_below_the_output_folder(capsys):
     for path in ('in/a.png', 'in/deep/er/b.jpg', 'in/notes.txt.png', 'c[1].bmp', 'x1.webp', 'x2.webp'):
         image(path)
     (open('in/readme.txt', 'w')).close()
-    assert dehaze('-i', 'in', 'c[1].bmp', 'x?.webp', '-o', 'out', *DCP) == 0
+    assert dehaze('-i', 'in', 'c[1].bmp', '-i', 'x?.webp', '-o', 'out', *DCP) == 0
     assert files() == ['a.png', 'c[1].bmp', 'deep/er/b.jpg', 'notes.txt.png', 'x1.webp', 'x2.webp']
     assert capsys.readouterr().out.startswith('6 of 6 files dehazed')
     assert not np.array_equal(read('out/a.png'), read('in/a.png'))

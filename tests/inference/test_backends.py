@@ -124,6 +124,13 @@ def test_each_orientation_has_the_attention_of_its_own(net):
     assert (back_end(hazy, None, attention[::-1]).output - expected).abs().max() > 1e-6
 
 
+@pytest.mark.parametrize('has_it', [False, True])
+def test_bf16_that_is_emulated_is_said_to_be_slow(has_it, plain_net, monkeypatch, caplog):
+    monkeypatch.setattr(backends, 'cpu_has_bf16', lambda: has_it)
+    backends.make(plain_net, 'eager', 'bf16', 'cpu')
+    assert ('much slower than fp32 on this CPU' in caplog.text) == (not has_it)
+
+
 @pytest.mark.parametrize('name', ['eager', pytest.param('openvino', marks=OPENVINO)])
 def test_bf16_stays_near(plain_net, name):
     try:

@@ -21,7 +21,7 @@ def test_rows_take_turns_and_tables_are_written(script, tmp_path, monkeypatch, c
     (tmp_path / 'in').mkdir()
     cv2.imwrite(str(tmp_path / 'in' / 'one.png'), image)
     (tmp_path / 'in' / 'notes.txt').write_text('no image')
-    monkeypatch.setattr(script, 'peak_rates', lambda: {'fp32': 0.2, 'bf16': 0.4})
+    monkeypatch.setattr(script, 'peak_rates', lambda precisions: dict.fromkeys(precisions, 0.2))
     monkeypatch.setattr(script, 'KEPT', script.BASE)  # a process less
     out = tmp_path / 'out'
     arguments = ['--images', tmp_path / 'in', '--rounds', 1, '--networks', '--back-ends', 'eager fp32']

@@ -18,6 +18,7 @@ import torch
 from torch import nn
 
 from okdnet_plugin.archs.fused_okdnet import fuse
+from okdnet_plugin.engine.torch_versions import cpu_has_bf16
 from okdnet_plugin.errors import InputError, did_you_mean
 from okdnet_plugin.inference.backends.base import BackEnd, Restored
 
@@ -49,6 +50,10 @@ def make(
     place = _device('cpu' if device == 'auto' and name in ('onnx', 'openvino') else device)
     if precision == 'fp16' and place.type == 'cpu':
         raise InputError('precision fp16 needs a GPU; on a CPU write bf16 or fp32')
+    if precision == 'bf16' and place.type == 'cpu' and not cpu_has_bf16():
+        logging.getLogger(__name__).warning(
+            'precision bf16 is much slower than fp32 on this CPU, which has no instructions for it; write fp32'
+        )
     if name in ('onnx', 'openvino') and place.type != 'cpu':
         raise InputError(f'back end {name} runs on the CPU alone, not on {place}; write eager or compile')
     net = fuse(net)
