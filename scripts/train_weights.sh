@@ -3,7 +3,7 @@
 #   DATA       a folder with nyu/ (as scripts/prepare_nyu.py makes it: prepare_nyu.py FILE DATA/nyu), outdoor_rgbd/clear and
 #              outdoor_rgbd/depth, any clear outdoor images with depth, and the test sets of scripts/evaluate_weights.py
 #   ARGUMENTS  of `basicsr train` for all stages, as --set num_gpu=0; amp is bf16 where the device has instructions for it
-# Runs go to experiments/ of the current folder, the result is experiments/okdnet_mean.pth. Interrupted by Ctrl-C or SIGTERM, a run is saved; the same command goes on.
+# Runs go to experiments/ of the current folder, the result is experiments/okdnet_mean.safetensors. Interrupted by Ctrl-C or SIGTERM, a run is saved; the same command goes on.
 # LIMIT=N measures N images of each test set at most. On a CPU that other work shares, OMP_NUM_THREADS=1 is fastest.
 set -euo pipefail
 
@@ -39,7 +39,8 @@ fi
 stages=(okdnet_1 okdnet_2 okdnet_3 okdnet_4 okdnet_5)
 
 child=
-trap '[[ -n $child ]] || exit 143; kill -TERM "$child" 2>/dev/null || true' INT TERM
+stopped=
+trap '[[ -n $child ]] || exit 143; stopped=yes; kill -TERM "$child" 2>/dev/null || true' INT TERM
 run() {  # a command that signals reach through this script
   "$@" &
   child=$!
@@ -50,6 +51,7 @@ run() {  # a command that signals reach through this script
     wait "$child" || code=$?
   done
   child=
+  [[ -z $stopped || $code != 0 ]] || code=143  # the command was done already; what follows is not to begin
   return "$code"
 }
 
@@ -98,7 +100,7 @@ for stage in "${stages[@]}"; do
   touch "experiments/$stage/done"
 done
 # Near the weights before the last stage lies what is better than they are on all test sets.
-weights=experiments/okdnet_mean.pth
-run python "$root/scripts/average_weights.py" experiments/{"${stages[-2]}","${stages[-1]}"}/models/net_g_latest.pth --share 0.2 -o "$weights"
+weights=experiments/okdnet_mean.safetensors
+run python "$root/scripts/average_weights.py" experiments/{"${stages[-2]}","${stages[-1]}"}/models/net_g_latest.pth --share 0.2 -o "$weights" --force
 echo "== evaluation of $weights"
 run python "$root/scripts/evaluate_weights.py" "$DATA" --weights "$weights" -o reports/okdnet ${LIMIT:+--limit "$LIMIT"}

@@ -8,6 +8,7 @@ from os import path as osp
 from okdnet_plugin import shipped_weights
 
 _METRICS = {'psnr': ('PSNR, dB', 2), 'ssim': ('SSIM', 4), 'ciede2000': ('CIEDE2000', 2), 'loe': ('LOE', 1)}
+_VALUES = ('network', 'metrics', 'parameters')  # which the file has as JSON
 _FACTS = ('recipe', 'training_data', 'terms', 'licence', 'commit', 'made')
 
 
@@ -31,14 +32,15 @@ def main(argv: list[str] | None = None) -> int:
     args = parser.parse_args(argv)
     files = {name: shipped_weights.path_of(name) for name in args.names or shipped_weights.names()}
     if args.json:
-        print(
-            json.dumps(
-                {name: {'path': path, **shipped_weights.metadata_of(path)} for name, path in files.items()}, indent=1
-            )
-        )
+        print(json.dumps({name: {'path': path, **_facts(path)} for name, path in files.items()}, indent=1))
         return 0
     print('\n\n'.join(described(name, path, shipped_weights.metadata_of(path)) for name, path in files.items()))
     return 0
+
+
+def _facts(path: str) -> dict:
+    metadata = shipped_weights.metadata_of(path)
+    return {name: json.loads(text) if name in _VALUES else text for name, text in metadata.items()}
 
 
 def described(name: str, path: str, metadata: Mapping[str, str]) -> str:

@@ -89,6 +89,8 @@ def load(path: str) -> object:
             f'{path} is refused: it holds {found[1]}, and reading objects other than tensors and plain values can run '
             'code. Save it again as tensors, in a process that trusts it'
         ) from error
+    except KeyError as error:  # of the unpickler: it says the number of a byte
+        raise InputError(f'{path} is damaged, cut short or no checkpoint') from error
     except Exception as error:  # a damaged file may make any
         raise InputError(f'{path} is damaged, cut short or no checkpoint ({one_line(error, 120)})') from error
 

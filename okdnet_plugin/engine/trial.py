@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from copy import deepcopy
 from os import path as osp
 from typing import Any
@@ -15,6 +15,7 @@ from okdnet_plugin.config.items import KeyPath
 from okdnet_plugin.config.messages import Mistake, where
 from okdnet_plugin.config.registered import find, is_basicsrs
 from okdnet_plugin.config.walk import Phase, is_closed, model_of, nodes_of
+from okdnet_plugin.engine import finetuning
 from okdnet_plugin.errors import InputError
 
 _DOWNLOADS = ('PerceptualLoss',)  # losses that read weights when they are made
@@ -151,7 +152,7 @@ def first_batch(opt: Mapping, data_set: Any, world_size: int = 1) -> None:
         batches.append((lq[:count, ..., :edge, :edge], gt[:count, ..., :size, :size]))
     if find('network', (opt.get('network_g') or {}).get('type')) is not None and _calls_net_g_alone(opt):
         for lq, gt in batches:
-            _pass_through(opt['network_g'], lq, gt, place)
+            _pass_through(opt['network_g'], opt['train'].get('freeze') or (), lq, gt, place)
 
 
 def check_batches(block: Mapping, length: int, batch_size: int, world_size: int) -> None:
@@ -182,7 +183,7 @@ def _calls_net_g_alone(opt: Mapping) -> bool:
     return model is not None and (is_closed(model) or model.__name__ == 'SRModel')
 
 
-def _pass_through(block: Mapping, lq: torch.Tensor, gt: torch.Tensor, place: str) -> None:
+def _pass_through(block: Mapping, frozen: Sequence[str], lq: torch.Tensor, gt: torch.Tensor, place: str) -> None:
     """Run the network on shapes alone; what it refuses there, it has to refuse in earnest, to be refused here."""
     failure: Exception | None = None
     shape: Any = None
@@ -192,15 +193,19 @@ def _pass_through(block: Mapping, lq: torch.Tensor, gt: torch.Tensor, place: str
                 arguments = {name: deepcopy(one) for name, one in block.items() if name != 'type'}
                 with torch.device(built_on):
                     net: nn.Module = find('network', block['type'])(**arguments)  # type: ignore[misc]
+                net.to(run_on).train()
+                if frozen:
+                    for norm in finetuning.freeze(net, frozen):
+                        norm.eval()
                 few = lq[:2] if run_on == 'cpu' else lq
                 with torch.device(run_on):
-                    shape = getattr(net.to(run_on).train()(few.to(run_on)), 'shape', None)
+                    shape = getattr(net(few.to(run_on)), 'shape', None)
         except Exception as error:  # a network may refuse in any way
             failure = error
         else:
             break
     else:
-        said = ' '.join(str(failure).split())[:300]
+        said = ' '.join(str(failure).split())[:300].rstrip('.')
         raise InputError(
             f'{place}: {block["type"]} does not take a batch of shape {list(lq.shape)}: {said}; change its arguments, '
             'the crop, or the batch size'

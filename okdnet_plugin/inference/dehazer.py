@@ -6,6 +6,7 @@ import math
 import os
 import warnings
 from collections.abc import Callable, Sequence
+from numbers import Integral, Real
 from os import PathLike, fspath
 from typing import Any, NamedTuple
 
@@ -60,7 +61,7 @@ class Dehazer:
         param_key: weights in the file, for example `params`. Default: `params_ema`, else `params`.
         backend: `auto`, `eager`, `compile`, `onnx` or `openvino`.
         precision: `fp32`, `bf16` or `fp16`.
-        device: `auto`, `cpu`, `cuda`, `cuda:1` …
+        device: `auto`, `cpu`, `cuda`, `cuda:1` …, or one of torch.
         tile: largest side, in px, of the pieces in which images are restored; at least 128. 0 for never. Default: in
             one piece if half of the free memory suffices, else in pieces: on a CPU of about 0.8 GB, on a GPU of half of
             what is free.
@@ -86,15 +87,15 @@ class Dehazer:
         param_key: str | None = None,
         backend: str = 'auto',
         precision: str = 'fp32',
-        device: str = 'auto',
+        device: str | torch.device = 'auto',
         tile: int | None = None,
         strength: float = 1.0,
         maps: bool = False,
         self_ensemble: bool = False,
         notify: Callable[[str], object] | None = None,
     ):
-        if tile and tile < SMALLEST_TILE:
-            raise InputError(f'tile is {tile}; give {SMALLEST_TILE} or more px, or 0 for images in one piece')
+        if tile is not None and not (isinstance(tile, Integral) and (tile == 0 or tile >= SMALLEST_TILE)):
+            raise InputError(f'tile is {tile!r}; give {SMALLEST_TILE} or more px, or 0 for images in one piece')
         self.strength, self.tile, self.maps = _checked_strength(strength), tile, maps
         net = _network(weights, opt, param_key)
         self.network = type(net).__name__
@@ -105,7 +106,7 @@ class Dehazer:
         self._estimates_airlight = hasattr(net, 'estimate_airlight')
         has_maps = not {'return_branches', 'return_depth'}.isdisjoint(inspect.signature(net.forward).parameters)
         self._has_depth = 'return_depth' in inspect.signature(net.forward).parameters
-        self._backend = backends.make(net, backend, precision, device, maps and has_maps)
+        self._backend = backends.make(net, backend, precision, str(device), maps and has_maps)
         self._backend.self_ensemble = self_ensemble
         self.device = torch.device(self._backend.device)
         self._transfer = Transfer(self.device)
@@ -415,8 +416,8 @@ def _at_least(hazy: Tensor) -> Tensor:
 
 
 def _checked_strength(strength: float) -> float:
-    if not 0 <= strength <= 1:
-        raise InputError(f'strength is {strength}; give a number from 0 (nothing is changed) to 1')
+    if not isinstance(strength, Real) or not 0 <= strength <= 1:
+        raise InputError(f'strength is {strength!r}; give a number from 0 (nothing is changed) to 1')
     return float(strength)
 
 

@@ -207,9 +207,19 @@ def test_memory_is_found_on_this_machine():
     assert 2**20 < memory.available(torch.device('cpu')) < 2**60
 
 
+def test_a_device_may_be_one_of_torch():
+    assert Dehazer(Squared(), device=torch.device('cpu')).device == torch.device('cpu')
+
+
 @pytest.mark.parametrize(
     ('options', 'complaint'),
-    [({'strength': 1.5}, 'strength is 1.5'), ({'strength': float('nan')}, 'strength'), ({'tile': 64}, 'tile is 64')],
+    [
+        ({'strength': 1.5}, 'strength is 1.5'),
+        ({'strength': float('nan')}, 'strength'),
+        ({'strength': '1'}, "strength is '1'"),
+        ({'tile': 64}, 'tile is 64'),
+        ({'tile': '512'}, "tile is '512'"),
+    ],
 )
 def test_options_out_of_range_are_refused(options, complaint):
     with pytest.raises(InputError, match=complaint):

@@ -133,6 +133,14 @@ def test_batch_of_one_is_refused_before_the_first_step(model_options):
         prepare(model_options)
 
 
+def test_batch_of_one_is_let_pass_where_batch_norm_is_frozen(model_options):
+    model_options['datasets']['train']['batch_size_per_gpu'] = 1
+    model_options['train']['freeze'] = ['airlight.*']
+    prepare(model_options)
+    history = train(model_options, steps=2)[1]
+    assert len(history) == 2
+
+
 def test_misspelt_loss_block_is_refused(model_options):
     model_options['train']['distil_opt'] = model_options['train'].pop('distill_opt')
     with pytest.raises(InputError, match=r'train:distil_opt: .*did you mean distill_opt'):

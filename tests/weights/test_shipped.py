@@ -97,12 +97,15 @@ def test_a_name_that_is_misspelt_is_a_missing_file(train_options, tmp_path):
 def test_the_command_lists_them_with_their_metric_values(capsys):
     assert command.main([]) == 0
     said = capsys.readouterr().out
-    values = json.loads(shipped_weights.metadata_of(DEFAULT)['metrics'])['sots_indoor_val']
+    metadata = shipped_weights.metadata_of(DEFAULT)
+    values = json.loads(metadata['metrics'])['sots_indoor_val']
     assert said.startswith('okdnet (OKDNet, ')
     row = next(line.split() for line in said.splitlines() if line.split()[0] == 'sots_indoor_val')
     assert row[1:3] == [str(values['images']), f'{values["psnr"]:.2f}']
     assert command.main(['--json', 'okdnet']) == 0
-    assert json.loads(capsys.readouterr().out)['okdnet']['path'] == DEFAULT
+    facts = json.loads(capsys.readouterr().out)['okdnet']
+    assert facts['path'] == DEFAULT
+    assert (facts['network'], facts['metrics']['sots_indoor_val']) == (json.loads(metadata['network']), values)
     with pytest.raises(InputError, match='no weights named nothing'):
         command.main(['nothing'])
 
