@@ -17,7 +17,7 @@ model = dict(
     pixel_loss=dict(type='BasicSRL1Loss', loss_weight=1.0, reduction='mean'),
     ssim_loss=dict(type='SSIMLoss', loss_weight=1.0),
     distill_loss=dict(type='OnlineDistillationLoss', loss_weight=0.5),
-    channels_last=True,  # faster, on a CPU as on a GPU
+    channels_last=True,  # faster on a GPU and on a CPU with AVX512
 )
 
 train_dataloader = dict(
