@@ -2,7 +2,7 @@
 # Train the weights that the package ships, all stages, and measure them:  bash scripts/train_weights.sh DATA [ARGUMENTS]
 #   DATA       a folder with nyu/ (as scripts/prepare_nyu.py makes it: prepare_nyu.py FILE DATA/nyu), outdoor_rgbd/clear and
 #              outdoor_rgbd/depth, any clear outdoor images with depth, and the test sets of scripts/evaluate_weights.py
-#   ARGUMENTS  of `basicsr train` for all stages, as --set num_gpu=0; amp and channels_last are what is fast on this device
+#   ARGUMENTS  of `basicsr train` for all stages, as --set num_gpu=0; without others, amp and channels_last are off where the device has no bf16, or AVX2 alone
 # Runs go to experiments/ of the current folder, the result is experiments/okdnet_mean.safetensors. Interrupted by Ctrl-C or SIGTERM, a run is saved; the same command goes on.
 # LIMIT=N measures N images of each test set at most. On a CPU that other work shares, OMP_NUM_THREADS=1 is fastest.
 set -euo pipefail
@@ -22,12 +22,14 @@ for folder in "$NYU" "$OUTDOOR"; do
   fi
 done
 # On some CPUs bfloat16 is only emulated and takes ten times as long as float32; with AVX2 alone channels_last takes longer, too.
-settings=$(python - <<'PYTHON'
+settings=$(python - "$@" <<'PYTHON'
+import sys
+
 import torch
 
 from okdnet_plugin.engine.precision import complaint_about_bf16
 
-has_gpu = torch.cuda.is_available()
+has_gpu = torch.cuda.is_available() and 'num_gpu=0' not in sys.argv
 print('amp=off' if complaint_about_bf16(torch.device('cuda' if has_gpu else 'cpu')) else 'amp=bf16')
 print('channels_last=false' if not has_gpu and torch.backends.cpu.get_cpu_capability() == 'AVX2' else 'channels_last=true')
 PYTHON

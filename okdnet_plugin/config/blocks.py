@@ -216,7 +216,7 @@ class ReportTop(Keys):
     name: Label = key('name of the report: reports/<name>/', ('report',))
     scale: _Scale | None = key('size of the clear images / size of the hazy ones')
     num_gpu: _Gpus | None = key('GPUs: auto, or a number; 0 for the CPU')
-    channels_last: Switch | None = key('channels innermost, which is faster')
+    channels_last: Switch | None = key('channels innermost, which is faster but on a CPU with AVX2 alone')
     methods: dict[str, Method | None] = key('methods, each under its name', ('report',))
     datasets: DataSets = key('test sets, each under its name', ('report',))
     metrics: Metrics = key('metrics, each under a name of your own', ('report',))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator, Mapping, Sequence
 from copy import deepcopy
 from os import path as osp
@@ -194,8 +195,8 @@ def _pass_through(block: Mapping, frozen: Sequence[str], lq: torch.Tensor, gt: t
                 with torch.device(built_on):
                     net: nn.Module = find('network', block['type'])(**arguments)  # type: ignore[misc]
                 net.to(run_on).train()
-                if frozen:
-                    for norm in finetuning.freeze(net, frozen):
+                with contextlib.suppress(InputError):  # of which the model tells
+                    for norm in finetuning.freeze(net, frozen) if frozen else ():
                         norm.eval()
                 few = lq[:2] if run_on == 'cpu' else lq
                 with torch.device(run_on):

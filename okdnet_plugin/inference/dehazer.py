@@ -6,7 +6,7 @@ import math
 import os
 import warnings
 from collections.abc import Callable, Sequence
-from numbers import Integral, Real
+from numbers import Real
 from os import PathLike, fspath
 from typing import Any, NamedTuple
 
@@ -94,9 +94,9 @@ class Dehazer:
         self_ensemble: bool = False,
         notify: Callable[[str], object] | None = None,
     ):
-        if tile is not None and not (isinstance(tile, Integral) and (tile == 0 or tile >= SMALLEST_TILE)):
+        if tile is not None and not (isinstance(tile, int | np.integer) and (tile == 0 or tile >= SMALLEST_TILE)):
             raise InputError(f'tile is {tile!r}; give {SMALLEST_TILE} or more px, or 0 for images in one piece')
-        self.strength, self.tile, self.maps = _checked_strength(strength), tile, maps
+        self.strength, self.tile, self.maps = _checked_strength(strength), None if tile is None else int(tile), maps
         net = _network(weights, opt, param_key)
         self.network = type(net).__name__
         self._origin = (

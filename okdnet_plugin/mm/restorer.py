@@ -35,7 +35,8 @@ class DehazeDataPreprocessor(BaseDataPreprocessor):
     or `inputs` in [0, 255] with `data_samples`, as MMagic's PackInputs does. Lists are stacked.
 
     Args:
-        channels_last: lay images out with the channels innermost, which is faster.
+        channels_last: lay images out with the channels innermost, which is faster but on a CPU with AVX2
+            alone.
         non_blocking: as for BaseDataPreprocessor; images in pinned memory (`pin_memory` of a data loader) go to a GPU
             while it computes.
     """
@@ -78,7 +79,8 @@ class OKDNetRestorer(BaseModel):
 
     Args:
         generator: config of the network, as `dict(type='OKDNet')`.
-        channels_last: lay network and images out with the channels innermost, which is faster.
+        channels_last: lay network and images out with the channels innermost, which is faster but on a CPU with AVX2
+            alone.
         strict_load: refuse weights that do not fit the network; MMEngine itself leaves out what does not.
         data_preprocessor, init_cfg: as for BaseModel.
         blocks: losses, as `pixel_loss=dict(type='BasicSRL1Loss')`: `pixel_loss`, `ssim_loss`, `perceptual_loss`,

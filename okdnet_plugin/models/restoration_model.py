@@ -133,7 +133,9 @@ class RestorationModel(RestorationStep, Checkpointing, Validation):
         amp: Annotated[Literal['bf16', 'fp16', 'off', False], Says('one of bf16, fp16, off')] | None = Field(
             None, description='autocast of the network in training: bf16, fp16 or off; losses are float32'
         )
-        channels_last: bool | None = Field(False, description='channels innermost, which is faster')
+        channels_last: bool | None = Field(
+            False, description='channels innermost, which is faster but on a CPU with AVX2 alone'
+        )
         compile: (
             Literal[True, False, 'default', 'reduce-overhead', 'max-autotune', 'max-autotune-no-cudagraphs'] | None
         ) = Field(None, description='torch.compile of the training: true, or a mode by name')

@@ -73,7 +73,9 @@ def test_what_the_model_says_of_a_training_is_told(train, message, train_options
     train_options['train'] |= train
     write_options(tmp_path / 'o.yml', train_options)
     assert check.main(['-opt', 'o.yml']) == 2
-    assert message in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert message in said
+    assert 'does not take a batch' not in said
 
 
 def test_json_and_overrides_and_phase(train_options, tmp_path, capsys):
