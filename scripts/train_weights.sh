@@ -21,7 +21,7 @@ for folder in "$NYU" "$OUTDOOR"; do
     exit 2
   fi
 done
-# On some CPUs bfloat16 is only emulated and takes ten times as long as float32; with AVX2 alone channels_last takes longer, too.
+# On some CPUs bfloat16 is only emulated and takes far longer than float32; with AVX2 alone channels_last takes longer, too.
 settings=$(python - "$@" <<'PYTHON'
 import sys
 

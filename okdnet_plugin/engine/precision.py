@@ -35,7 +35,7 @@ def complaint_about_bf16(device: torch.device) -> str | None:
     if device.type == 'cpu':
         if cpu_has_bf16():
             return None
-        return 'amp: bf16 is slower than float32 on this CPU, which has no instructions for it; leave it out.'
+        return 'amp: bf16 is slower than float32 on this CPU, which has no instructions for it; write amp: off.'
     if device.type != 'cuda' or getattr(torch.version, 'hip', None):
         return None
     major, minor = torch.cuda.get_device_capability(device)

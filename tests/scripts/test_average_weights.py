@@ -91,6 +91,7 @@ def test_mistakes_are_one_line(script, two, tmp_path, capsys):
     said = capsys.readouterr().err.splitlines()
     assert len(said) == 2
     assert 'are weights of different networks' in said[0]
+    assert 'give two of one' in said[0]
     for arguments in (['--share', '1.5', '-o', out], ['-o', str(tmp_path / 'mean.txt')]):
         with pytest.raises(SystemExit):
             script.main([first, first, *arguments])
