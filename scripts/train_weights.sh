@@ -41,7 +41,7 @@ if [[ ! -d $DATA/sots_indoor_val ]]; then
   more+=(--set "${no_validation[@]}")
   no_validation=()
 fi
-stages=(okdnet_1 okdnet_2 okdnet_3 okdnet_4 okdnet_5)
+stages=(okdnet_1 okdnet_2 okdnet_3 okdnet_4 okdnet_5 okdnet_6 okdnet_7)
 
 child=
 stopped=

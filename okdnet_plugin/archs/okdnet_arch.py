@@ -360,7 +360,11 @@ class OKDNet(nn.Module):
         return net.eval()
 
     def forward(
-        self, x: Tensor, return_branches: bool = False, airlight: Tensor | None = None
+        self,
+        x: Tensor,
+        return_branches: bool = False,
+        airlight: Tensor | None = None,
+        only_airlight: bool = False,
     ) -> Tensor | OKDNetBranches:
         """
         Args:
@@ -368,6 +372,7 @@ class OKDNet(nn.Module):
             return_branches: give all branches, as the distillation loss needs them.
             airlight: that of the scene, of shape (N, 3, 1, 1), as `estimate_airlight` gives it; by default it is
                 estimated from x.
+            only_airlight: give what `estimate_airlight` gives, by a call that distributed training can wrap.
 
         Returns:
             The dehazed images, of x's shape, clamped to [0, 1] in eval mode only: in train mode a clamp would take
@@ -377,6 +382,8 @@ class OKDNet(nn.Module):
             ValueError: an image is smaller than 16x16, or N is 1 in train mode.
         """
         height, width = check_size(self, x)
+        if only_airlight:
+            return self.estimate_airlight(x)
         hazy = 2 * x - 1
         a = self.airlight(hazy) if airlight is None else 2 * airlight - 1
         hazy = pad_to_multiple(hazy, self.multiple)

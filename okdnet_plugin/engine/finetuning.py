@@ -6,6 +6,7 @@ from typing import Any
 
 from torch import nn
 from torch.nn.modules.batchnorm import _NormBase
+from torch.nn.modules.dropout import _DropoutNd
 
 from okdnet_plugin.errors import InputError, did_you_mean
 
@@ -38,7 +39,8 @@ def freeze(net: nn.Module, patterns: Sequence[str]) -> list[nn.Module]:
         patterns: of the names of these parameters.
 
     Returns:
-        The BatchNorm layers of which all parameters stay, whose statistics should, too.
+        The layers that should compute as in use: BatchNorm of which all parameters stay, whose statistics should, too,
+        and dropout in modules of which all do.
 
     Raises:
         InputError: nothing is left to be trained.
@@ -48,12 +50,14 @@ def freeze(net: nn.Module, patterns: Sequence[str]) -> list[nn.Module]:
             parameter.requires_grad_(False)
     if not any(parameter.requires_grad for parameter in net.parameters()):
         raise InputError('option train:freeze leaves nothing to train; take a pattern out')
-    norms = [module for module in net.modules() if isinstance(module, _NormBase)]
-    return [
-        norm
-        for norm in norms
-        if norm.weight is not None and not any(parameter.requires_grad for parameter in norm.parameters())
-    ]
+    stay = [module for module in net.modules() if _stays(module)]
+    layers = [layer for module in stay for layer in module.modules() if isinstance(layer, _NormBase | _DropoutNd)]
+    return list(dict.fromkeys(layers))
+
+
+def _stays(module: nn.Module) -> bool:
+    parameters = list(module.parameters())
+    return bool(parameters) and not any(parameter.requires_grad for parameter in parameters)
 
 
 def groups(net: nn.Module, factors: Mapping[str, float], lr: float) -> list[dict[str, Any]]:

@@ -196,8 +196,8 @@ def _pass_through(block: Mapping, frozen: Sequence[str], lq: torch.Tensor, gt: t
                     net: nn.Module = find('network', block['type'])(**arguments)  # type: ignore[misc]
                 net.to(run_on).train()
                 with contextlib.suppress(InputError):  # of which the model tells
-                    for norm in finetuning.freeze(net, frozen) if frozen else ():
-                        norm.eval()
+                    for layer in finetuning.freeze(net, frozen) if frozen else ():
+                        layer.eval()
                 few = lq[:2] if run_on == 'cpu' else lq
                 with torch.device(run_on):
                     shape = getattr(net(few.to(run_on)), 'shape', None)

@@ -37,6 +37,9 @@ class OKDNetStep(RestorationStep):
     def compute_losses(self) -> dict[str, Tensor]:
         if not has_branches(self.network):
             return super().compute_losses()
+        if set(self.losses) == {'airlight_opt'} and _accepts(self.network, 'only_airlight'):
+            airlight = self.restore(only_airlight=True)
+            return {self.loss_blocks['airlight_opt']: self.losses['airlight_opt'](airlight, self._map('airlight'))}
         branches = self.restore(return_branches=True)
         self.output = branches.output
         losses = self.image_losses(branches.output)
@@ -87,7 +90,8 @@ class OKDNetModel(OKDNetStep, RestorationModel):
 
     Three blocks more are not in the paper's equation: `branch_opt`, a loss between each student and the clear image,
     summed (the abstract's "via supervision training"), and `transmission_opt` and `airlight_opt`, between what the
-    model-based branch estimates and what the data set made the haze of (`return_maps: true`).
+    model-based branch estimates and what the data set made the haze of (`return_maps: true`). With `airlight_opt` alone
+    nothing but the airlight is computed, which is many times as fast; `freeze` the rest then.
 
     Raises:
         InputError: the network gives no branches, the batch holds one image per GPU, or the data set gives nothing
@@ -115,4 +119,8 @@ class OKDNetModel(OKDNetStep, RestorationModel):
 
 def has_branches(net: nn.Module) -> bool:
     """Whether a network tells what its branches make of an image."""
-    return 'return_branches' in inspect.signature(net.forward).parameters
+    return _accepts(net, 'return_branches')
+
+
+def _accepts(net: nn.Module, argument: str) -> bool:
+    return argument in inspect.signature(net.forward).parameters

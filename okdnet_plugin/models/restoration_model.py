@@ -160,7 +160,7 @@ class RestorationModel(RestorationStep, Checkpointing, Validation):
             self.check_options(opt)
         self.options: Any = options_of(type(self), opt)
         self.current_iter = 0
-        self._frozen_norms: list[nn.Module] = []
+        self._frozen_layers: list[nn.Module] = []
         self._untested, self._failures = len(opt['datasets']), []
         self.amp_dtype = _AMP[_amp_of(opt)]
         precision.use_tf32(bool(opt.get('tf32')))
@@ -234,7 +234,7 @@ class RestorationModel(RestorationStep, Checkpointing, Validation):
         if self.is_train:
             frozen = self.opt['train'].get('freeze')
             if frozen and net is self.net_g:
-                self._frozen_norms = finetuning.freeze(net, frozen)
+                self._frozen_layers = finetuning.freeze(net, frozen)
             if self.opt.get('sync_bn') and self.opt['dist']:
                 net = synchronise(net, self.device)
             mode = self.opt.get('compile')
@@ -374,8 +374,8 @@ class RestorationModel(RestorationStep, Checkpointing, Validation):
     def _make_a_step(self, current_iter: int) -> None:
         self.current_iter = current_iter
         self._prepare_batch()
-        for norm in self._frozen_norms:
-            norm.eval()  # a validation has set them to train
+        for layer in self._frozen_layers:
+            layer.eval()  # a validation has set them to train
         self.optimizer_g.zero_grad()
         self.statistics.note()
         try:

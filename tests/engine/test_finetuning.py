@@ -46,6 +46,19 @@ def test_frozen_parameters_and_their_statistics_stay_through_steps_and_a_validat
     assert changed
 
 
+def test_dropout_of_a_frozen_part_is_off_in_training_and_that_of_others_is_not(model_options):
+    model_options['train']['freeze'] = ['airlight*']
+    model = build_model(model_options)
+    step(model, 1)
+    dropouts = [module for module in model.net_g.airlight.modules() if isinstance(module, nn.Dropout2d)]
+    assert dropouts
+    assert not any(module.training for module in dropouts)
+    model_options['train']['freeze'] = ['airlight.downs*']
+    model = build_model(model_options)
+    step(model, 1)
+    assert all(module.training for module in model.net_g.airlight.modules() if isinstance(module, nn.Dropout2d))
+
+
 def test_rates_go_by_the_first_pattern_that_fits():
     groups = finetuning.groups(net(), {'2.*': 0.1, '*.bias': 2, '2.weight': 9}, 0.5)
     assert [(group['lr'], len(group['params'])) for group in groups] == [(0.5, 2), (1.0, 2), (0.05, 2)]

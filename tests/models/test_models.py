@@ -186,6 +186,25 @@ def batch_of(model_options, **more):
 MAPS = {'transmission': torch.full((4, 1, 32, 32), 0.5), 'airlight': torch.full((4, 3, 1, 1), 0.9)}
 
 
+def test_with_the_loss_of_airlight_alone_nothing_else_is_computed(model_options):
+    for key in ('pixel_opt', 'ssim_opt', 'distill_opt'):
+        del model_options['train'][key]
+    model_options['train'] |= {'airlight_opt': {'type': 'L1Loss'}}
+    model = build_model(model_options)
+    model.net_g.preprocess.register_forward_hook(lambda *_: pytest.fail('the images are computed'))
+    model.feed_data(batch_of(model_options, **MAPS))
+    set_random_seed(0)
+    losses = model.compute_losses()
+    set_random_seed(0)  # for the dropout
+    estimated = model.net_g.estimate_airlight(model.lq)
+    assert {name: loss.item() for name, loss in losses.items()} == {
+        'l_air': pytest.approx((estimated - 0.9).abs().mean().item(), rel=1e-4)
+    }
+    model.optimize_parameters(1)
+    assert model.net_g.preprocess[0].weight.grad is None
+    assert model.net_g.airlight.downs[0].weight.grad.abs().sum() > 0
+
+
 def test_losses_of_branches_and_maps_have_their_values_and_gradients(model_options):
     model_options['train'] |= {
         'branch_opt': {'type': 'L1Loss', 'loss_weight': 0.5},
