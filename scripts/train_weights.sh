@@ -3,7 +3,7 @@
 #   DATA       a folder with nyu/ (as scripts/prepare_nyu.py makes it: prepare_nyu.py FILE DATA/nyu), outdoor_rgbd/clear and
 #              outdoor_rgbd/depth, any clear outdoor images with depth, and the test sets of scripts/evaluate_weights.py
 #   ARGUMENTS  of `basicsr train` for all stages, as --set num_gpu=0; without others, amp and channels_last are off where the device has no bf16, or AVX2 alone
-# Runs go to experiments/ of the current folder, the result is experiments/okdnet_mean.safetensors. Interrupted by Ctrl-C or SIGTERM, a run is saved; the same command goes on.
+# Runs go to experiments/ of the current folder, the result is experiments/okdnet_7/models/net_g_latest.pth. Interrupted by Ctrl-C or SIGTERM, a run is saved; the same command goes on.
 # LIMIT=N measures N images of each test set at most. On a CPU that other work shares, OMP_NUM_THREADS=1 is fastest.
 set -euo pipefail
 
@@ -104,8 +104,6 @@ for stage in "${stages[@]}"; do
   run basicsr train -opt "$root/options/weights/$stage.yml" --auto_resume "${more[@]}"
   touch "experiments/$stage/done"
 done
-# Near the weights before the last stage lies what is better than they are on all test sets.
-weights=experiments/okdnet_mean.safetensors
-run python "$root/scripts/average_weights.py" experiments/{"${stages[-2]}","${stages[-1]}"}/models/net_g_latest.pth --share 0.2 -o "$weights" --force
+weights=experiments/${stages[-1]}/models/net_g_latest.pth
 echo "== evaluation of $weights"
 run python "$root/scripts/evaluate_weights.py" "$DATA" --weights "$weights" -o reports/okdnet ${LIMIT:+--limit "$LIMIT"}

@@ -219,22 +219,29 @@ class DCPDN(nn.Module):
         return self.airlight(x)
 
     def forward(
-        self, x: Tensor, return_branches: bool = False, airlight: Tensor | None = None
+        self,
+        x: Tensor,
+        return_branches: bool = False,
+        airlight: Tensor | None = None,
+        only_airlight: bool = False,
     ) -> Tensor | DCPDNBranches:
         """
         Args:
             x: hazy RGB images in [0, 1], shape (N, 3, H, W) with H, W >= 16.
             return_branches: give transmission and airlight too, as the joint loss needs them.
             airlight: that of the scene, of shape (N, 3, 1, 1); by default it is estimated from x.
+            only_airlight: give what `estimate_airlight` gives, by a call that distributed training can wrap.
 
         Returns:
             The dehazed images, of x's shape; clamped to [0, 1] in eval mode only. With return_branches, a
-            DCPDNBranches.
+            DCPDNBranches; with only_airlight one colour an image, shape (N, 3, 1, 1).
 
         Raises:
             ValueError: an image is smaller than 16x16.
         """
         height, width = check_size(self, x)
+        if only_airlight:
+            return self.estimate_airlight(x)
         a = self.airlight(x).to(x.dtype) if airlight is None else airlight
         hazy = pad_to_multiple(x, 32, smallest=64)
         t = self.transmission(hazy).to(x.dtype)

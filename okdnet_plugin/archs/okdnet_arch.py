@@ -368,7 +368,7 @@ class OKDNet(nn.Module):
     ) -> Tensor | OKDNetBranches:
         """
         Args:
-            x: hazy RGB images in [0, 1], shape (N, 3, H, W) with H, W >= 16; N >= 2 in train mode.
+            x: hazy RGB images in [0, 1], shape (N, 3, H, W) with H, W >= 16; N >= 2 where BatchNorm is in train mode.
             return_branches: give all branches, as the distillation loss needs them.
             airlight: that of the scene, of shape (N, 3, 1, 1), as `estimate_airlight` gives it; by default it is
                 estimated from x.
@@ -376,10 +376,11 @@ class OKDNet(nn.Module):
 
         Returns:
             The dehazed images, of x's shape, clamped to [0, 1] in eval mode only: in train mode a clamp would take
-            the gradient from every pixel beyond the range. With return_branches, an OKDNetBranches.
+            the gradient from every pixel beyond the range. With return_branches, an OKDNetBranches;
+            with only_airlight one colour an image, shape (N, 3, 1, 1).
 
         Raises:
-            ValueError: an image is smaller than 16x16, or N is 1 in train mode.
+            ValueError: an image is smaller than 16x16, or N is 1 and BatchNorm in train mode.
         """
         height, width = check_size(self, x)
         if only_airlight:

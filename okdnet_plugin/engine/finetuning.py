@@ -40,7 +40,7 @@ def freeze(net: nn.Module, patterns: Sequence[str]) -> list[nn.Module]:
 
     Returns:
         The layers that should compute as in use: BatchNorm of which all parameters stay, whose statistics should, too,
-        and dropout in modules of which all do.
+        and dropout and stochastic depth in modules of which all do.
 
     Raises:
         InputError: nothing is left to be trained.
@@ -51,8 +51,13 @@ def freeze(net: nn.Module, patterns: Sequence[str]) -> list[nn.Module]:
     if not any(parameter.requires_grad for parameter in net.parameters()):
         raise InputError('option train:freeze leaves nothing to train; take a pattern out')
     stay = [module for module in net.modules() if _stays(module)]
-    layers = [layer for module in stay for layer in module.modules() if isinstance(layer, _NormBase | _DropoutNd)]
+    layers = [layer for module in stay for layer in module.modules() if _differs_in_training(layer)]
     return list(dict.fromkeys(layers))
+
+
+def _differs_in_training(layer: nn.Module) -> bool:
+    # Stochastic depth has the first name in torchvision, the second one in BasicSR and timm.
+    return isinstance(layer, _NormBase | _DropoutNd) or type(layer).__name__ in ('StochasticDepth', 'DropPath')
 
 
 def _stays(module: nn.Module) -> bool:

@@ -1,6 +1,6 @@
 """Training of any network by frozen teachers, which may be of another task and another scale."""
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import torch
 from basicsr.utils.registry import MODEL_REGISTRY
@@ -47,6 +47,8 @@ class DistillationStep(RestorationStep):
 
     `opt` has the blocks `teachers` and `train: distillation`.
     """
+
+    has_further_losses: ClassVar = True
 
     def setup_losses(self) -> None:
         blocks: dict[str, Distillation] = self.options.train.distillation or {}

@@ -37,7 +37,7 @@ class OKDNetStep(RestorationStep):
     def compute_losses(self) -> dict[str, Tensor]:
         if not has_branches(self.network):
             return super().compute_losses()
-        if set(self.losses) == {'airlight_opt'} and _accepts(self.network, 'only_airlight'):
+        if self._compares_airlight_alone():
             airlight = self.restore(only_airlight=True)
             return {self.loss_blocks['airlight_opt']: self.losses['airlight_opt'](airlight, self._map('airlight'))}
         branches = self.restore(return_branches=True)
@@ -56,6 +56,10 @@ class OKDNetStep(RestorationStep):
                 estimated = getattr(branches, f'{name}_rgb', getattr(branches, name))
                 losses[self.loss_blocks[key]] = self.losses[key](estimated, self._map(name))
         return losses | self.losses_of_branches(branches)
+
+    def _compares_airlight_alone(self) -> bool:
+        is_alone = set(self.losses) == {'airlight_opt'} and not self.has_further_losses
+        return is_alone and _accepts(self.network, 'only_airlight')
 
     def losses_of_branches(self, branches: Any) -> dict[str, Tensor]:
         """Further losses of what the network says of the batch, by their names in the log; none here."""
@@ -94,8 +98,8 @@ class OKDNetModel(OKDNetStep, RestorationModel):
     nothing but the airlight is computed, which is many times as fast; `freeze` the rest then.
 
     Raises:
-        InputError: the network gives no branches, the batch holds one image per GPU, or the data set gives nothing
-            for a loss to compare with.
+        InputError: the network gives no branches, the batch holds one image per GPU while BatchNorm is trained, or the
+            data set gives nothing for a loss to compare with.
     """
 
     loss_blocks: ClassVar = OKDNetStep.loss_blocks  # its own, so that the check knows all that it reads

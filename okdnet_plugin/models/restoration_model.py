@@ -232,11 +232,11 @@ class RestorationModel(RestorationStep, Checkpointing, Validation):
         # Torch's hints leave this argument out.
         net = cast('Any', net).to(memory_format=self.memory_format)
         if self.is_train:
-            frozen = self.opt['train'].get('freeze')
-            if frozen and net is self.net_g:
-                self._frozen_layers = finetuning.freeze(net, frozen)
+            frozen = self.opt['train'].get('freeze') if net is self.net_g else None
             if self.opt.get('sync_bn') and self.opt['dist']:
                 net = synchronise(net, self.device)
+            if frozen:  # after BatchNorm layers have been replaced
+                self._frozen_layers = finetuning.freeze(net, frozen)
             mode = self.opt.get('compile')
             if mode:
                 compile_network(net, None if mode is True else mode)

@@ -29,6 +29,8 @@ class RestorationStep:
     other_loss_blocks: ClassVar[tuple[str, ...]] = ()
     # Tensors of a batch that losses look at, as far as they are there.
     of_a_batch: ClassVar[tuple[str, ...]] = ('lq', 'gt')
+    # Whether losses beside those of the blocks look at what the network makes of a batch.
+    has_further_losses: ClassVar = False
 
     opt: dict[str, Any]
     options: Any

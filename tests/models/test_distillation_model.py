@@ -122,6 +122,19 @@ def test_features_come_by_keyword_and_branches_keep_their_own_distillation(optio
     assert model.compute_losses()['l_affinity'].item() == pytest.approx(expected.item())
 
 
+def test_features_are_compared_also_where_the_airlight_has_the_only_loss_beside_them(options):
+    options['model_type'] = 'OKDNetDistillationModel'
+    options['network_g'] = {'type': 'OKDNet', 'num_feat': 8, 'num_blocks': [1, 1, 1], 'growth': 4}
+    options['train']['airlight_opt'] = options['train'].pop('pixel_opt')
+    options['train']['distillation']['affinity']['student'] = 'return_branches.model_free'
+    model = build_model(options)
+    model.feed_data(batch_of(options) | {'airlight': torch.full((2, 3, 1, 1), 0.9)})
+    losses = model.compute_losses()
+    assert list(losses) == ['l_air', 'l_affinity']
+    ours, theirs = model.restore(return_branches=True).model_free, model.teachers['sr'](model.gt)
+    assert losses['l_affinity'].item() == pytest.approx(model.distillers['affinity'](ours, theirs).item())
+
+
 def test_keyword_of_the_student_does_not_change_what_the_losses_of_images_see(options):
     options['network_g'] = {'type': 'OKDNet', 'num_feat': 8, 'num_blocks': [1, 1, 1], 'growth': 4}
     options['train']['distillation']['affinity']['student'] = 'return_branches.shared'

@@ -142,6 +142,12 @@ def test_dcpdn_is_trained_by_its_joint_loss_of_each_channel(options):
         losses = model.compute_losses()
         model.net_g.eval()
     assert list(losses) == ['l_pix', 'l_trans', 'l_air']
+    alone = copy.deepcopy(options)
+    for key in ('pixel_opt', 'transmission_opt'):
+        del alone['train'][key]
+    alone = build(alone)
+    alone.net_g.transmission.register_forward_hook(lambda *_: pytest.fail('the images are computed'))
+    assert list(step(alone, 1, with_maps=True)) == ['l_air']
     seen = []
     model.losses['transmission_opt'].register_forward_pre_hook(lambda _, given: seen.append(given))
     log = step(model, 1, with_maps=True)
