@@ -6,13 +6,16 @@ from typing import Any
 import pytest
 import torch
 from basicsr.models import build_model
+from basicsr.models.base_model import BaseModel
 from torch import nn
 from torch.optim import lr_scheduler
+from torchvision.ops import StochasticDepth
 
 from okdnet_plugin.config import check
 from okdnet_plugin.config.registered import SCHEDULES
 from okdnet_plugin.engine import checkpoints, finetuning
 from okdnet_plugin.errors import InputError
+from okdnet_plugin.models import restoration_model
 from okdnet_plugin.models.restoration_model import RestorationModel
 
 
@@ -57,6 +60,26 @@ def test_dropout_of_a_frozen_part_is_off_in_training_and_that_of_others_is_not(m
     model = build_model(model_options)
     step(model, 1)
     assert all(module.training for module in model.net_g.airlight.modules() if isinstance(module, nn.Dropout2d))
+
+
+def test_stochastic_depth_of_a_frozen_part_is_among_what_computes_as_in_use():
+    frozen, other = (nn.Sequential(nn.Conv2d(3, 3, 1), StochasticDepth(0.5, 'row')) for _ in range(2))
+    layers = finetuning.freeze(nn.Sequential(frozen, other), ['0.*'])
+    assert layers == [frozen[1]]
+
+
+def test_frozen_batch_norm_is_that_which_sync_bn_has_put_in_place(model_options, monkeypatch):
+    """On a GPU torch makes new layers; what is set to eval has to be of the network that is trained."""
+    model_options['train']['freeze'] = ['airlight*']
+    model = build_model(model_options)
+    model.opt |= {'sync_bn': True, 'dist': True}
+    replace = nn.SyncBatchNorm.convert_sync_batchnorm
+    monkeypatch.setattr(restoration_model, 'synchronise', lambda net, _: replace(net))
+    monkeypatch.setattr(BaseModel, 'model_to_device', lambda _, net: net)
+    net = model.model_to_device(model.net_g)
+    norms = [layer for layer in model._frozen_layers if isinstance(layer, nn.SyncBatchNorm)]
+    assert norms
+    assert set(norms) <= set(net.modules())
 
 
 def test_rates_go_by_the_first_pattern_that_fits():
